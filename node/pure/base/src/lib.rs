@@ -1,0 +1,15 @@
+//! Canonical encoding, digests, signatures, identifiers and limits shared by every Regatta crate.
+//!
+//! This floor knows bytes and nothing of blocks, nodes or experiments.
+
+pub mod codec;
+pub mod digest;
+pub mod ids;
+pub mod keys;
+pub mod limits;
+pub mod seed;
+
+pub use codec::{CodecError, decode, encode};
+pub use digest::Digest;
+pub use ids::{ChainId, Height, InstanceId, Round, TransactionId};
+pub use keys::{PublicKey, SecretKey, Signature};

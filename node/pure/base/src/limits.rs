@@ -1,0 +1,20 @@
+//! Hard limits of the protocol: nothing that a peer or client sends may exceed them.
+
+/// Largest transaction in bytes, signature and header included.
+pub const TRANSACTION_BYTES_MAX: usize = 256 * 1024;
+/// Largest batch of transactions in bytes.
+pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// Most batches that one block may order.
+pub const BATCHES_PER_BLOCK_MAX: usize = 256;
+/// Largest frame between two nodes in bytes; a batch and its envelope must fit.
+pub const FRAME_BYTES_MAX: usize = BATCH_BYTES_MAX + 64 * 1024;
+/// Largest request body of the control interface in bytes.
+pub const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Most validators of one consensus instance.
+pub const VALIDATORS_MAX: usize = 1024;
+/// Most static peers of one node.
+pub const PEERS_MAX: usize = 512;
+/// Largest key of a `put` in bytes.
+pub const STATE_KEY_BYTES_MAX: usize = 256;
+/// Largest value of a `put` in bytes.
+pub const STATE_VALUE_BYTES_MAX: usize = 64 * 1024;
