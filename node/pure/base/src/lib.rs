@@ -4,6 +4,7 @@
 
 pub mod codec;
 pub mod digest;
+pub mod hex_bytes;
 pub mod ids;
 pub mod keys;
 pub mod limits;
@@ -11,5 +12,6 @@ pub mod seed;
 
 pub use codec::{CodecError, decode, encode};
 pub use digest::Digest;
+pub use hex_bytes::HexBytes;
 pub use ids::{ChainId, Height, InstanceId, Round, TransactionId};
 pub use keys::{PublicKey, SecretKey, Signature};

@@ -1,0 +1,331 @@
+//! What a node reads at start: who it is, where it listens, whom it may talk to, what it decides with.
+
+use regatta_base::{ChainId, InstanceId, PublicKey, limits};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+};
+
+/// Configuration of one node, as in its `node.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeConfig {
+    /// Name of the network; part of every signed statement.
+    pub chain: ChainId,
+    /// Name of this node, for people.
+    pub name: String,
+    /// Private key file (PKCS #8 PEM, mode 0600), relative to the configuration file.
+    pub key_file: String,
+    /// Folder of the journal, relative to the configuration file.
+    pub data_dir: String,
+    /// The address of this node: it listens on it and dials from it.
+    pub ip: IpAddr,
+    /// Port of the peer-to-peer protocol.
+    pub p2p_port: u16,
+    /// Port of the control interface, on the same address.
+    pub http_port: u16,
+    /// Whether this node passes on votes between validators that are not neighbours.
+    #[serde(default = "yes")]
+    pub relay_votes: bool,
+    /// Limits of the mempool.
+    #[serde(default)]
+    pub mempool: MempoolConfig,
+    /// Durability and quota of the journal.
+    #[serde(default)]
+    pub store: StoreConfig,
+    /// The consensus instances.
+    #[serde(rename = "instance")]
+    pub instances: Vec<InstanceConfig>,
+    /// The only nodes that this one talks to.
+    #[serde(rename = "peer", default)]
+    pub peers: Vec<PeerConfig>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// One static peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerConfig {
+    /// Its name, for people.
+    pub name: String,
+    /// Its identity: a connection that proves another key is refused.
+    pub key: PublicKey,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+/// One validator of an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ValidatorConfig {
+    /// Its identity.
+    pub key: PublicKey,
+    /// Its voting weight, at least 1.
+    pub weight: u64,
+}
+
+/// One consensus instance that this node follows or votes in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InstanceConfig {
+    /// Its name.
+    pub id: InstanceId,
+    /// Shortest time between two blocks, in milliseconds.
+    #[serde(default = "default_block_interval_ms")]
+    pub block_interval_ms: u64,
+    /// Unit of the round timeout in milliseconds: round r lasts unit · (3 + 2r).
+    #[serde(default = "default_round_timeout_ms")]
+    pub round_timeout_ms: u64,
+    /// Longest round, in milliseconds.
+    #[serde(default = "default_round_timeout_ms_max")]
+    pub round_timeout_ms_max: u64,
+    /// A batch is sent when it holds this many bytes.
+    #[serde(default = "default_batch_bytes")]
+    pub batch_bytes: usize,
+    /// A batch is sent when its first transaction has waited this long, in milliseconds.
+    #[serde(default = "default_batch_delay_ms")]
+    pub batch_delay_ms: u64,
+    /// The validators and their weights.
+    #[serde(rename = "validator")]
+    pub validators: Vec<ValidatorConfig>,
+}
+
+fn default_block_interval_ms() -> u64 {
+    10
+}
+fn default_round_timeout_ms() -> u64 {
+    500
+}
+fn default_round_timeout_ms_max() -> u64 {
+    60_000
+}
+fn default_batch_bytes() -> usize {
+    256 * 1024
+}
+fn default_batch_delay_ms() -> u64 {
+    4
+}
+
+/// Limits of the transactions that a node holds and has not seen ordered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MempoolConfig {
+    /// Most pending transactions in all.
+    pub transactions_max: usize,
+    /// Most pending bytes in all.
+    pub bytes_max: usize,
+    /// Most pending transactions of one sender.
+    pub per_sender_max: usize,
+}
+
+impl Default for MempoolConfig {
+    fn default() -> Self {
+        Self {
+            transactions_max: 100_000,
+            bytes_max: 64 * 1024 * 1024,
+            per_sender_max: 10_000,
+        }
+    }
+}
+
+/// Durability and quota of the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreConfig {
+    /// Whether a record is flushed to the device before what depends on it leaves the node.
+    pub durable: bool,
+    /// Most bytes that the journal may take; beyond it transactions are refused.
+    pub disk_bytes_max: u64,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self {
+            durable: true,
+            disk_bytes_max: 16 * 1024 * 1024 * 1024,
+        }
+    }
+}
+
+/// Everything that is wrong with a configuration, found at once.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct ConfigErrors(pub Vec<String>);
+
+impl NodeConfig {
+    /// Reads and checks the text of a `node.toml`.
+    ///
+    /// # Errors
+    /// All problems at once, each with what to do about it.
+    pub fn parse(text: &str) -> Result<Self, ConfigErrors> {
+        let config: Self = toml::from_str(text).map_err(|error| ConfigErrors(vec![error.to_string()]))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The text that [`NodeConfig::parse`] reads.
+    ///
+    /// # Errors
+    /// When a value has no TOML form, which a parsed configuration never has.
+    pub fn to_toml(&self) -> Result<String, ConfigErrors> {
+        toml::to_string(self).map_err(|error| ConfigErrors(vec![error.to_string()]))
+    }
+
+    /// Checks what the types cannot say.
+    ///
+    /// # Errors
+    /// All problems at once, each with what to do about it.
+    pub fn check(&self) -> Result<(), ConfigErrors> {
+        let mut problems = Vec::new();
+        if self.p2p_port == self.http_port {
+            problems.push(format!(
+                "p2p_port and http_port are both {}; help: use two ports",
+                self.p2p_port
+            ));
+        }
+        self.check_peers(&mut problems);
+        if self.instances.is_empty() {
+            problems.push("no [[instance]]; help: name at least one consensus instance".to_owned());
+        }
+        let mut ids = BTreeSet::new();
+        for instance in &self.instances {
+            if !ids.insert(&instance.id) {
+                problems.push(format!("instance `{}` is listed twice; help: keep one", instance.id));
+            }
+            instance.check(&mut problems);
+        }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigErrors(problems))
+        }
+    }
+
+    fn check_peers(&self, problems: &mut Vec<String>) {
+        if self.peers.len() > limits::PEERS_MAX {
+            problems.push(format!(
+                "{} peers; help: a node has at most {}",
+                self.peers.len(),
+                limits::PEERS_MAX
+            ));
+        }
+        let mut keys = BTreeSet::new();
+        for peer in &self.peers {
+            if !keys.insert(peer.key) {
+                problems.push(format!(
+                    "peer `{}` has a key that another peer has; help: list each peer once",
+                    peer.name
+                ));
+            }
+            if peer.address == SocketAddr::new(self.ip, self.p2p_port) {
+                problems.push(format!(
+                    "peer `{}` is this node's own address; help: remove it",
+                    peer.name
+                ));
+            }
+        }
+    }
+}
+
+impl InstanceConfig {
+    fn check(&self, problems: &mut Vec<String>) {
+        let id = &self.id;
+        if self.validators.is_empty() || self.validators.len() > limits::VALIDATORS_MAX {
+            problems.push(format!(
+                "instance `{id}`: help: list 1 to {} validators",
+                limits::VALIDATORS_MAX
+            ));
+        }
+        if self.batch_bytes == 0 || self.batch_bytes > limits::BATCH_BYTES_MAX - limits::TRANSACTION_BYTES_MAX {
+            let most = limits::BATCH_BYTES_MAX - limits::TRANSACTION_BYTES_MAX;
+            problems.push(format!(
+                "instance `{id}`: batch_bytes = {}; help: use 1 to {most}",
+                self.batch_bytes
+            ));
+        }
+        if self.round_timeout_ms == 0 || self.round_timeout_ms_max < self.round_timeout_ms {
+            problems.push(format!(
+                "instance `{id}`: help: 1 <= round_timeout_ms <= round_timeout_ms_max"
+            ));
+        }
+        let mut keys = BTreeSet::new();
+        for validator in &self.validators {
+            if validator.weight == 0 {
+                problems.push(format!(
+                    "instance `{id}`: validator {} has weight 0; help: remove it",
+                    validator.key.short()
+                ));
+            }
+            if !keys.insert(validator.key) {
+                problems.push(format!(
+                    "instance `{id}`: validator {} is listed twice; help: keep one",
+                    validator.key.short()
+                ));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> NodeConfig {
+        let key = |byte| PublicKey([byte; 32]);
+        NodeConfig {
+            chain: "test".parse().unwrap(),
+            name: "val-0".to_owned(),
+            key_file: "key.pem".to_owned(),
+            data_dir: "data".to_owned(),
+            ip: "127.60.0.1".parse().unwrap(),
+            p2p_port: 7000,
+            http_port: 7001,
+            relay_votes: true,
+            mempool: MempoolConfig::default(),
+            store: StoreConfig::default(),
+            instances: vec![InstanceConfig {
+                id: "main".parse().unwrap(),
+                block_interval_ms: 10,
+                round_timeout_ms: 500,
+                round_timeout_ms_max: 1000,
+                batch_bytes: 1000,
+                batch_delay_ms: 4,
+                validators: vec![ValidatorConfig { key: key(1), weight: 1 }],
+            }],
+            peers: vec![PeerConfig {
+                name: "val-1".to_owned(),
+                key: key(2),
+                address: "127.60.0.2:7000".parse().unwrap(),
+            }],
+        }
+    }
+
+    #[test]
+    fn text_round_trips() {
+        let config = sample();
+        assert_eq!(NodeConfig::parse(&config.to_toml().unwrap()), Ok(config));
+    }
+
+    #[test]
+    fn every_problem_is_reported_at_once() {
+        let mut config = sample();
+        config.http_port = 7000;
+        config.peers.push(config.peers[0].clone());
+        config.instances[0].validators[0].weight = 0;
+        config.instances[0].batch_bytes = 0;
+        let errors = config.check().unwrap_err();
+        assert_eq!(errors.0.len(), 4, "{errors}");
+        assert!(errors.0.iter().all(|problem| problem.contains("help: ")), "{errors}");
+    }
+
+    #[test]
+    fn unknown_keys_are_named_with_their_line() {
+        let text = sample().to_toml().unwrap().replace("relay_votes", "relay_voltes");
+        let error = NodeConfig::parse(&text).unwrap_err().to_string();
+        assert!(error.contains("relay_voltes") && error.contains("line"), "{error}");
+    }
+}

@@ -1,0 +1,304 @@
+//! What a node shows of itself and what a client sends: the bodies of the control interface.
+
+use crate::Reject;
+use regatta_base::{ChainId, Digest, Height, HexBytes, InstanceId, PublicKey, Round, Signature, TransactionId};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// `POST /v1/transactions`: one or many transactions for one instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SubmitRequest {
+    /// The instance; the node's first one when absent.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub instance: Option<InstanceId>,
+    /// The exact bytes of each transaction.
+    #[schema(value_type = Vec<String>)]
+    pub transactions: Vec<HexBytes>,
+}
+
+/// Answer to [`SubmitRequest`], in the order of the request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SubmitResponse {
+    /// One result for each transaction.
+    pub results: Vec<SubmitResult>,
+}
+
+/// What became of one submitted transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SubmitResult {
+    /// Its id: the digest by which its status is queried; absent when the bytes are no transaction.
+    #[schema(value_type = Option<String>)]
+    pub id: Option<TransactionId>,
+    /// Why it was refused; absent when it was accepted. Accepted means: on the disk of a validator.
+    pub rejected: Option<Reject>,
+}
+
+/// Why an ordered transaction changed nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Failure {
+    /// The sender used the sequence number before.
+    SequenceUsed,
+    /// The sequence number lies outside the sender's window.
+    SequenceOutOfWindow,
+}
+
+/// What execution made of an ordered transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It took effect (or, for a blob, it is ordered: blobs are not executed).
+    Ok,
+    /// It changed nothing.
+    Failed(Failure),
+}
+
+/// `GET /v1/transactions/{id}`: where a transaction stands, as this node knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TransactionStatus {
+    /// Never seen here, or so long ago that this node's index dropped it.
+    Unknown,
+    /// In this node's mempool, or on its way to a validator.
+    Pending,
+    /// Decided and executed. Final.
+    Executed {
+        /// Height of its block.
+        height: Height,
+        /// Position in the block, from 0.
+        index: u32,
+        /// What execution made of it.
+        outcome: Outcome,
+    },
+}
+
+/// One event of `GET /v1/statuses/stream`: what one block did to the transactions that were submitted
+/// through this node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StatusEvent {
+    /// The instance.
+    #[schema(value_type = String)]
+    pub instance: InstanceId,
+    /// Height of the block.
+    pub height: Height,
+    /// Ids and outcomes, in the order of execution.
+    #[schema(value_type = Vec<Vec<String>>)]
+    pub items: Vec<(TransactionId, Outcome)>,
+}
+
+/// One event of `GET /v1/blocks/stream` and the short form of a block.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BlockSummary {
+    /// The instance.
+    #[schema(value_type = String)]
+    pub instance: InstanceId,
+    /// Its height.
+    pub height: Height,
+    /// Digest of its header.
+    #[schema(value_type = String)]
+    pub hash: Digest,
+    /// Digest of its parent's header.
+    #[schema(value_type = String)]
+    pub parent: Digest,
+    /// Root of the state after it.
+    #[schema(value_type = String)]
+    pub state_root: Digest,
+    /// The round that decided it.
+    pub round: Round,
+    /// Index of its proposer in the validator set.
+    pub proposer: u16,
+    /// Number of its transactions.
+    pub transactions: u32,
+    /// How many of them failed.
+    pub failed: u32,
+    /// Bytes of its transactions.
+    pub bytes: u64,
+}
+
+/// One vote inside a certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SignerView {
+    /// Index in the validator set.
+    pub index: u16,
+    /// The signer.
+    #[schema(value_type = String)]
+    pub key: PublicKey,
+    /// Its weight.
+    pub weight: u64,
+    /// Over [`BlockView::certificate_message`].
+    #[schema(value_type = String)]
+    pub signature: Signature,
+}
+
+/// `GET /v1/blocks/{height}`: a block with the proof that it was decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BlockView {
+    /// The short form.
+    pub summary: BlockSummary,
+    /// Digests of its batches, in order.
+    #[schema(value_type = Vec<String>)]
+    pub batches: Vec<Digest>,
+    /// Every transaction and what became of it, in order.
+    #[schema(value_type = Vec<Vec<String>>)]
+    pub items: Vec<(TransactionId, Outcome)>,
+    /// The exact bytes that each certificate signature signs.
+    #[schema(value_type = String)]
+    pub certificate_message: HexBytes,
+    /// The quorum.
+    pub signers: Vec<SignerView>,
+    /// Weight of the whole validator set.
+    pub weight_total: u64,
+}
+
+/// `GET /v1/blocks?from=H&count=N`: consecutive short forms, for checks over a whole ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BlockRange {
+    /// In order of height, starting at the height asked for; shorter than asked at the ledger's end.
+    pub blocks: Vec<BlockSummary>,
+}
+
+/// `GET /v1/latest`: how far this node is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Latest {
+    /// One row an instance.
+    pub instances: Vec<InstanceLatest>,
+}
+
+/// How far this node is in one instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct InstanceLatest {
+    /// The instance.
+    #[schema(value_type = String)]
+    pub instance: InstanceId,
+    /// Height of the last executed block; 0 before the first.
+    pub height: Height,
+    /// Digest of that block's header.
+    #[schema(value_type = String)]
+    pub hash: Digest,
+    /// Root of the state after it.
+    #[schema(value_type = String)]
+    pub state_root: Digest,
+    /// The round it is in for the next height.
+    pub round: Round,
+    /// Transactions pending here.
+    pub pending: u64,
+    /// The highest height that a peer has told of.
+    pub known_height: Height,
+}
+
+/// `GET /v1/state/{key}`: one value of the state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StateView {
+    /// The key.
+    #[schema(value_type = String)]
+    pub key: HexBytes,
+    /// Its value; absent when nothing was put there.
+    #[schema(value_type = Option<String>)]
+    pub value: Option<HexBytes>,
+    /// The height after which it was read.
+    pub height: Height,
+    /// Root of the state at that height.
+    #[schema(value_type = String)]
+    pub state_root: Digest,
+}
+
+/// `GET /v1/accounts/{key}`: what a sender needs to know before it signs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AccountView {
+    /// The sender.
+    #[schema(value_type = String)]
+    pub key: PublicKey,
+    /// The next sequence number that is certainly unused, pending transactions here included.
+    pub next_sequence: u64,
+    /// The height after which it was read.
+    pub height: Height,
+}
+
+/// One row of `GET /v1/peers`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PeerView {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its identity.
+    #[schema(value_type = String)]
+    pub key: PublicKey,
+    /// Its configured address.
+    pub address: String,
+    /// Whether the link is up.
+    pub connected: bool,
+    /// Times the link came up.
+    pub connects: u64,
+    /// Why the last dial or link failed, if it did.
+    pub last_error: Option<String>,
+}
+
+/// `GET /v1/ready`: 200 when `ready`, otherwise 503, with the same body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Readiness {
+    /// Whether the node takes transactions: recovered, linked, and not catching up.
+    pub ready: bool,
+    /// Links that are up.
+    pub peers_connected: u64,
+    /// Links that are configured.
+    pub peers_configured: u64,
+    /// Whether it is fetching blocks that others have decided.
+    pub catching_up: bool,
+    /// What it waits for, for people; empty when ready.
+    pub waiting_for: String,
+}
+
+/// `GET /v1/version`: what runs here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Version {
+    /// Version of the package.
+    pub version: String,
+    /// Source commit of the build, with `-dirty` when files were changed; `unknown` outside git.
+    pub commit: String,
+    /// Digest of the running executable's bytes (BLAKE3).
+    #[schema(value_type = String)]
+    pub binary: Digest,
+    /// Target triple of the build.
+    pub target: String,
+    /// Build profile: `debug` or `release`.
+    pub profile: String,
+    /// The network.
+    #[schema(value_type = String)]
+    pub chain: ChainId,
+    /// This node's name.
+    pub name: String,
+    /// This node's identity.
+    #[schema(value_type = String)]
+    pub key: PublicKey,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_read_well_in_json() {
+        let status = TransactionStatus::Executed {
+            height: 3,
+            index: 0,
+            outcome: Outcome::Failed(Failure::SequenceUsed),
+        };
+        let json = serde_json::to_string(&status).unwrap();
+        assert_eq!(
+            json,
+            r#"{"executed":{"height":3,"index":0,"outcome":{"failed":"sequence_used"}}}"#
+        );
+        assert_eq!(serde_json::from_str::<TransactionStatus>(&json).unwrap(), status);
+        assert_eq!(
+            serde_json::to_string(&TransactionStatus::Unknown).unwrap(),
+            "\"unknown\""
+        );
+    }
+
+    #[test]
+    fn unknown_fields_of_a_request_are_refused() {
+        let text = r#"{"transactions":["00"],"instanse":"main"}"#;
+        assert!(serde_json::from_str::<SubmitRequest>(text).is_err());
+    }
+}
