@@ -1,0 +1,263 @@
+//! The result of a run: the record, what it adds up to and the verdict, as one versioned document.
+
+use crate::model::RunRecord;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Version of the result document; raised whenever a reader of the one before would misread it.
+pub const RESULT_VERSION: u32 = 1;
+
+/// The contents of `result.json`: enough to render every report again.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RunResult {
+    /// [`RESULT_VERSION`] at the time of writing.
+    pub version: u32,
+    /// How the run is judged.
+    pub verdict: Verdict,
+    /// What the record adds up to.
+    pub summary: Summary,
+    /// What was observed.
+    pub record: RunRecord,
+}
+
+/// How a run is judged.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Verdict {
+    /// The single word that opens the sentence.
+    pub status: Status,
+    /// One sentence that says all that matters, status first.
+    pub sentence: String,
+    /// Validity and correctness, and objectives when the scenario has any.
+    pub chips: Vec<Chip>,
+    /// What is wrong or uncertain, worst first.
+    pub problems: Vec<String>,
+    /// The exit code of the lab for this run.
+    pub exit_code: u8,
+}
+
+/// The outcome of a run, from best to worst.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// The measurement stands, every check held, every objective was met.
+    #[default]
+    Valid,
+    /// An objective could not be decided or the run was not steady.
+    Inconclusive,
+    /// An objective was missed.
+    Missed,
+    /// The measurement measures nothing.
+    Invalid,
+    /// The run could not be carried out.
+    Broken,
+    /// A correctness check failed.
+    Incorrect,
+}
+
+/// How one aspect of a run went.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Chip {
+    /// The aspect: `validity`, `correctness` or `objectives`.
+    pub aspect: String,
+    /// How it went.
+    pub state: ChipState,
+    /// A few words, e.g. `5 of 5 invariants hold`.
+    pub text: String,
+}
+
+/// Good, doubtful or bad.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ChipState {
+    /// As it should be.
+    #[default]
+    Good,
+    /// Cannot be told.
+    Doubtful,
+    /// Not as it should be.
+    Bad,
+}
+
+/// What a record adds up to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Summary {
+    /// The time that the headline is measured over.
+    pub window: Window,
+    /// Quantiles of the response latency, ascending.
+    pub response: Vec<Quantile>,
+    /// Transactions executed with success inside the window for each second of it.
+    pub goodput_per_s: Option<Estimate>,
+    /// Mean offered rate inside the window, transactions per second.
+    pub offered_per_s: f64,
+    /// Mean time between two blocks inside the window, in milliseconds.
+    pub block_interval_ms: Option<Estimate>,
+    /// The accounting identity.
+    pub accounting: AccountingCheck,
+    /// Whether the generator kept to its schedule.
+    pub generator: GeneratorCheck,
+    /// Whether the run had settled; absent when the window is too short to tell.
+    pub steady: Option<SteadyCheck>,
+    /// CPU per successful transaction inside the window; absent without samples or transactions.
+    pub cpu: Option<CpuCost>,
+    /// One row for each node, in plan order.
+    pub nodes: Vec<NodeSummary>,
+}
+
+/// The measured time after the warm-up cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Window {
+    /// Its beginning, milliseconds since the origin.
+    pub start_ms: u64,
+    /// Its end, milliseconds since the origin.
+    pub end_ms: u64,
+    /// How much MSER-5 cut from the front of the measure phase, in milliseconds.
+    pub cut_ms: u64,
+    /// MSER-5 wanted to cut more than half: nothing was cut and the run never settled.
+    pub cut_refused: bool,
+    /// Finalised blocks inside it.
+    pub blocks: u64,
+    /// Finalised blocks inside it that carried transactions of the load: the units of resampling.
+    pub loaded_blocks: u64,
+}
+
+impl Window {
+    /// Its length in seconds.
+    #[must_use]
+    pub fn seconds(&self) -> f64 {
+        self.end_ms.saturating_sub(self.start_ms) as f64 / 1000.0
+    }
+
+    /// Whether a time lies inside it; the end does not.
+    #[must_use]
+    pub fn contains(&self, at_ms: u64) -> bool {
+        (self.start_ms..self.end_ms).contains(&at_ms)
+    }
+}
+
+/// A value with its 95 % interval.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Estimate {
+    /// The point estimate.
+    pub value: f64,
+    /// Lower bound of the interval.
+    pub low: f64,
+    /// Upper bound of the interval.
+    pub high: f64,
+}
+
+/// A quantile of the response latency.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Quantile {
+    /// The share of transactions at or below it, e.g. 0.99.
+    pub q: f64,
+    /// What can be said about it.
+    pub value: QuantileValue,
+}
+
+/// What a run can say about a quantile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum QuantileValue {
+    /// No transaction became final.
+    #[default]
+    Nothing,
+    /// Measured, in microseconds.
+    Measured(Estimate),
+    /// Too few blocks to say.
+    NeedsBlocks {
+        /// Blocks needed.
+        needed: u64,
+        /// Blocks in the window.
+        have: u64,
+    },
+    /// More transactions were lost than the quantile leaves out.
+    AtLeastTimeout {
+        /// The timeout in milliseconds.
+        timeout_ms: u64,
+    },
+}
+
+/// The accounting identity, checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AccountingCheck {
+    /// intended = not sent + rejected + timed out + unknown + finalised.
+    pub closes: bool,
+    /// Intended less the sum of all ends; 0 when it closes.
+    pub difference: i64,
+    /// Refused for any reason.
+    pub rejected: u64,
+    /// Finalised, with success or failure.
+    pub finalised: u64,
+    /// Share of intended transactions that did not become final, 0 to 1.
+    pub lost_share: f64,
+}
+
+/// Whether the generator kept to its schedule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GeneratorCheck {
+    /// Median of sent - intended, in microseconds.
+    pub lag_p50_us: u64,
+    /// 99th percentile of sent - intended, in microseconds.
+    pub lag_p99_us: u64,
+    /// The most that the 99th percentile may be: max(5 ms, 5 % of the response median), in microseconds.
+    pub lag_limit_us: u64,
+    /// Sent / intended, 0 to 1.
+    pub sent_share: f64,
+    /// Both are within their limits.
+    pub valid: bool,
+}
+
+/// Whether the run had settled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SteadyCheck {
+    /// Theil-Sen slope of the backlog (sent less answered) as a share of the offered rate.
+    pub backlog_slope_share: f64,
+    /// Difference of the goodput of both halves as a share of their mean.
+    pub halves_difference: f64,
+    /// Slope below 1 % and halves within 5 %.
+    pub steady: bool,
+}
+
+/// CPU per successful transaction, in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CpuCost {
+    /// Of all nodes together.
+    pub nodes_us_per_tx: f64,
+    /// Of the lab: generator, stamps and sampling.
+    pub lab_us_per_tx: f64,
+}
+
+/// A node over the whole run; rates are over the window.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeSummary {
+    /// Its name.
+    pub name: String,
+    /// Height of its last finalised block.
+    pub height: u64,
+    /// Mean CPU inside the window in percent of one core.
+    pub cpu_percent: f64,
+    /// CPU seconds over its whole life.
+    pub cpu_total_s: f64,
+    /// Largest resident set in bytes.
+    pub rss_max_bytes: u64,
+    /// Largest private memory in bytes, 0 when unknown.
+    pub private_max_bytes: u64,
+    /// Most open descriptors.
+    pub descriptors_max: u64,
+    /// Bytes in its data folder at the end.
+    pub disk_bytes: u64,
+    /// Connected peers at the end.
+    pub peers: u64,
+    /// Messages received over the whole run.
+    pub messages_in: u64,
+    /// Messages sent over the whole run.
+    pub messages_out: u64,
+    /// Bytes received over the whole run.
+    pub bytes_in: u64,
+    /// Bytes sent over the whole run.
+    pub bytes_out: u64,
+    /// How often it was started again.
+    pub restarts: u32,
+    /// It was sampled at least once.
+    pub sampled: bool,
+}
