@@ -1,0 +1,41 @@
+//! Facts about the host, measured by the lab and given to the checks.
+
+use crate::scenario::ProviderKind;
+use serde::{Deserialize, Serialize};
+
+/// What the host offers; the lab fills it in, the checks read it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// The provider that these facts are about.
+    pub provider: ProviderKind,
+    /// Memory that the nodes may use, in bytes.
+    pub memory_bytes: u64,
+    /// Logical processors.
+    pub cores: u32,
+    /// Most open descriptors of one process.
+    pub descriptors_per_process: u64,
+    /// Most open descriptors of all processes together.
+    pub descriptors_total: u64,
+    /// Most processes of this user.
+    pub processes: u64,
+    /// Free bytes where runs are kept.
+    pub disk_bytes: u64,
+    /// Address ranges that the host routes elsewhere, e.g. `"127.60.0.0/24 (lo:1)"` for messages.
+    pub taken_networks: Vec<String>,
+}
+
+impl Default for Capabilities {
+    /// A small laptop: for tests, documentation and `plan` without a host.
+    fn default() -> Self {
+        Self {
+            provider: ProviderKind::Local,
+            memory_bytes: 8 << 30,
+            cores: 2,
+            descriptors_per_process: 1024,
+            descriptors_total: 1 << 20,
+            processes: 30_000,
+            disk_bytes: 32 << 30,
+            taken_networks: Vec::new(),
+        }
+    }
+}

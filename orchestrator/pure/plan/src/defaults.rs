@@ -1,0 +1,65 @@
+//! Every default of a scenario in one table: `Default`, serde and the reference page all read it.
+
+use crate::units::{Duration, Ratio, Size};
+use std::net::Ipv4Addr;
+
+/// Version of the scenario format that this crate reads.
+pub const SCHEMA: u32 = 1;
+/// Seed of everything random.
+pub const SEED: u64 = 1;
+/// Node address range of the loopback backend: room for 65,534 nodes, away from 127.0.0.1.
+pub const NETWORK: (Ipv4Addr, u8) = (Ipv4Addr::new(127, 60, 0, 0), 16);
+/// Port between nodes, the same on every node.
+pub const P2P_PORT: u16 = 7000;
+/// Port of the control interface, the same on every node.
+pub const HTTP_PORT: u16 = 7001;
+/// Name of the build that groups run unless they say otherwise.
+pub const BUILD: &str = "main";
+/// Where that build comes from when no `[build]` is given: this checkout.
+pub const SOURCE: &str = ".";
+/// Weight of a validator.
+pub const WEIGHT: u64 = 1;
+/// Least time between two blocks.
+pub const BLOCK_INTERVAL: Duration = Duration::from_millis(50);
+/// Base of the round timeout; round r waits base x (3 + 2r).
+pub const ROUND_TIMEOUT: Duration = Duration::from_millis(300);
+/// Load before the measuring window.
+pub const WARMUP: Duration = Duration::from_secs(5);
+/// The measuring window.
+pub const MEASURE: Duration = Duration::from_secs(30);
+/// Load after the measuring window, so that its last transactions meet the same conditions.
+pub const COOLDOWN: Duration = Duration::from_secs(2);
+/// Longest wait for the last transactions after the load has ended.
+pub const DRAIN: Duration = Duration::from_secs(10);
+/// Offered transactions per second.
+pub const RATE: f64 = 100.0;
+/// Transaction payload in bytes.
+pub const PAYLOAD: Size = Size(512);
+/// Accounts that sign the load's transactions.
+pub const SENDERS: u32 = 64;
+/// Where the load goes.
+pub const TARGET: &str = "full";
+/// Age at which a transaction that is not final counts as timed out.
+pub const TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest run from the first step to the report.
+pub const WALL: Duration = Duration::from_secs(30 * 60);
+/// Longest life of a cluster that stays up.
+pub const LEASE: Duration = Duration::from_secs(2 * 3600);
+/// Most bytes in the run's folder.
+pub const DISK: Size = Size(4 << 30);
+/// A batch of transactions leaves when it has this many bytes.
+pub const BATCH_BYTES: Size = Size(256 << 10);
+/// A batch leaves when its first transaction has waited this long.
+pub const BATCH_DELAY: Duration = Duration::from_millis(5);
+/// Most transactions that wait at one node.
+pub const MEMPOOL_TRANSACTIONS: u32 = 200_000;
+/// Most bytes that wait at one node.
+pub const MEMPOOL_BYTES: Size = Size(256 << 20);
+/// Most transactions of one sender that wait at one node.
+pub const MEMPOOL_PER_SENDER: u32 = 16_384;
+/// Rewiring probability of a small world.
+pub const REWIRE: Ratio = Ratio(0.1);
+/// Links that each node of a scale-free graph brings along.
+pub const SCALE_FREE_LINKS: u32 = 2;
+/// Children of a tree's node.
+pub const ARITY: u32 = 2;

@@ -1,0 +1,330 @@
+//! Who takes part: addresses, hosts, programs, links, groups and consensus instances.
+
+use crate::{
+    defaults,
+    units::{BitRate, Duration, Ratio},
+};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::{borrow::Cow, collections::BTreeMap, fmt, net::Ipv4Addr, str::FromStr};
+
+/// A range of IPv4 addresses: `127.60.0.0/16`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    /// The lowest address of the range.
+    pub base: Ipv4Addr,
+    /// Leading bits that all its addresses share, 0 to 32.
+    pub prefix: u8,
+}
+
+impl Network {
+    /// Number of addresses in the range.
+    #[must_use]
+    pub fn len(self) -> u64 {
+        1 << (32 - u32::from(self.prefix))
+    }
+
+    /// Always false: a range has at least one address.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        false
+    }
+
+    /// Whether `address` lies in the range.
+    #[must_use]
+    pub fn contains(self, address: Ipv4Addr) -> bool {
+        let offset = u64::from(u32::from(address)).checked_sub(u64::from(u32::from(self.base)));
+        offset.is_some_and(|offset| offset < self.len())
+    }
+
+    /// The address of node `index`: the range's first address names the network and is skipped.
+    #[must_use]
+    pub fn node_address(self, index: u32) -> Option<Ipv4Addr> {
+        let offset = u64::from(index) + 1;
+        // The last address is the broadcast address where the range is a real subnet.
+        (offset + 1 < self.len()).then(|| Ipv4Addr::from((u64::from(u32::from(self.base)) + offset) as u32))
+    }
+
+    /// How many nodes the range has room for.
+    #[must_use]
+    pub fn capacity(self) -> u64 {
+        self.len().saturating_sub(2)
+    }
+}
+
+impl FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not an IPv4 range such as \"127.60.0.0/16\"");
+        let (base, prefix) = text.split_once('/').ok_or_else(wrong)?;
+        let base: Ipv4Addr = base.parse().map_err(|_| wrong())?;
+        let prefix: u8 = prefix.parse().map_err(|_| wrong())?;
+        if prefix > 32 {
+            return Err(wrong());
+        }
+        let network = Self { base, prefix };
+        let mask = (network.len() - 1) as u32;
+        if u32::from(base) & mask != 0 {
+            let fixed = Ipv4Addr::from(u32::from(base) & !mask);
+            return Err(format!(
+                "`{text}` has address bits beyond its prefix; did you mean \"{fixed}/{prefix}\"?"
+            ));
+        }
+        Ok(network)
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.base, self.prefix)
+    }
+}
+
+impl Serialize for Network {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Network {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+impl JsonSchema for Network {
+    fn schema_name() -> Cow<'static, str> {
+        "Network".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "ipv4-network" })
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+}
+
+/// Addresses and ports: every node has an address of its own and all use the same ports.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Net {
+    /// Range that node addresses are taken from, in node order; inside 127.0.0.0/8 for `local`.
+    pub ipv4: Network,
+    /// TCP port between nodes.
+    pub p2p_port: u16,
+    /// TCP port of each node's control interface.
+    pub http_port: u16,
+}
+
+impl Default for Net {
+    fn default() -> Self {
+        let (base, prefix) = defaults::NETWORK;
+        Self {
+            ipv4: Network { base, prefix },
+            p2p_port: defaults::P2P_PORT,
+            http_port: defaults::HTTP_PORT,
+        }
+    }
+}
+
+/// Where the nodes run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Provider {
+    /// Kind of provider.
+    pub kind: ProviderKind,
+    /// Hosts of the `ssh` provider.
+    pub host: Vec<Host>,
+}
+
+/// Kinds of provider.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProviderKind {
+    /// Processes on this machine, each with a loopback address of its own.
+    #[default]
+    Local,
+    /// Processes on this machine, each in a network namespace of its own.
+    Netns,
+    /// Processes on other machines.
+    Ssh,
+    /// Nodes in virtual time inside the lab.
+    Sim,
+}
+
+impl fmt::Display for ProviderKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Local => "local",
+            Self::Netns => "netns",
+            Self::Ssh => "ssh",
+            Self::Sim => "sim",
+        })
+    }
+}
+
+/// One host of the `ssh` provider.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Host {
+    /// Address or name of the host.
+    pub addr: String,
+    /// Port of its SSH server.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// User to log in as.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Region that the host stands for.
+    #[serde(default)]
+    pub region: Option<String>,
+    /// Most nodes on this host.
+    #[serde(default)]
+    pub slots: Option<u32>,
+    /// Pinned public key of the host.
+    #[serde(default)]
+    pub host_key: Option<String>,
+}
+
+/// A program that nodes run: give exactly one of `source` and `release`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Build {
+    /// Folder of the workspace to build from, relative to where the lab runs.
+    pub source: Option<String>,
+    /// Signed release to fetch, e.g. `"regatta-node@0.2.0"`.
+    pub release: Option<String>,
+}
+
+/// Emulated network conditions.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Link {
+    /// One-way delay by pair of regions (`"eu-us"`), symmetric unless both directions are given; `self` is inside one.
+    pub matrix: BTreeMap<String, Duration>,
+    /// Variation of the delay.
+    pub jitter: Option<Ratio>,
+    /// Share of packets that are lost.
+    pub loss: Option<Ratio>,
+    /// Rate of each node's link.
+    pub rate: Option<BitRate>,
+}
+
+/// Several nodes of one kind.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// Name of the group and prefix of its nodes' names.
+    pub name: String,
+    /// Number of nodes.
+    pub count: u32,
+    /// What its nodes do.
+    pub role: Role,
+    /// Regions and their shares of the nodes, e.g. `{ eu = 2, us = 1 }`.
+    #[serde(default)]
+    pub regions: BTreeMap<String, u32>,
+    /// How its nodes behave.
+    #[serde(default)]
+    pub behaviour: Behaviour,
+    /// Name of the build that its nodes run.
+    #[serde(default = "default_build")]
+    pub build: String,
+}
+
+fn default_build() -> String {
+    defaults::BUILD.to_owned()
+}
+
+/// What a node does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Votes, and serves clients.
+    Validator,
+    /// Follows, verifies certificates and serves clients.
+    Full,
+    /// A full node that never gets load.
+    Observer,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Validator => "validator",
+            Self::Full => "full",
+            Self::Observer => "observer",
+        })
+    }
+}
+
+/// How a node behaves; all but `honest` need builds made for tests.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Behaviour {
+    /// Follows the protocol.
+    #[default]
+    Honest,
+    /// Signs contradicting statements.
+    Equivocate,
+    /// Sends nothing.
+    Silent,
+    /// Sends late.
+    Delay,
+}
+
+/// One consensus instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Consensus {
+    /// Name of the instance.
+    pub id: String,
+    /// Who votes: `{ GROUP-or-NODE = WEIGHT }` or a list of groups and nodes; without it, every validator with weight 1.
+    #[serde(default)]
+    pub validators: Option<Validators>,
+    /// Least time between two blocks; a block may take longer and never less, 0 means as fast as it goes.
+    #[serde(default = "default_block_interval")]
+    pub block_interval: Duration,
+    /// Base of the round timeout: round r waits base x (3 + 2r).
+    #[serde(default = "default_round_timeout")]
+    pub round_timeout: Duration,
+    /// Number of byzantine validators that the instance is meant to stand; n must be at least 3f + 1.
+    #[serde(default)]
+    pub byzantine: Option<u32>,
+    /// How votes travel.
+    #[serde(default)]
+    pub vote_topology: VoteTopology,
+}
+
+fn default_block_interval() -> Duration {
+    defaults::BLOCK_INTERVAL
+}
+
+fn default_round_timeout() -> Duration {
+    defaults::ROUND_TIMEOUT
+}
+
+/// Voters of an instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Validators {
+    /// Weight of each node, by group or node.
+    Weights(BTreeMap<String, u64>),
+    /// Groups and nodes, each node with weight 1.
+    List(Vec<String>),
+}
+
+/// How votes travel.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum VoteTopology {
+    /// In per-neighbour batches along the edges of the graph.
+    #[default]
+    Relay,
+    /// From every validator to every other; they must be connected directly.
+    AllToAll,
+    /// To the leader and back.
+    LeaderAggregate,
+}

@@ -1,0 +1,89 @@
+//! Phases, limits and tuning.
+
+use crate::{
+    defaults,
+    units::{Duration, Size},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The run's timeline; the load runs through warm-up, measure and cool-down.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Phases {
+    /// Load before the measuring window.
+    pub warmup: Duration,
+    /// The measuring window.
+    pub measure: Duration,
+    /// Load after the measuring window.
+    pub cooldown: Duration,
+    /// Longest wait for the last transactions once the load has ended.
+    pub drain: Duration,
+}
+
+impl Default for Phases {
+    fn default() -> Self {
+        Self {
+            warmup: defaults::WARMUP,
+            measure: defaults::MEASURE,
+            cooldown: defaults::COOLDOWN,
+            drain: defaults::DRAIN,
+        }
+    }
+}
+
+/// Limits of a run; reaching one ends it with a partial report.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Budget {
+    /// Longest run from the first step to the report.
+    pub wall: Duration,
+    /// Longest life of a cluster that stays up.
+    pub lease: Duration,
+    /// Most bytes in the run's folder, the nodes' data included.
+    pub disk: Size,
+    /// Most memory of all nodes together; without it, what the host has.
+    pub memory: Option<Size>,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            wall: defaults::WALL,
+            lease: defaults::LEASE,
+            disk: defaults::DISK,
+            memory: None,
+        }
+    }
+}
+
+/// Tuning that every node gets.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct NodeOptions {
+    /// A batch of transactions leaves when it has this many bytes.
+    pub batch_bytes: Size,
+    /// A batch leaves when its first transaction has waited this long.
+    pub batch_delay: Duration,
+    /// Most transactions that wait at one node.
+    pub mempool_transactions: u32,
+    /// Most bytes that wait at one node.
+    pub mempool_bytes: Size,
+    /// Most transactions of one sender that wait at one node.
+    pub mempool_per_sender: u32,
+    /// Whether the log of votes reaches the disk before a vote leaves; `false` is for experiments only.
+    pub durable: bool,
+}
+
+impl Default for NodeOptions {
+    fn default() -> Self {
+        Self {
+            batch_bytes: defaults::BATCH_BYTES,
+            batch_delay: defaults::BATCH_DELAY,
+            mempool_transactions: defaults::MEMPOOL_TRANSACTIONS,
+            mempool_bytes: defaults::MEMPOOL_BYTES,
+            mempool_per_sender: defaults::MEMPOOL_PER_SENDER,
+            durable: true,
+        }
+    }
+}
