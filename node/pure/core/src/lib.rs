@@ -1,1 +1,13 @@
-//! Placeholder.
+//! The whole node as a function: `step(now, event) -> outputs`, without clock, sockets or disk.
+//!
+//! The same [`Node`] runs under real sockets and under virtual time. Heavy work leaves as a
+//! [`Job`] and comes back as [`Event::Done`]; what must survive a crash leaves as [`Output::Append`],
+//! and whatever depends on it carries the number of that record.
+
+pub mod event;
+pub mod job;
+pub mod record;
+
+pub use event::{Event, LogLevel, Output, PeerIndex, RequestId, Time, TrafficClass};
+pub use job::{Job, JobId, JobResult};
+pub use record::{Record, RecordNumber, StoredBlock};

@@ -1,0 +1,53 @@
+//! What a node writes to its journal, and reads back to become what it was.
+
+use bytes::Bytes;
+use regatta_base::{Digest, Height, HexBytes};
+use serde::{Deserialize, Serialize};
+
+/// Number of a record within one run of a process, from 1.
+pub type RecordNumber = u64;
+
+/// One journal record. The journal is append-only; replay in order rebuilds the node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Record {
+    /// A step of the consensus core that must never be contradicted. Needed until its height is decided.
+    Consensus {
+        /// Position of the instance in the configuration.
+        instance: u16,
+        /// Canonical encoding of the consensus record.
+        bytes: HexBytes,
+    },
+    /// A batch of transactions that this node holds.
+    Batch {
+        /// Position of the instance in the configuration.
+        instance: u16,
+        /// Digest of the batch.
+        digest: Digest,
+        /// Its exact bytes.
+        bytes: HexBytes,
+    },
+    /// A decided block. Its batches are earlier in the journal.
+    Block {
+        /// Position of the instance in the configuration.
+        instance: u16,
+        /// Its height: one more than the last one of the instance.
+        height: Height,
+        /// Encoded header.
+        header: HexBytes,
+        /// Encoded commit certificate.
+        certificate: HexBytes,
+        /// Digests of its batches, in order, so that the journal can find them.
+        batches: Vec<Digest>,
+    },
+}
+
+/// A block as it is read back for a peer that catches up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredBlock {
+    /// Encoded header.
+    pub header: Bytes,
+    /// Encoded commit certificate.
+    pub certificate: Bytes,
+    /// Exact bytes of each batch, in order.
+    pub batches: Vec<Bytes>,
+}
