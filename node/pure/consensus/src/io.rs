@@ -1,0 +1,251 @@
+//! What goes into the core and what comes out: inputs, effects, log records, configuration.
+
+use crate::{
+    check::Scope,
+    types::{
+        Certificate, Commit, Content, Evidence, Justification, Message, Proposal, Signed, Statement,
+        TimeoutCertificate, TimeoutVote,
+    },
+};
+use regatta_base::{Digest, Height, Round, SecretKey, Signature};
+use serde::{Deserialize, Serialize};
+
+/// What a core needs to know once.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Chain, instance and validators: the frame of every signature.
+    pub scope: Scope,
+    /// Own signer index; none for a follower, which never votes nor proposes.
+    pub index: Option<u16>,
+    /// Base of the round timeout in milliseconds: round r lasts `base * (3 + 2r)`.
+    pub timeout_base_ms: u64,
+    /// Greatest round timeout in milliseconds.
+    pub timeout_cap_ms: u64,
+    /// The first height that the layer above has not durably applied; 1 on a new chain.
+    pub height: Height,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// The first input after `new` or `recover`: resend what the log holds and ask neighbours how far they are.
+    Start,
+    /// Payload is pending for the current height. Holds until the height is left; say it again then.
+    Work,
+    /// A message whose claims were all verified, or an own one that [`Effect::SignSend`] asked to sign.
+    Recv(Message),
+    /// The timer with this id fired; ids of earlier rounds are ignored.
+    Timer(u64),
+    /// The answer to [`Effect::Build`].
+    Built {
+        /// As in the request.
+        height: Height,
+        /// As in the request.
+        round: Round,
+        /// The new header, at most `HEADER_BYTES_MAX` bytes.
+        header: Vec<u8>,
+    },
+    /// The answer to [`Effect::Validate`]; leave it out for as long as the payload is not held.
+    Validated {
+        /// As in the request.
+        height: Height,
+        /// As in the request.
+        round: Round,
+        /// As in the request.
+        digest: Digest,
+        /// Whether a block with this header may follow.
+        ok: bool,
+    },
+    /// A header in answer to [`Effect::NeedHeader`]; taken only if its digest is the one asked for.
+    Header(Vec<u8>),
+    /// The decided block of this height was executed: go on with the next height.
+    Applied {
+        /// The height.
+        height: Height,
+    },
+    /// Blocks up to this height were fetched, verified and executed: go on behind it.
+    Synced {
+        /// The last height of those.
+        height: Height,
+    },
+    /// A tick every few round-trip times; two without a step forward make the core send again.
+    Retry,
+}
+
+/// What is to be done, in order.
+///
+/// **The contract:** whatever leaves the process (`SignSend`, `Broadcast`, and acting on `Decide`
+/// towards anybody outside) waits until every earlier `Persist` is durable. A crash may happen
+/// between any two effects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Append to the write-ahead log.
+    Persist(WalRecord),
+    /// Sign this, give the signed message back at once as [`Input::Recv`] (own votes count too), and
+    /// send it to everyone once durable.
+    SignSend(Draft),
+    /// Send to everyone; [`Message::Status`] to neighbours only, without relaying.
+    Broadcast(Message),
+    /// Give back [`Input::Timer`] with this id after so long; it replaces every earlier timer.
+    SetTimer {
+        /// Which timer.
+        id: u64,
+        /// Delay in milliseconds.
+        after_ms: u64,
+    },
+    /// This node leads: answer with [`Input::Built`].
+    Build {
+        /// The height to build for.
+        height: Height,
+        /// The round to build for.
+        round: Round,
+    },
+    /// Fetch the payload of this proposal and check it: answer with [`Input::Validated`].
+    Validate(Proposal),
+    /// This header is final. Execute it and answer with [`Input::Applied`].
+    Decide(Commit),
+    /// Somebody broke the rules provably.
+    Evidence(Evidence),
+    /// Others claim to have decided up to this height: fetch those blocks, answer with [`Input::Synced`].
+    NeedSync {
+        /// The last height said to be decided; an unverified claim.
+        height: Height,
+    },
+    /// A certified header is missing here: fetch it by digest, answer with [`Input::Header`].
+    NeedHeader {
+        /// The height it belongs to.
+        height: Height,
+        /// Its digest.
+        digest: Digest,
+    },
+    /// The sender of the `Status` that was just given is behind: send it [`Message::Commit`] from this
+    /// height on (and the blocks), as many as your limits allow.
+    Behind {
+        /// The height that the sender lacks.
+        height: Height,
+    },
+}
+
+/// A statement of this node before it is signed, with what travels beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    /// What is to be signed.
+    pub statement: Statement,
+    /// Own signer index.
+    pub signer: u16,
+    pub(crate) attachment: Attachment,
+}
+
+/// The unsigned part of an own message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Attachment {
+    None,
+    Proposal {
+        header: Vec<u8>,
+        justification: Option<Justification>,
+    },
+    High(Option<Certificate>),
+}
+
+impl Draft {
+    /// Signs with `secret`, which must be the key of the signer index in `scope`.
+    #[must_use]
+    pub fn sign(self, scope: &Scope, secret: &SecretKey) -> Message {
+        let signature = secret.sign(&scope.signing_bytes(&self.statement));
+        self.signed(signature)
+    }
+
+    /// Joins a signature made elsewhere over [`Scope::signing_bytes`] of the statement.
+    #[must_use]
+    pub fn signed(self, signature: Signature) -> Message {
+        let vote = Signed {
+            statement: self.statement,
+            signer: self.signer,
+            signature,
+        };
+        match self.attachment {
+            Attachment::None => Message::Vote(vote),
+            Attachment::Proposal { header, justification } => Message::Proposal(Proposal {
+                vote,
+                header,
+                justification,
+            }),
+            Attachment::High(high) => Message::Timeout(TimeoutVote { vote, high }),
+        }
+    }
+
+    /// The round of the statement.
+    #[must_use]
+    pub fn round(&self) -> Round {
+        self.statement.round
+    }
+
+    pub(crate) fn vote(signer: u16, height: Height, round: Round, content: Content) -> Self {
+        let statement = Statement { height, round, content };
+        Self {
+            statement,
+            signer,
+            attachment: Attachment::None,
+        }
+    }
+}
+
+/// What survives a crash.
+///
+/// A store may drop every record whose [`height`](WalRecord::height) is at most the last durably
+/// applied height (`Config::height - 1` at the next start); the core ignores those.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WalRecord {
+    /// Own proposal.
+    Propose {
+        /// Its height.
+        height: Height,
+        /// Its round.
+        round: Round,
+        /// The header.
+        #[serde(with = "serde_bytes")]
+        header: Vec<u8>,
+        /// What was attached.
+        justification: Option<Justification>,
+    },
+    /// Own first vote.
+    Vote1 {
+        /// Its height.
+        height: Height,
+        /// Its round.
+        round: Round,
+        /// What was voted for.
+        digest: Digest,
+    },
+    /// Own second vote: for the digest of this QC1, in its height and round. The QC1 is the lock.
+    Vote2 {
+        /// The QC1.
+        quorum: Certificate,
+    },
+    /// Own timeout.
+    Timeout {
+        /// Its height.
+        height: Height,
+        /// The round that was given up.
+        round: Round,
+        /// The QC1 of the own greatest `Vote2` at that time.
+        high: Option<Certificate>,
+    },
+    /// The certificate through which a round was entered.
+    Entry(TimeoutCertificate),
+    /// The decision.
+    Decide(Commit),
+}
+
+impl WalRecord {
+    /// The height that the record belongs to.
+    #[must_use]
+    pub fn height(&self) -> Height {
+        match self {
+            Self::Propose { height, .. } | Self::Vote1 { height, .. } | Self::Timeout { height, .. } => *height,
+            Self::Vote2 { quorum } => quorum.height,
+            Self::Entry(certificate) => certificate.height,
+            Self::Decide(commit) => commit.height(),
+        }
+    }
+}
