@@ -17,8 +17,6 @@ pub enum Reject {
     Duplicate,
     /// The sender already used this sequence number, or it lies too far behind.
     StaleSequence,
-    /// The sequence number lies too far ahead of the sender's last one.
-    FutureSequence,
     /// This sender has too many pending transactions.
     SenderLimit,
     /// The mempool is full.
@@ -33,13 +31,12 @@ pub enum Reject {
 
 impl Reject {
     /// Every reason, in the order of the wire.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 10] = [
         Self::Malformed,
         Self::TooLarge,
         Self::BadSignature,
         Self::Duplicate,
         Self::StaleSequence,
-        Self::FutureSequence,
         Self::SenderLimit,
         Self::MempoolFull,
         Self::DiskFull,
@@ -56,7 +53,6 @@ impl Reject {
             Self::BadSignature => "bad_signature",
             Self::Duplicate => "duplicate",
             Self::StaleSequence => "stale_sequence",
-            Self::FutureSequence => "future_sequence",
             Self::SenderLimit => "sender_limit",
             Self::MempoolFull => "mempool_full",
             Self::DiskFull => "disk_full",
@@ -74,7 +70,6 @@ impl Reject {
             Self::BadSignature => "sign for this chain and instance: `regatta-node version` names the chain",
             Self::Duplicate => "nothing to do: query its status by id",
             Self::StaleSequence => "read the account's next sequence number and sign again",
-            Self::FutureSequence => "submit the transactions before it first",
             Self::SenderLimit => "wait until some of this sender's transactions are final",
             Self::MempoolFull => "send slower, or raise mempool.transactions_max or mempool.bytes_max",
             Self::DiskFull => "raise store.disk_bytes_max or free the node's disk",

@@ -41,8 +41,10 @@ pub struct SubmitResult {
 pub enum Failure {
     /// The sender used the sequence number before.
     SequenceUsed,
-    /// The sequence number lies outside the sender's window.
-    SequenceOutOfWindow,
+    /// The sequence number lies too far behind the sender's highest one to tell.
+    SequenceTooOld,
+    /// The state has reached its size limit.
+    StateFull,
 }
 
 /// What execution made of an ordered transaction.

@@ -1,1 +1,19 @@
-//! Placeholder.
+//! Transactions and what they do to the state.
+//!
+//! | kind | signed | executed | meaning |
+//! |---|---|---|---|
+//! | `blob` | no | no | bytes that are ordered, for comparison with systems that do no more |
+//! | `opaque` | yes | sequence number | bytes of a sender, each at most once |
+//! | `put` | yes | sequence number, write | sets a key of the state to a value |
+//!
+//! Signed transactions carry a sequence number that each sender uses once, in any order within a
+//! window: an open-loop client never blocks behind a transaction that got lost.
+
+pub mod batch;
+pub mod state;
+pub mod transaction;
+pub mod trie;
+
+pub use batch::{CheckedBatch, CheckedItem};
+pub use state::State;
+pub use transaction::{CheckedTransaction, Domain, Kind, TransactionError, View, check_transactions};

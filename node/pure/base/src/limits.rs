@@ -18,3 +18,9 @@ pub const PEERS_MAX: usize = 512;
 pub const STATE_KEY_BYTES_MAX: usize = 256;
 /// Largest value of a `put` in bytes.
 pub const STATE_VALUE_BYTES_MAX: usize = 64 * 1024;
+/// Most bytes of keys and values that the state of one instance may hold.
+pub const STATE_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// How many sequence numbers behind a sender's highest one may still be used, once each.
+pub const SEQUENCE_WINDOW: u64 = 1024;
+/// For how many heights after the one its author knew a batch may be ordered.
+pub const BATCH_LIFETIME_BLOCKS: u64 = 20_000;

@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use rand::CryptoRng;
-use regatta_apps::{CheckedBatch, CheckedTransaction, TransactionError};
+use regatta_apps::{CheckedBatch, CheckedTransaction, Domain, TransactionError};
 use regatta_base::{
     Digest, PublicKey, Signature,
     keys::{Claim, verify_each},
 };
+use std::sync::Arc;
 
 /// Names a job within one run of a node.
 pub type JobId = u64;
@@ -31,7 +32,9 @@ pub enum Job {
     /// transaction's signature.
     Batch {
         /// Domain of the instance.
-        domain: Digest,
+        domain: Domain,
+        /// Keys of the validators, by index.
+        authors: Arc<[PublicKey]>,
         /// Exact bytes.
         bytes: Bytes,
         /// Whether transaction signatures are checked: validators do, followers rely on the quorum.
@@ -40,7 +43,7 @@ pub enum Job {
     /// Parse and check transactions that a client or another node submits.
     Transactions {
         /// Domain of the instance.
-        domain: Digest,
+        domain: Domain,
         /// Exact bytes of each.
         transactions: Vec<Bytes>,
     },
@@ -75,13 +78,20 @@ impl Job {
             Self::Statements(statements) => {
                 let claims: Vec<Claim<'_>> = statements
                     .iter()
-                    .map(|s| Claim { key: s.key, message: &s.digest.0, signature: s.signature })
+                    .map(|s| Claim {
+                        key: s.key,
+                        message: &s.digest.0,
+                        signature: s.signature,
+                    })
                     .collect();
                 JobResult::Statements(verify_each(&claims, rng))
             }
-            Self::Batch { domain, bytes, signatures } => {
-                JobResult::Batch(CheckedBatch::check(&domain, bytes, signatures, rng))
-            }
+            Self::Batch {
+                domain,
+                authors,
+                bytes,
+                signatures,
+            } => JobResult::Batch(CheckedBatch::check(&domain, &authors, bytes, signatures, rng)),
             Self::Transactions { domain, transactions } => {
                 JobResult::Transactions(regatta_apps::check_transactions(&domain, transactions, rng))
             }

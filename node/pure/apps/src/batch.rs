@@ -1,0 +1,308 @@
+//! Batches: the unit in which validators spread transactions ahead of consensus.
+//!
+//! ```text
+//! version 1 | author 2 | base height 8 | count 4 | (length 4 | transaction)* | signature 64
+//! ```
+//! Blocks order batches by digest. The author signs that digest, so that only validators can make
+//! others hold payload. A batch may be ordered within [`limits::BATCH_LIFETIME_BLOCKS`] after its base
+//! height, which bounds how long digests have to be remembered to refuse a second inclusion.
+
+use crate::transaction::{CheckedTransaction, Domain, Scanned, TransactionError, keyed, scan};
+use bytes::{BufMut, Bytes, BytesMut};
+use rand::CryptoRng;
+use regatta_base::{
+    Digest, Height, PublicKey, SecretKey, Signature, TransactionId,
+    keys::{Claim, verify_all},
+    limits,
+};
+use std::ops::Range;
+
+const VERSION: u8 = 1;
+const HEADER_BYTES: usize = 1 + 2 + 8 + 4;
+const SIGNATURE_BYTES: usize = 64;
+
+/// A batch whose framing holds and whose ids are known; its signatures too, where that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckedBatch {
+    /// Keyed digest of everything before the author's signature.
+    pub digest: Digest,
+    /// Index of the author in the validator set.
+    pub author: u16,
+    /// The last height that the author had executed.
+    pub base_height: Height,
+    /// The exact bytes.
+    pub bytes: Bytes,
+    /// Its transactions, in order.
+    pub items: Vec<CheckedItem>,
+}
+
+/// One transaction inside a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CheckedItem {
+    /// Its id.
+    pub id: TransactionId,
+    start: u32,
+    length: u32,
+}
+
+impl CheckedItem {
+    /// Where its bytes lie in the batch.
+    #[must_use]
+    pub fn range(&self) -> Range<usize> {
+        self.start as usize..self.start as usize + self.length as usize
+    }
+}
+
+impl CheckedBatch {
+    /// Builds and signs a batch of transactions that were checked before.
+    #[must_use]
+    pub fn build(
+        domain: &Domain,
+        author: u16,
+        base_height: Height,
+        transactions: &[CheckedTransaction],
+        secret: &SecretKey,
+    ) -> Self {
+        let payload: usize = transactions.iter().map(|t| 4 + t.bytes.len()).sum();
+        let mut bytes = BytesMut::with_capacity(HEADER_BYTES + payload + SIGNATURE_BYTES);
+        bytes.put_u8(VERSION);
+        bytes.put_u16(author);
+        bytes.put_u64(base_height);
+        bytes.put_u32(transactions.len() as u32);
+        let mut items = Vec::with_capacity(transactions.len());
+        for transaction in transactions {
+            bytes.put_u32(transaction.bytes.len() as u32);
+            let (start, length) = (bytes.len() as u32, transaction.bytes.len() as u32);
+            items.push(CheckedItem {
+                id: transaction.id,
+                start,
+                length,
+            });
+            bytes.put_slice(&transaction.bytes);
+        }
+        let digest = keyed(&domain.batch, &bytes);
+        bytes.put_slice(&secret.sign(&digest.0).0);
+        Self {
+            digest,
+            author,
+            base_height,
+            bytes: bytes.freeze(),
+            items,
+        }
+    }
+
+    /// Takes a batch apart and checks it: framing and ids always; the author's and all transactions'
+    /// signatures where `signatures` is set. One bad transaction makes the whole batch bad: its author
+    /// checked each before signing, unless it is faulty.
+    ///
+    /// # Errors
+    /// [`TransactionError`] names the first thing that is wrong.
+    pub fn check(
+        domain: &Domain,
+        authors: &[PublicKey],
+        bytes: Bytes,
+        signatures: bool,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Self, TransactionError> {
+        let frame = Frame::parse(&bytes)?;
+        let author_key = *authors
+            .get(usize::from(frame.author))
+            .ok_or(TransactionError::Malformed)?;
+        let digest = keyed(&domain.batch, frame.body);
+        let mut scanned = Vec::with_capacity(frame.ranges.len());
+        for range in &frame.ranges {
+            scanned.push(scan(domain, &bytes[range.clone()])?);
+        }
+        if signatures && !signatures_hold(&author_key, &digest, &frame.signature, &scanned, rng) {
+            return Err(TransactionError::BadSignature);
+        }
+        let items = frame.ranges.iter().zip(&scanned).map(|(range, scanned)| CheckedItem {
+            id: scanned.id,
+            start: range.start as u32,
+            length: range.len() as u32,
+        });
+        let (author, base_height, items) = (frame.author, frame.base_height, items.collect());
+        Ok(Self {
+            digest,
+            author,
+            base_height,
+            bytes,
+            items,
+        })
+    }
+
+    /// Bytes of its transactions, framing excluded.
+    #[must_use]
+    pub fn payload_bytes(&self) -> u64 {
+        self.items.iter().map(|item| u64::from(item.length)).sum()
+    }
+
+    /// Whether it may be ordered at `height`.
+    #[must_use]
+    pub fn may_be_ordered_at(&self, height: Height) -> bool {
+        self.base_height < height && height <= self.base_height.saturating_add(limits::BATCH_LIFETIME_BLOCKS)
+    }
+}
+
+/// Checks all signatures of a batch at once.
+fn signatures_hold(
+    author: &PublicKey,
+    digest: &Digest,
+    signature: &Signature,
+    scanned: &[Scanned],
+    rng: &mut impl CryptoRng,
+) -> bool {
+    let mut claims = Vec::with_capacity(scanned.len() + 1);
+    claims.push(Claim {
+        key: *author,
+        message: &digest.0,
+        signature: *signature,
+    });
+    for (key, digest, signature) in scanned.iter().filter_map(|s| s.claim.as_ref()) {
+        claims.push(Claim {
+            key: *key,
+            message: &digest.0,
+            signature: *signature,
+        });
+    }
+    verify_all(&claims, rng)
+}
+
+/// The parts of a batch's bytes.
+struct Frame<'a> {
+    author: u16,
+    base_height: Height,
+    body: &'a [u8],
+    ranges: Vec<Range<usize>>,
+    signature: Signature,
+}
+
+impl<'a> Frame<'a> {
+    fn parse(bytes: &'a [u8]) -> Result<Self, TransactionError> {
+        use TransactionError::{Malformed, TooLarge};
+        if bytes.len() > limits::BATCH_BYTES_MAX {
+            return Err(TooLarge);
+        }
+        let (body, signature) = bytes.split_last_chunk::<SIGNATURE_BYTES>().ok_or(Malformed)?;
+        let (header, mut rest) = body.split_first_chunk::<HEADER_BYTES>().ok_or(Malformed)?;
+        let [version, a0, a1, h0, h1, h2, h3, h4, h5, h6, h7, c0, c1, c2, c3] = *header;
+        let count = u32::from_be_bytes([c0, c1, c2, c3]) as usize;
+        // Each transaction takes at least its length and its tag, so the count cannot make us allocate much.
+        if version != VERSION || count == 0 || count > rest.len() / 5 {
+            return Err(Malformed);
+        }
+        let mut ranges = Vec::with_capacity(count);
+        for _ in 0..count {
+            let (length, after) = rest.split_first_chunk::<4>().ok_or(Malformed)?;
+            let length = u32::from_be_bytes(*length) as usize;
+            let start = body.len() - after.len();
+            rest = after.get(length..).ok_or(Malformed)?;
+            ranges.push(start..start + length);
+        }
+        if !rest.is_empty() {
+            return Err(Malformed);
+        }
+        let base_height = u64::from_be_bytes([h0, h1, h2, h3, h4, h5, h6, h7]);
+        let (author, signature) = (u16::from_be_bytes([a0, a1]), Signature(*signature));
+        Ok(Self {
+            author,
+            base_height,
+            body,
+            ranges,
+            signature,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transaction::{blob, check_transactions, opaque};
+    use proptest::prelude::*;
+    use regatta_base::seed;
+
+    fn domain() -> Domain {
+        Domain::new(&"test".parse().unwrap(), &"main".parse().unwrap())
+    }
+
+    fn secret(index: u8) -> SecretKey {
+        SecretKey::from_seed([index; 32])
+    }
+
+    fn sample(author: u16, secret_index: u8) -> CheckedBatch {
+        let domain = domain();
+        let list = vec![
+            opaque(&domain, &secret(9), 1, b"one"),
+            blob(b"two"),
+            opaque(&domain, &secret(8), 5, b""),
+        ];
+        let checked = check_transactions(&domain, list, &mut seed::rng(1, "test"));
+        let checked: Vec<_> = checked.into_iter().map(Result::unwrap).collect();
+        CheckedBatch::build(&domain, author, 10, &checked, &secret(secret_index))
+    }
+
+    fn authors() -> Vec<PublicKey> {
+        (0..3).map(|i| secret(i).public()).collect()
+    }
+
+    fn check(bytes: Bytes) -> Result<CheckedBatch, TransactionError> {
+        CheckedBatch::check(&domain(), &authors(), bytes, true, &mut seed::rng(1, "test"))
+    }
+
+    #[test]
+    fn what_is_built_checks_out_equal() {
+        let batch = sample(1, 1);
+        assert_eq!(check(batch.bytes.clone()), Ok(batch.clone()));
+        assert_eq!(&batch.bytes[batch.items[1].range()], b"\0two");
+        let unsigned = CheckedBatch::check(
+            &domain(),
+            &authors(),
+            batch.bytes.clone(),
+            false,
+            &mut seed::rng(1, "t"),
+        );
+        assert_eq!(unsigned, Ok(batch));
+    }
+
+    #[test]
+    fn only_the_stated_author_can_sign() {
+        assert_eq!(check(sample(1, 2).bytes), Err(TransactionError::BadSignature));
+        assert_eq!(check(sample(7, 1).bytes), Err(TransactionError::Malformed));
+    }
+
+    #[test]
+    fn every_flipped_byte_is_refused() {
+        let batch = sample(1, 1);
+        for position in 0..batch.bytes.len() {
+            let mut forged = batch.bytes.to_vec();
+            forged[position] ^= 1;
+            assert!(check(forged.into()).is_err(), "byte {position}");
+        }
+    }
+
+    #[test]
+    fn truncation_anywhere_is_refused() {
+        let batch = sample(1, 1);
+        for length in 0..batch.bytes.len() {
+            assert!(check(batch.bytes.slice(..length)).is_err(), "length {length}");
+        }
+    }
+
+    #[test]
+    fn a_batch_lives_for_a_bounded_number_of_heights() {
+        let batch = sample(1, 1);
+        assert!(!batch.may_be_ordered_at(10) && batch.may_be_ordered_at(11));
+        assert!(batch.may_be_ordered_at(10 + limits::BATCH_LIFETIME_BLOCKS));
+        assert!(!batch.may_be_ordered_at(11 + limits::BATCH_LIFETIME_BLOCKS));
+    }
+
+    proptest! {
+        #[test]
+        fn random_bytes_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            if let Some(first) = bytes.first_mut() {
+                *first = VERSION;
+            }
+            let _ = check(bytes.into());
+        }
+    }
+}
