@@ -1,0 +1,1 @@
+//! Tests against a server that answers exactly what a test tells it to.
