@@ -1,0 +1,228 @@
+//! What the rest of the process may ask of a running node, from any thread.
+
+use crate::{meter::Meter, p2p::PeerBoard};
+use bytes::Bytes;
+use regatta_api::view::{BlockSummary, BlockView, Latest, PeerView, Readiness, StatusEvent, SubmitResult};
+use regatta_base::{Height, InstanceId};
+use regatta_core::{Node, StoredBlock};
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+/// Most requests that wait for the loop.
+const REQUESTS_MAX: usize = 1024;
+/// Most bytes of transactions that are submitted and not answered yet.
+const SUBMITTED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Events that a slow subscriber may be behind before it loses some.
+const SUBSCRIBER_LAG_MAX: usize = 1024;
+/// Most blocks that are read from the journal for clients at a time.
+const BLOCK_LOADS_MAX: usize = 4;
+
+/// The node takes no more submissions now: its queue is full or it is stopping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the node's submission queue is full; help: send slower and try again")]
+pub struct Busy;
+
+/// The node is stopping or has stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the node is stopping")]
+pub struct Stopped;
+
+/// Reads a stored block by the position of its instance and its height.
+pub(crate) type LoadBlock = dyn Fn(usize, Height) -> Option<StoredBlock> + Send + Sync;
+
+/// What the loop is asked to do.
+pub(crate) enum Request {
+    /// Take these transactions and answer when they are durable.
+    Submit {
+        instance: Option<InstanceId>,
+        transactions: Vec<Bytes>,
+        answer: SubmitAnswer,
+    },
+    /// Run this with the core.
+    Read(Box<dyn FnOnce(&Node) + Send>),
+}
+
+/// Where the results of one submission go; holds its share of the byte limit until then.
+pub(crate) struct SubmitAnswer {
+    results: oneshot::Sender<Vec<SubmitResult>>,
+    _share: OwnedSemaphorePermit,
+}
+
+impl SubmitAnswer {
+    /// Answers; a client that has gone away is no error.
+    pub(crate) fn send(self, results: Vec<SubmitResult>) {
+        let _ = self.results.send(results);
+    }
+}
+
+/// A handle to a running node; clones are cheap.
+#[derive(Clone)]
+pub struct NodeHandle(Arc<Inner>);
+
+struct Inner {
+    requests: mpsc::Sender<Request>,
+    submitted: Arc<Semaphore>,
+    loads: Semaphore,
+    statuses: broadcast::Sender<Arc<StatusEvent>>,
+    blocks: broadcast::Sender<Arc<BlockSummary>>,
+    meter: Arc<Meter>,
+    peers: Arc<PeerBoard>,
+    load: Arc<LoadBlock>,
+    stop: CancellationToken,
+}
+
+impl NodeHandle {
+    pub(crate) fn new(
+        meter: Arc<Meter>,
+        peers: Arc<PeerBoard>,
+        load: Arc<LoadBlock>,
+        stop: CancellationToken,
+    ) -> (Self, mpsc::Receiver<Request>) {
+        let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
+        let inner = Inner {
+            requests,
+            submitted: Arc::new(Semaphore::new(SUBMITTED_BYTES_MAX)),
+            loads: Semaphore::new(BLOCK_LOADS_MAX),
+            statuses: broadcast::Sender::new(SUBSCRIBER_LAG_MAX),
+            blocks: broadcast::Sender::new(SUBSCRIBER_LAG_MAX),
+            meter,
+            peers,
+            load,
+            stop,
+        };
+        (Self(Arc::new(inner)), receiver)
+    }
+
+    /// Submits transactions to an instance (the first one when `None`) and waits until those that were
+    /// accepted are durable.
+    ///
+    /// # Errors
+    /// [`Busy`] at once when the queue is full, and when the node stops before it answers.
+    pub async fn submit(
+        &self,
+        instance: Option<InstanceId>,
+        transactions: Vec<Bytes>,
+    ) -> Result<Vec<SubmitResult>, Busy> {
+        let bytes: usize = transactions.iter().map(Bytes::len).sum();
+        let share = u32::try_from(bytes).map_err(|_| Busy)?;
+        let share = Arc::clone(&self.0.submitted)
+            .try_acquire_many_owned(share)
+            .map_err(|_| Busy)?;
+        let (results, receiver) = oneshot::channel();
+        let answer = SubmitAnswer { results, _share: share };
+        let request = Request::Submit {
+            instance,
+            transactions,
+            answer,
+        };
+        self.0.requests.try_send(request).map_err(|_| Busy)?;
+        receiver.await.map_err(|_| Busy)
+    }
+
+    /// Runs `read` with the core, on the loop's thread, and returns its result. Keep it short.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the node is stopping.
+    pub async fn read<T: Send + 'static>(&self, read: impl FnOnce(&Node) -> T + Send + 'static) -> Result<T, Stopped> {
+        let (sender, receiver) = oneshot::channel();
+        let run = Box::new(move |node: &Node| {
+            let _ = sender.send(read(node));
+        });
+        self.0.requests.send(Request::Read(run)).await.map_err(|_| Stopped)?;
+        receiver.await.map_err(|_| Stopped)
+    }
+
+    /// A decided block with its transactions and certificate, read from the journal; `None` when there is none.
+    pub async fn block(&self, instance: Option<InstanceId>, height: Height) -> Option<BlockView> {
+        let _turn = self.0.loads.acquire().await.ok()?;
+        let wanted = instance.clone();
+        let index = self
+            .read(move |node| node.instance_index(wanted.as_ref()))
+            .await
+            .ok()??;
+        let load = Arc::clone(&self.0.load);
+        let stored = tokio::task::spawn_blocking(move || load(index, height)).await.ok()??;
+        self.read(move |node| node.block(instance.as_ref(), height, &stored))
+            .await
+            .ok()?
+    }
+
+    /// Events of every block from now on: what it did to transactions submitted here.
+    #[must_use]
+    pub fn subscribe_statuses(&self) -> broadcast::Receiver<Arc<StatusEvent>> {
+        self.0.statuses.subscribe()
+    }
+
+    /// Short forms of every block executed from now on.
+    #[must_use]
+    pub fn subscribe_blocks(&self) -> broadcast::Receiver<Arc<BlockSummary>> {
+        self.0.blocks.subscribe()
+    }
+
+    /// The node's counters, for whoever counts.
+    #[must_use]
+    pub fn metrics(&self) -> &Meter {
+        &self.0.meter
+    }
+
+    /// All metrics in the text format of Prometheus, with gauges of this moment.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the node is stopping.
+    pub async fn render_metrics(&self) -> Result<String, Stopped> {
+        for (metric, value) in self.read(Node::gauges).await? {
+            self.0.meter.set(metric, value);
+        }
+        Ok(self.0.meter.render_prometheus())
+    }
+
+    /// One row for each configured peer.
+    #[expect(clippy::unused_async, reason = "callers treat all questions alike")]
+    pub async fn peers(&self) -> Vec<PeerView> {
+        self.0.peers.views()
+    }
+
+    /// Whether the node takes transactions, and what it waits for otherwise.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the node is stopping.
+    pub async fn readiness(&self) -> Result<Readiness, Stopped> {
+        let (catching_up, waiting_for) = self.read(Node::readiness).await?;
+        let (peers_connected, peers_configured) = self.0.peers.counts();
+        Ok(Readiness {
+            ready: !catching_up && waiting_for.is_empty(),
+            peers_connected,
+            peers_configured,
+            catching_up,
+            waiting_for,
+        })
+    }
+
+    /// How far the node is in each instance.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the node is stopping.
+    pub async fn latest(&self) -> Result<Latest, Stopped> {
+        self.read(Node::latest).await
+    }
+
+    /// Cancelled when the node is to stop; cancelling it stops the node.
+    #[must_use]
+    pub fn stop_token(&self) -> &CancellationToken {
+        &self.0.stop
+    }
+
+    pub(crate) fn publish_status(&self, event: StatusEvent) {
+        if self.0.statuses.receiver_count() > 0 {
+            // Fails only when the last subscriber has left in between.
+            let _ = self.0.statuses.send(Arc::new(event));
+        }
+    }
+
+    pub(crate) fn publish_block(&self, block: BlockSummary) {
+        if self.0.blocks.receiver_count() > 0 {
+            let _ = self.0.blocks.send(Arc::new(block));
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! A full node: sockets, disk and clock around the pure core.
+//!
+//! The core decides; this crate carries out: it owns the links to peers, the journal, the timer and
+//! the threads for heavy work, and offers [`NodeHandle`] to the control interface.
+
+pub mod handle;
+pub mod meter;
+pub mod p2p;
+
+pub use handle::{Busy, NodeHandle, Stopped};
+pub use meter::Meter;

@@ -1,0 +1,5 @@
+//! Authenticated links to the configured peers, and to nobody else.
+
+mod board;
+
+pub use board::PeerBoard;
