@@ -2,10 +2,19 @@
 //!
 //! Pure: a [`RunRecord`] goes in, a [`RunResult`] and texts or bytes come out.
 
+#[cfg(test)]
+mod fixture;
+pub mod format;
 pub mod histogram;
 pub mod model;
+pub mod objective;
 pub mod result;
+mod stats;
+pub mod summary;
+pub mod verdict;
 
 pub use histogram::Counts;
 pub use model::RunRecord;
 pub use result::{RESULT_VERSION, RunResult};
+pub use summary::summarise;
+pub use verdict::evaluate;

@@ -370,6 +370,8 @@ pub struct Sample {
     pub height: u64,
     /// Connected peers.
     pub peers: u64,
+    /// Transactions executed so far.
+    pub transactions: u64,
     /// Transactions waiting in the mempool.
     pub mempool: u64,
     /// Messages received so far.

@@ -95,7 +95,7 @@ pub struct Summary {
     pub accounting: AccountingCheck,
     /// Whether the generator kept to its schedule.
     pub generator: GeneratorCheck,
-    /// Whether the run had settled; absent when the window is too short to tell.
+    /// Whether the run had settled; absent when the window is too short to tell or a fault acts in it.
     pub steady: Option<SteadyCheck>,
     /// CPU per successful transaction inside the window; absent without samples or transactions.
     pub cpu: Option<CpuCost>,
@@ -234,6 +234,8 @@ pub struct NodeSummary {
     pub name: String,
     /// Height of its last finalised block.
     pub height: u64,
+    /// Transactions that it executed.
+    pub transactions: u64,
     /// Mean CPU inside the window in percent of one core.
     pub cpu_percent: f64,
     /// CPU seconds over its whole life.
