@@ -37,8 +37,6 @@ pub const RATE: f64 = 100.0;
 pub const PAYLOAD: Size = Size(512);
 /// Accounts that sign the load's transactions.
 pub const SENDERS: u32 = 64;
-/// Where the load goes.
-pub const TARGET: &str = "full";
 /// Age at which a transaction that is not final counts as timed out.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest run from the first step to the report.

@@ -1,19 +1,27 @@
 //! Scenario files, topology generators, checks and the typed plan: pure from text to steps.
 //!
-//! `Source::parse` reads a file with overrides, `resolve` checks a scenario against a host's
-//! [`Capabilities`] and makes the [`Plan`], and `arrivals` makes the schedule of each load.
+//! [`Source::read`] reads a file with overrides, `resolve` checks a scenario against a host's
+//! [`Capabilities`] and makes the [`Plan`], and [`arrivals()`] makes the schedule of each load.
 
+pub mod arrivals;
 pub mod capabilities;
 mod defaults;
+pub mod diagnostic;
 pub mod objective;
 pub mod plan;
 pub mod scenario;
+pub mod source;
+mod suggest;
+mod topology;
 pub mod units;
 
+pub use arrivals::arrivals;
 pub use capabilities::Capabilities;
+pub use diagnostic::{Code, Diagnostic, Diagnostics, Place, Severity};
 pub use objective::{Comparison, Metric, Objective, Unit};
 pub use plan::{
     BuildSource, GraphFacts, Plan, PlannedBudget, PlannedFault, PlannedInstance, PlannedLoad, PlannedNode,
     PlannedPhases, PlannedStep, Step,
 };
 pub use scenario::Scenario;
+pub use source::Source;

@@ -24,8 +24,8 @@ pub struct Load {
     pub mix: BTreeMap<String, f64>,
     /// Payload of each transaction in bytes, before signature and header.
     pub size: Size,
-    /// Group or node that gets the load, in turn; `"all"` is every node but observers.
-    pub target: String,
+    /// Group or node that gets the load, in turn; without it the full nodes, or the validators when there are none.
+    pub target: Option<String>,
     /// Accounts that sign the transactions.
     pub senders: u32,
     /// Clients that wait for their answers, in closed loop.
@@ -43,7 +43,7 @@ impl Default for Load {
             rate: Rate::Constant(defaults::RATE),
             mix: BTreeMap::from([("opaque".to_owned(), 1.0)]),
             size: defaults::PAYLOAD,
-            target: defaults::TARGET.to_owned(),
+            target: None,
             senders: defaults::SENDERS,
             clients: None,
             timeout: defaults::TIMEOUT,
@@ -79,12 +79,11 @@ pub enum ArrivalKind {
 
 /// Offered transactions per second over all clients.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, deny_unknown_fields)]
 pub enum Rate {
     /// The same all the time.
     Constant(f64),
     /// From the first rate to the second in a straight line, then constant.
-    #[serde(rename_all = "snake_case")]
     Ramp {
         /// First and last rate.
         ramp: (f64, f64),

@@ -1,0 +1,11 @@
+//! Graphs: generators, and what a graph looks like.
+
+mod generate;
+mod graph;
+mod regular;
+
+pub(crate) use generate::{Infeasible, Members, generate};
+pub(crate) use graph::Graph;
+
+#[cfg(test)]
+mod tests;
