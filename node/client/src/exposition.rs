@@ -41,3 +41,45 @@ fn sample(line: &str) -> Option<(&str, f64)> {
     let value = rest.split_ascii_whitespace().next()?.parse().ok()?;
     (!series.is_empty()).then_some((series, value))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn comments_labels_and_timestamps_are_understood() {
+        let text = "# TYPE up gauge\nup 1\n\nrpc{le=\"0.5\",path=\"a b\"} 2e3 1700000000\nnan NaN\n";
+        let samples = parse(text).unwrap();
+        assert_eq!(samples["up"], 1.0);
+        assert_eq!(samples["rpc{le=\"0.5\",path=\"a b\"}"], 2000.0);
+        assert!(samples["nan"].is_nan());
+    }
+
+    #[test]
+    fn the_first_bad_line_is_named() {
+        for bad in ["up", "up one", " 1", "{"] {
+            let error = parse(&format!("ok 1\n{bad}\n")).unwrap_err();
+            assert_eq!(
+                error,
+                ExpositionError {
+                    line: 2,
+                    text: bad.to_owned()
+                }
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_never_panics(text in "(\\PC|\n|\\{|\\}| ){0,100}") {
+            let _ = parse(&text);
+        }
+
+        #[test]
+        fn what_is_written_is_read(value in any::<u32>(), name in "[a-z_]{1,20}") {
+            let samples = parse(&format!("{name} {value}\n")).unwrap();
+            prop_assert_eq!(samples.get(&name), Some(&f64::from(value)));
+        }
+    }
+}

@@ -108,3 +108,109 @@ impl FrameDecoder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    type Item = Vec<(u64, String)>;
+
+    fn decode_all(decoder: &mut FrameDecoder) -> Result<Vec<Frame<Item>>, FrameError> {
+        let mut frames = Vec::new();
+        while let Some(frame) = decoder.next_frame()? {
+            frames.push(frame);
+        }
+        Ok(frames)
+    }
+
+    #[test]
+    fn a_claim_beyond_the_limit_is_refused_at_once() {
+        let mut decoder = FrameDecoder::default();
+        decoder.push(&u32::MAX.to_be_bytes());
+        let error = decoder.next_frame::<Item>().unwrap_err();
+        assert_eq!(error, FrameError::TooLarge { got: u32::MAX as usize });
+    }
+
+    #[test]
+    fn bytes_after_the_value_of_a_frame_are_refused() {
+        let mut decoder = FrameDecoder::default();
+        let mut bytes = encode(&Frame::Event(Item::new())).unwrap().to_vec();
+        bytes.push(0);
+        bytes[3] += 1;
+        decoder.push(&bytes);
+        assert!(matches!(decoder.next_frame::<Item>(), Err(FrameError::Malformed(_))));
+    }
+
+    #[test]
+    fn field_names_are_on_the_wire() {
+        let cut = Frame::<Item>::Cut(ApiError {
+            code: "c".into(),
+            message: "m".into(),
+            help: "h".into(),
+        });
+        let bytes = encode(&cut).unwrap();
+        for name in ["cut", "code", "message", "help"] {
+            assert!(
+                bytes.windows(name.len()).any(|window| window == name.as_bytes()),
+                "{name}"
+            );
+        }
+    }
+
+    fn any_frame() -> impl Strategy<Value = Frame<Item>> {
+        prop_oneof![
+            any::<Item>().prop_map(Frame::Event),
+            any::<(String, String, String)>().prop_map(|(code, message, help)| Frame::Cut(ApiError {
+                code,
+                message,
+                help
+            })),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_cutting_of_the_stream_gives_the_same_frames(
+            frames in proptest::collection::vec(any_frame(), 0..6),
+            piece in 1_usize..50,
+        ) {
+            let mut bytes = Vec::new();
+            for frame in &frames {
+                bytes.extend_from_slice(&keep_alive());
+                bytes.extend_from_slice(&encode(frame).unwrap());
+            }
+            let mut decoder = FrameDecoder::default();
+            let mut decoded = Vec::new();
+            for part in bytes.chunks(piece) {
+                decoder.push(part);
+                decoded.extend(decode_all(&mut decoder).unwrap());
+            }
+            prop_assert_eq!(decoded, frames);
+            prop_assert_eq!(decoder.finish(), Ok(()));
+        }
+
+        #[test]
+        fn a_stream_cut_anywhere_is_truncated_or_whole(frame in any_frame(), keep in any::<prop::sample::Index>()) {
+            let bytes = encode(&frame).unwrap();
+            let keep = keep.index(bytes.len() + 1);
+            let mut decoder = FrameDecoder::default();
+            decoder.push(&bytes[..keep]);
+            let decoded = decode_all(&mut decoder).unwrap();
+            prop_assert_eq!(decoded.len(), usize::from(keep == bytes.len()));
+            prop_assert_eq!(decoder.finish().is_err(), keep != 0 && keep != bytes.len());
+        }
+
+        #[test]
+        fn hostile_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let mut decoder = FrameDecoder::default();
+            decoder.push(&bytes);
+            let _ = decode_all(&mut decoder);
+            let mut framed = (bytes.len() as u32).to_be_bytes().to_vec();
+            framed.extend_from_slice(&bytes);
+            let mut decoder = FrameDecoder::default();
+            decoder.push(&framed);
+            let _ = decode_all(&mut decoder);
+        }
+    }
+}
