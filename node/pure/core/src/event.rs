@@ -37,7 +37,7 @@ pub enum Event {
     Done(JobId, JobResult),
     /// Every record up to this number is as durable as the configuration asks for.
     Durable(RecordNumber),
-    /// The journal holds this many bytes, the limit included: beyond it transactions are refused.
+    /// Whether the journal has reached its quota: while it has, transactions are refused.
     DiskFull(bool),
     /// Answer to [`Output::Load`]; `None` when the journal does not have the block.
     Loaded(RequestId, Option<Box<StoredBlock>>),
@@ -52,6 +52,19 @@ pub enum TrafficClass {
     Control,
     /// Payload: may be dropped when the queue overflows, because it can be asked for again.
     Bulk,
+}
+
+/// What a frame belongs to, for the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// Proposals, votes, timeouts, certificates.
+    Consensus,
+    /// Transactions and batches, their announcements and requests.
+    Payload,
+    /// Catch-up.
+    Sync,
+    /// Link set-up and topology.
+    Link,
 }
 
 /// How loud a log line is.
@@ -76,6 +89,8 @@ pub enum Output {
         peer: PeerIndex,
         /// The encoded frame.
         frame: Bytes,
+        /// What the metrics count it as.
+        protocol: Protocol,
         /// Which queue.
         class: TrafficClass,
         /// The record that has to be durable before.
@@ -101,10 +116,20 @@ pub enum Output {
         /// Which block.
         height: Height,
     },
-    /// Something for subscribers of statuses.
-    Statuses(StatusEvent),
-    /// A block was executed, for subscribers of blocks.
-    Block(BlockSummary),
+    /// Something for subscribers of statuses, but not before record `after` is durable.
+    Statuses {
+        /// The event.
+        event: StatusEvent,
+        /// The record that has to be durable before.
+        after: RecordNumber,
+    },
+    /// A block was executed, for subscribers of blocks, but not before record `after` is durable.
+    Block {
+        /// The event.
+        summary: BlockSummary,
+        /// The record that has to be durable before.
+        after: RecordNumber,
+    },
     /// A peer broke the protocol: count it, and reset the link when it is not to be trusted further.
     PeerFault {
         /// Who.

@@ -2,34 +2,24 @@
 
 use bytes::Bytes;
 use rand::CryptoRng;
-use regatta_apps::{CheckedBatch, CheckedTransaction, Domain, TransactionError};
+use regatta_apps::{CheckedBatch, CheckedTransaction, Domain, TransactionError, check_transactions};
 use regatta_base::{
-    Digest, PublicKey, Signature,
+    PublicKey,
     keys::{Claim, verify_each},
 };
+use regatta_consensus::SignatureClaim;
 use std::sync::Arc;
 
 /// Names a job within one run of a node.
 pub type JobId = u64;
 
-/// One signature to check: every signed statement is signed as a digest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Statement {
-    /// Who is said to have signed.
-    pub key: PublicKey,
-    /// Digest of what is said to be signed.
-    pub digest: Digest,
-    /// The signature.
-    pub signature: Signature,
-}
-
 /// Work that is too long for the core's own thread.
 #[derive(Debug)]
 pub enum Job {
     /// Check signatures of consensus statements.
-    Statements(Vec<Statement>),
-    /// Parse and check a batch from another validator: framing, ids and (where `signatures`) each
-    /// transaction's signature.
+    Claims(Vec<SignatureClaim>),
+    /// Parse and check a batch from another validator: framing, ids and (where `signatures`) the
+    /// author's and each transaction's signature.
     Batch {
         /// Domain of the instance.
         domain: Domain,
@@ -37,7 +27,7 @@ pub enum Job {
         authors: Arc<[PublicKey]>,
         /// Exact bytes.
         bytes: Bytes,
-        /// Whether transaction signatures are checked: validators do, followers rely on the quorum.
+        /// Whether signatures are checked: validators do, followers rely on the quorum.
         signatures: bool,
     },
     /// Parse and check transactions that a client or another node submits.
@@ -52,8 +42,8 @@ pub enum Job {
 /// What a job found.
 #[derive(Debug)]
 pub enum JobResult {
-    /// For each statement whether it is valid.
-    Statements(Vec<bool>),
+    /// For each claim whether it holds.
+    Claims(Vec<bool>),
     /// The batch, or why it is none.
     Batch(Result<CheckedBatch, TransactionError>),
     /// For each transaction what it is, or why it is none.
@@ -65,7 +55,7 @@ impl Job {
     #[must_use]
     pub fn weight(&self) -> usize {
         match self {
-            Self::Statements(statements) => statements.len(),
+            Self::Claims(claims) => claims.len(),
             Self::Batch { bytes, .. } => bytes.len() / 100,
             Self::Transactions { transactions, .. } => transactions.len(),
         }
@@ -75,25 +65,15 @@ impl Job {
     #[must_use]
     pub fn run(self, rng: &mut impl CryptoRng) -> JobResult {
         match self {
-            Self::Statements(statements) => {
-                let claims: Vec<Claim<'_>> = statements
-                    .iter()
-                    .map(|s| Claim {
-                        key: s.key,
-                        message: &s.digest.0,
-                        signature: s.signature,
-                    })
-                    .collect();
-                JobResult::Statements(verify_each(&claims, rng))
+            Self::Claims(claims) => {
+                let claims: Vec<Claim<'_>> = claims.iter().map(SignatureClaim::as_claim).collect();
+                JobResult::Claims(verify_each(&claims, rng))
             }
-            Self::Batch {
-                domain,
-                authors,
-                bytes,
-                signatures,
-            } => JobResult::Batch(CheckedBatch::check(&domain, &authors, bytes, signatures, rng)),
+            Self::Batch { domain, authors, bytes, signatures } => {
+                JobResult::Batch(CheckedBatch::check(&domain, &authors, bytes, signatures, rng))
+            }
             Self::Transactions { domain, transactions } => {
-                JobResult::Transactions(regatta_apps::check_transactions(&domain, transactions, rng))
+                JobResult::Transactions(check_transactions(&domain, transactions, rng))
             }
         }
     }

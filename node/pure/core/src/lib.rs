@@ -4,10 +4,15 @@
 //! [`Job`] and comes back as [`Event::Done`]; what must survive a crash leaves as [`Output::Append`],
 //! and whatever depends on it carries the number of that record.
 
-pub mod event;
-pub mod job;
-pub mod record;
+mod event;
+mod header;
+mod job;
+mod links;
+mod node;
+mod record;
+mod wire;
 
-pub use event::{Event, LogLevel, Output, PeerIndex, RequestId, Time, TrafficClass};
+pub use event::{Event, LogLevel, Output, PeerIndex, Protocol, RequestId, Time, TrafficClass};
 pub use job::{Job, JobId, JobResult};
+pub use node::{Node, NodeError};
 pub use record::{Record, RecordNumber, StoredBlock};

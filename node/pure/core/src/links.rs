@@ -1,0 +1,147 @@
+//! What a node knows about its neighbours.
+
+use crate::{
+    event::PeerIndex,
+    wire::{KeyPrefix, Topology, prefix},
+};
+use regatta_base::PublicKey;
+use std::collections::BTreeSet;
+
+/// Farther than any validator can be; also what keeps a counting-to-infinity loop finite.
+pub(crate) const DISTANCE_MAX: u8 = 32;
+
+/// One configured neighbour.
+#[derive(Debug, Clone)]
+pub(crate) struct Link {
+    prefix: KeyPrefix,
+    /// Whether the link is up *and* its `Hello` arrived.
+    pub(crate) up: bool,
+    pub(crate) wants_votes: bool,
+    pub(crate) distance: u8,
+    neighbours: BTreeSet<KeyPrefix>,
+}
+
+/// All configured neighbours, by position in the configuration.
+#[derive(Debug, Clone)]
+pub(crate) struct Links {
+    own_prefix: KeyPrefix,
+    /// Distance to the nearest validator as far as this node's own role goes: 0 or the maximum.
+    own_distance: u8,
+    list: Vec<Link>,
+}
+
+impl Links {
+    pub(crate) fn new(own: &PublicKey, is_validator: bool, peers: impl Iterator<Item = PublicKey>) -> Self {
+        let link = |key: PublicKey| Link {
+            prefix: prefix(&key.0),
+            up: false,
+            wants_votes: false,
+            distance: DISTANCE_MAX,
+            neighbours: BTreeSet::new(),
+        };
+        let own_distance = if is_validator { 0 } else { DISTANCE_MAX };
+        Self { own_prefix: prefix(&own.0), own_distance, list: peers.map(link).collect() }
+    }
+
+    pub(crate) fn get(&self, peer: PeerIndex) -> Option<&Link> {
+        self.list.get(peer)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    pub(crate) fn set_up(&mut self, peer: PeerIndex, wants_votes: bool, topology: &Topology) {
+        if let Some(link) = self.list.get_mut(peer) {
+            (link.up, link.wants_votes) = (true, wants_votes);
+        }
+        self.set_topology(peer, topology);
+    }
+
+    pub(crate) fn set_topology(&mut self, peer: PeerIndex, topology: &Topology) {
+        if let Some(link) = self.list.get_mut(peer) {
+            link.distance = topology.distance.min(DISTANCE_MAX);
+            link.neighbours = topology.neighbours.iter().copied().collect();
+        }
+    }
+
+    pub(crate) fn set_down(&mut self, peer: PeerIndex) {
+        if let Some(link) = self.list.get_mut(peer) {
+            link.up = false;
+            link.distance = DISTANCE_MAX;
+            link.neighbours.clear();
+        }
+    }
+
+    /// Neighbours whose link is up, in the order of the configuration.
+    pub(crate) fn up(&self) -> impl Iterator<Item = PeerIndex> + '_ {
+        self.list.iter().enumerate().filter(|(_, link)| link.up).map(|(peer, _)| peer)
+    }
+
+    /// Whether `source` has a link to `peer`, so that what `source` sent everybody need not be passed on.
+    pub(crate) fn covers(&self, source: PeerIndex, peer: PeerIndex) -> bool {
+        let (Some(source), Some(peer)) = (self.list.get(source), self.list.get(peer)) else { return false };
+        source.up && source.neighbours.contains(&peer.prefix)
+    }
+
+    /// Links to the nearest validator, [`DISTANCE_MAX`] when none is known.
+    pub(crate) fn distance(&self) -> u8 {
+        let through = self.list.iter().filter(|link| link.up).map(|link| link.distance.saturating_add(1)).min();
+        self.own_distance.min(through.unwrap_or(DISTANCE_MAX)).min(DISTANCE_MAX)
+    }
+
+    /// The neighbour nearest to a validator, `avoid` only if there is no other.
+    ///
+    /// Among equals the choice depends on this node's key, so that clients of many full nodes spread
+    /// over the validators; it stays the same while links do, so that a sender's transactions keep order.
+    pub(crate) fn towards_validator(&self, avoid: Option<PeerIndex>) -> Option<PeerIndex> {
+        let spread = |peer: PeerIndex| self.list[peer].prefix.rotate_left(17) ^ self.own_prefix;
+        self.up()
+            .filter(|&peer| self.list[peer].distance < DISTANCE_MAX)
+            .min_by_key(|&peer| (Some(peer) == avoid, self.list[peer].distance, spread(peer)))
+    }
+
+    /// What to tell the neighbours.
+    pub(crate) fn topology(&self) -> Topology {
+        let mut neighbours: Vec<_> = self.list.iter().filter(|link| link.up).map(|link| link.prefix).collect();
+        neighbours.sort_unstable();
+        Topology { distance: self.distance(), neighbours }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(n: u8) -> PublicKey {
+        PublicKey([n; 32])
+    }
+
+    fn topology(distance: u8, of: &[u8]) -> Topology {
+        Topology { distance, neighbours: of.iter().map(|&n| prefix(&key(n).0)).collect() }
+    }
+
+    #[test]
+    fn transactions_go_towards_the_nearest_validator_and_around_a_dead_link() {
+        let mut links = Links::new(&key(0), false, [key(1), key(2), key(3)].into_iter());
+        assert_eq!((links.towards_validator(None), links.distance()), (None, DISTANCE_MAX));
+        links.set_up(0, true, &topology(2, &[]));
+        links.set_up(1, true, &topology(0, &[]));
+        assert_eq!((links.towards_validator(None), links.distance()), (Some(1), 1));
+        assert_eq!(links.towards_validator(Some(1)), Some(0));
+        links.set_down(1);
+        assert_eq!((links.towards_validator(None), links.distance()), (Some(0), 3));
+        links.set_down(0);
+        assert_eq!(links.towards_validator(None), None);
+    }
+
+    #[test]
+    fn a_common_neighbour_is_covered_only_while_the_source_says_so() {
+        let mut links = Links::new(&key(0), true, [key(1), key(2)].into_iter());
+        links.set_up(0, true, &topology(0, &[2, 0]));
+        links.set_up(1, true, &topology(0, &[]));
+        assert!(links.covers(0, 1) && !links.covers(1, 0));
+        links.set_topology(0, &topology(0, &[0]));
+        assert!(!links.covers(0, 1));
+    }
+}

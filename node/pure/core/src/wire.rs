@@ -1,0 +1,137 @@
+//! Frames between neighbours.
+//!
+//! Canonical MessagePack, except that a batch travels raw behind a byte that MessagePack never uses:
+//! its bytes are signed and content-addressed already, and another encoding would copy every payload.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use regatta_api::view::SubmitResult;
+use regatta_base::{CodecError, Digest, Height, HexBytes, decode, encode, limits};
+use serde::{Deserialize, Serialize};
+
+/// Version of the frames; neighbours with another one are refused.
+pub(crate) const PROTOCOL_VERSION: u16 = 1;
+/// Never the first byte of a MessagePack value.
+const RAW_BATCH: u8 = 0xc1;
+
+/// Short name of an instance on the wire: the first bytes of a digest over chain, instance and validators.
+pub(crate) type InstanceTag = u64;
+/// The first bytes of a neighbour's key: enough to recognise it among the configured peers.
+pub(crate) type KeyPrefix = u64;
+
+/// First frame on every link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Hello {
+    pub(crate) version: u16,
+    /// Digest of the chain's name.
+    pub(crate) chain: Digest,
+    /// Whether the sender wants votes; a follower that does not gets decisions instead.
+    pub(crate) wants_votes: bool,
+    pub(crate) topology: Topology,
+    /// Last executed height of each instance.
+    pub(crate) heights: Vec<(InstanceTag, Height)>,
+}
+
+/// What a node tells its neighbours about its other links.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Topology {
+    /// Links to the nearest validator: 0 at a validator.
+    pub(crate) distance: u8,
+    /// Neighbours whose link is up, sorted.
+    pub(crate) neighbours: Vec<KeyPrefix>,
+}
+
+/// One frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Frame {
+    /// Anything but a batch.
+    Plain(Plain),
+    /// The exact bytes of a batch.
+    Batch(InstanceTag, Bytes),
+}
+
+/// Frames in MessagePack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Plain {
+    Hello(Hello),
+    Topology(Topology),
+    Instance(InstanceTag, Body),
+}
+
+/// Frames of one instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Body {
+    /// Encoded consensus messages.
+    Consensus(Vec<HexBytes>),
+    /// "I hold these batches."
+    Announce(Vec<Digest>),
+    /// "Send me these batches."
+    Want(Vec<Digest>),
+    /// "Bring these transactions to a validator."
+    Forward { id: u64, transactions: Vec<HexBytes> },
+    /// Answer to `Forward`, in its order.
+    ForwardResult { id: u64, results: Vec<SubmitResult> },
+    /// "Send me your blocks from this height on."
+    BlockRequest { from: Height, count: u16 },
+    /// Answer to `BlockRequest`: a block, followed by its batches in order.
+    Block { header: HexBytes, certificate: HexBytes },
+    /// "Send me this header that you voted for."
+    HeaderRequest { height: Height, digest: Digest },
+    /// Answer to `HeaderRequest`.
+    Header(HexBytes),
+}
+
+impl Plain {
+    pub(crate) fn encode(&self) -> Bytes {
+        encode(self).into()
+    }
+}
+
+/// The frame of a batch.
+pub(crate) fn batch_frame(tag: InstanceTag, batch: &[u8]) -> Bytes {
+    let mut frame = BytesMut::with_capacity(9 + batch.len());
+    frame.put_u8(RAW_BATCH);
+    frame.put_u64(tag);
+    frame.put_slice(batch);
+    frame.freeze()
+}
+
+impl Frame {
+    pub(crate) fn decode(bytes: &Bytes) -> Result<Self, CodecError> {
+        if bytes.first() != Some(&RAW_BATCH) {
+            return decode(bytes, limits::FRAME_BYTES_MAX).map(Self::Plain);
+        }
+        let short = || CodecError::Malformed("a batch frame without an instance".to_owned());
+        let (tag, _) = bytes[1..].split_first_chunk::<8>().ok_or_else(short)?;
+        Ok(Self::Batch(u64::from_be_bytes(*tag), bytes.slice(9..)))
+    }
+}
+
+/// The first eight bytes as a number.
+pub(crate) fn prefix(bytes: &[u8; 32]) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = *bytes;
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn frames_round_trip() {
+        let plain = Plain::Instance(7, Body::Want(vec![Digest([1; 32])]));
+        assert_eq!(Frame::decode(&plain.encode()), Ok(Frame::Plain(plain)));
+        let batch = batch_frame(7, b"batch");
+        assert_eq!(Frame::decode(&batch), Ok(Frame::Batch(7, Bytes::from_static(b"batch"))));
+    }
+
+    proptest! {
+        #[test]
+        fn random_bytes_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..200), raw in any::<bool>()) {
+            if raw && let Some(first) = bytes.first_mut() {
+                *first = RAW_BATCH;
+            }
+            let _ = Frame::decode(&bytes.into());
+        }
+    }
+}
