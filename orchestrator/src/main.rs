@@ -1,2 +1,5 @@
-//! Placeholder.
-fn main() {}
+//! `regatta`: runs testnets of real nodes and writes reports.
+
+fn main() -> std::process::ExitCode {
+    regatta::cli::main()
+}

@@ -1,0 +1,285 @@
+//! Building the node from source, and the facts about a build that its manifest states.
+
+use regatta_base::Digest;
+use serde::Deserialize;
+use std::{
+    collections::VecDeque,
+    io::{BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// Package of the program that nodes run.
+pub(crate) const NODE_PACKAGE: &str = "regatta-node";
+/// Lines of the compiler's output that an error quotes.
+const QUOTED_LINES_MAX: usize = 40;
+/// Longest output of cargo that is read, in bytes: far beyond any build, so that a broken one cannot fill memory.
+const OUTPUT_BYTES_MAX: u64 = 256 << 20;
+
+/// Why there is no program to run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BuildError {
+    /// No workspace where the scenario says that the source is.
+    #[error(
+        "no Cargo workspace in `{0}` or above it\n  help: set build.NAME.source to the folder of a Regatta checkout"
+    )]
+    NoWorkspace(PathBuf),
+    /// The build tool does not start.
+    #[error("cannot run `{program}`: {error}\n  help: install Rust with https://rustup.rs, or name it in CARGO")]
+    NoCargo {
+        /// What was started.
+        program: String,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The compiler refused the source.
+    #[error("cargo build of `{package}` in `{root}` failed ({status})\n{lines}")]
+    Failed {
+        /// Package that was built.
+        package: String,
+        /// Workspace that it was built in.
+        root: PathBuf,
+        /// How cargo ended.
+        status: std::process::ExitStatus,
+        /// Its last lines.
+        lines: String,
+    },
+    /// Cargo built no executable.
+    #[error(
+        "cargo built no executable `{0}`\n  help: check that the workspace has a package of that name with a main.rs"
+    )]
+    NoExecutable(String),
+    /// A file of the build cannot be read.
+    #[error("cannot read `{path}`: {error}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+}
+
+/// A program and where it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Built {
+    /// The executable.
+    pub executable: PathBuf,
+    /// Package version.
+    pub version: String,
+    /// Source commit in hexadecimal, `unknown` outside git.
+    pub commit: String,
+    /// Whether the work tree held changes that the commit does not.
+    pub dirty: bool,
+    /// Digest of the lock file.
+    pub lock: Digest,
+    /// Version of the compiler.
+    pub rustc: String,
+    /// Target triple.
+    pub target: String,
+    /// Cargo profile.
+    pub profile: String,
+}
+
+/// Finds the workspace that holds `start`: the nearest folder upwards whose `Cargo.toml` has a `[workspace]`.
+///
+/// # Errors
+/// [`BuildError::NoWorkspace`] when there is none.
+pub(crate) fn find_workspace(start: &Path) -> Result<PathBuf, BuildError> {
+    let none = || BuildError::NoWorkspace(start.to_owned());
+    let absolute = start.canonicalize().map_err(|_| none())?;
+    let is_workspace = |folder: &&Path| {
+        let text = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap_or_default();
+        text.lines().any(|line| line.trim() == "[workspace]")
+    };
+    absolute
+        .ancestors()
+        .find(is_workspace)
+        .map(Path::to_owned)
+        .ok_or_else(none)
+}
+
+/// Builds the node in release mode from the workspace at `root`; `on_line` gets cargo's progress line by line.
+///
+/// # Errors
+/// [`BuildError`] with the compiler's last lines when the source does not compile.
+pub(crate) fn build_node(root: &Path, on_line: &mut dyn FnMut(&str)) -> Result<Built, BuildError> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let mut command = Command::new(&cargo);
+    command
+        .current_dir(root)
+        .args(["build", "--release", "--locked", "-p", NODE_PACKAGE])
+        .args(["--message-format", "json-render-diagnostics"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command
+        .spawn()
+        .map_err(|error| BuildError::NoCargo { program: cargo, error })?;
+    let messages = child
+        .stdout
+        .take()
+        .map(|out| std::thread::spawn(move || executables(out)));
+    let last_lines = child.stderr.take().map(|err| forward(err, on_line)).unwrap_or_default();
+    let status = child.wait().map_err(|error| BuildError::Read {
+        path: root.to_owned(),
+        error,
+    })?;
+    let executables = messages.and_then(|reader| reader.join().ok()).unwrap_or_default();
+    if !status.success() {
+        return Err(BuildError::Failed {
+            package: NODE_PACKAGE.to_owned(),
+            root: root.to_owned(),
+            status,
+            lines: Vec::from(last_lines).join("\n"),
+        });
+    }
+    let executable = executables
+        .into_iter()
+        .find(|path| path.file_name().is_some_and(|name| name == NODE_PACKAGE))
+        .ok_or_else(|| BuildError::NoExecutable(NODE_PACKAGE.to_owned()))?;
+    facts(root, executable, "release")
+}
+
+/// States where an executable that was built elsewhere came from, as far as the workspace at `root` tells.
+///
+/// # Errors
+/// [`BuildError::Read`] when there is no such file.
+pub(crate) fn describe_binary(root: &Path, executable: &Path) -> Result<Built, BuildError> {
+    let executable = executable.canonicalize().map_err(|error| BuildError::Read {
+        path: executable.to_owned(),
+        error,
+    })?;
+    facts(root, executable, "unknown")
+}
+
+/// Passes on the lines of `stream` and keeps the last ones.
+fn forward(stream: impl Read, on_line: &mut dyn FnMut(&str)) -> VecDeque<String> {
+    let mut last = VecDeque::new();
+    for line in BufReader::new(stream.take(OUTPUT_BYTES_MAX))
+        .lines()
+        .map_while(Result::ok)
+    {
+        on_line(&line);
+        if last.len() == QUOTED_LINES_MAX {
+            last.pop_front();
+        }
+        last.push_back(line);
+    }
+    last
+}
+
+/// One message of `cargo build --message-format json`; everything but executables is ignored.
+#[derive(Deserialize)]
+struct CargoMessage {
+    executable: Option<PathBuf>,
+}
+
+/// The executables that cargo's messages name.
+fn executables(messages: impl Read) -> Vec<PathBuf> {
+    BufReader::new(messages.take(OUTPUT_BYTES_MAX))
+        .lines()
+        .map_while(Result::ok)
+        .filter_map(|line| serde_json::from_str::<CargoMessage>(&line).ok()?.executable)
+        .collect()
+}
+
+fn facts(root: &Path, executable: PathBuf, profile: &str) -> Result<Built, BuildError> {
+    let lock_path = root.join("Cargo.lock");
+    let lock = std::fs::read(&lock_path).map_err(|error| BuildError::Read { path: lock_path, error })?;
+    let verbose = output_of(root, "rustc", &["-vV"]).unwrap_or_default();
+    let field = |name: &str| {
+        verbose
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .map(str::to_owned)
+    };
+    // Without git (a source archive) the commit is unknown, and so is whether files were changed.
+    let commit = output_of(root, "git", &["rev-parse", "HEAD"]);
+    let changes = output_of(root, "git", &["status", "--porcelain", "--untracked-files=no"]);
+    Ok(Built {
+        executable,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        commit: commit.unwrap_or_else(|| "unknown".to_owned()),
+        dirty: changes.is_none_or(|text| !text.is_empty()),
+        lock: Digest::of_bytes(&lock),
+        rustc: verbose.lines().next().unwrap_or("unknown").to_owned(),
+        target: field("host: ").unwrap_or_else(host_target),
+        profile: profile.to_owned(),
+    })
+}
+
+/// The target triple of this machine as far as the standard library tells, for hosts without a compiler.
+pub(crate) fn host_target() -> String {
+    format!("{}-unknown-{}-gnu", std::env::consts::ARCH, std::env::consts::OS)
+}
+
+/// What `program` prints, trimmed; `None` when it is missing or fails.
+fn output_of(folder: &Path, program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    output.status.success().then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_workspace_is_found_from_a_folder_inside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("a/b");
+        std::fs::create_dir_all(&inner).unwrap();
+        assert!(matches!(
+            find_workspace(&inner.join("missing")),
+            Err(BuildError::NoWorkspace(_))
+        ));
+        std::fs::write(folder.path().join("a/Cargo.toml"), "[package]\n").unwrap();
+        std::fs::write(folder.path().join("Cargo.toml"), "[workspace]\nmembers = []\n").unwrap();
+        assert_eq!(find_workspace(&inner).unwrap(), folder.path().canonicalize().unwrap());
+    }
+
+    #[test]
+    fn executables_are_read_from_messages_and_noise_is_ignored() {
+        let text = concat!(
+            "{\"reason\":\"compiler-artifact\",\"executable\":null}\n",
+            "not json\n",
+            "{\"reason\":\"compiler-artifact\",\"executable\":\"/t/release/regatta-node\"}\n",
+        );
+        assert_eq!(executables(text.as_bytes()), [PathBuf::from("/t/release/regatta-node")]);
+    }
+
+    #[test]
+    fn only_the_last_lines_are_quoted() {
+        let text: String = (0..100).map(|i| format!("line {i}\n")).collect();
+        let mut seen = 0;
+        let last = forward(text.as_bytes(), &mut |_| seen += 1);
+        assert_eq!((seen, last.len()), (100, QUOTED_LINES_MAX));
+        assert_eq!(last.back().map(String::as_str), Some("line 99"));
+    }
+
+    #[test]
+    fn a_source_that_does_not_compile_is_an_error_with_the_compilers_words() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(
+            folder.path().join("Cargo.toml"),
+            "[workspace]\nmembers = [\"missing-member\"]\n",
+        )
+        .unwrap();
+        let error = build_node(folder.path(), &mut |_| {}).unwrap_err();
+        assert!(matches!(error, BuildError::Failed { .. }), "{error}");
+        assert!(error.to_string().contains("missing-member"), "{error}");
+    }
+
+    #[test]
+    fn a_given_binary_must_exist() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = describe_binary(folder.path(), &folder.path().join("absent")).unwrap_err();
+        assert!(error.to_string().contains("absent"), "{error}");
+    }
+}
