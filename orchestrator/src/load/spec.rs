@@ -1,0 +1,142 @@
+//! What a load needs to know, its limits, and what can be wrong with it.
+
+use crate::load::RunClock;
+use regatta_base::{ChainId, InstanceId, limits};
+use regatta_plan::{PlannedLoad, PlannedPhases, scenario::TransactionKind};
+use std::net::SocketAddr;
+
+/// The control interface of one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Index of the node in the plan.
+    pub node: u32,
+    /// Its name, for messages.
+    pub name: String,
+    /// Where its control interface listens.
+    pub http: SocketAddr,
+}
+
+/// One load of a plan, with everything that the plan does not know.
+#[derive(Debug, Clone)]
+pub struct LoadSpec {
+    /// The load as planned.
+    pub load: PlannedLoad,
+    /// Phases of the run; only the measure phase enters the headline histograms.
+    pub phases: PlannedPhases,
+    /// Network that the transactions are signed for.
+    pub chain: ChainId,
+    /// Instance that they are signed for.
+    pub instance: InstanceId,
+    /// Seed of arrivals, accounts and payloads.
+    pub seed: u64,
+    /// Distinguishes several loads on one cluster: accounts and payloads differ when it does.
+    pub salt: String,
+    /// Who gets the transactions, in the order of [`PlannedLoad::targets`].
+    pub targets: Vec<Endpoint>,
+    /// Nodes that are asked about transactions whose answer was lost, in this order.
+    pub resolvers: Vec<Endpoint>,
+    /// Clock of the run.
+    pub clock: RunClock,
+    /// Bounds of the generator.
+    pub limits: LoadLimits,
+}
+
+/// Bounds of the generator: what exceeds one is counted as not sent, with the reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoadLimits {
+    /// Most bytes of transactions that are built and not sent. 1 GiB.
+    pub prepared_bytes: usize,
+    /// Most bytes of transactions in one request. 256 KiB.
+    pub request_bytes: usize,
+    /// Most requests in flight to one target. 256.
+    pub requests_in_flight: usize,
+    /// Most bytes of due transactions that wait for a free request to one target. 32 MiB.
+    pub backlog_bytes: usize,
+}
+
+impl Default for LoadLimits {
+    fn default() -> Self {
+        Self {
+            prepared_bytes: 1 << 30,
+            request_bytes: 256 << 10,
+            requests_in_flight: 256,
+            backlog_bytes: 32 << 20,
+        }
+    }
+}
+
+/// Why a load cannot be prepared or started.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Nobody to send to.
+    #[error("load {load} has no target; help: name a group or node with at least one member")]
+    NoTarget {
+        /// Position of the load in the plan.
+        load: u32,
+    },
+    /// A kind of transaction that this lab cannot build.
+    #[error("load {load}: cannot build `{kind}` transactions; help: use opaque, put or blob in `mix`")]
+    Kind {
+        /// Position of the load in the plan.
+        load: u32,
+        /// The kind.
+        kind: TransactionKind,
+    },
+    /// A transaction of that size is not allowed.
+    #[error("load {load}: {size} bytes are out of range for `{kind}`; help: use {min} to {max}")]
+    Size {
+        /// Position of the load in the plan.
+        load: u32,
+        /// The kind.
+        kind: TransactionKind,
+        /// Bytes of the whole transaction that were asked for.
+        size: usize,
+        /// Fewest bytes of this kind.
+        min: usize,
+        /// Most bytes of this kind.
+        max: usize,
+    },
+    /// More transactions than the generator keeps account of.
+    #[error("load {load}: {count} transactions; help: at most {max} in one load, shorten it or lower its rate")]
+    TooMany {
+        /// Position of the load in the plan.
+        load: u32,
+        /// Transactions of the schedule.
+        count: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// A target cannot be subscribed to.
+    #[error("load {load}: no statuses from `{node}`: {source}")]
+    Subscribe {
+        /// Position of the load in the plan.
+        load: u32,
+        /// Name of the target.
+        node: String,
+        /// What the client reported.
+        source: regatta_client::ClientError,
+    },
+    /// The operating system refused a thread.
+    #[error("load {load}: cannot start the {thread} thread: {source}; help: check the process limit (ulimit -u)")]
+    Thread {
+        /// Position of the load in the plan.
+        load: u32,
+        /// What the thread is for.
+        thread: &'static str,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A thread of the generator ended without its result.
+    #[error("load {load}: the {thread} thread ended early; help: this is a defect of the lab")]
+    Ended {
+        /// Position of the load in the plan.
+        load: u32,
+        /// What the thread was for.
+        thread: &'static str,
+    },
+}
+
+/// Most transactions of one load: their ids and fates stay in memory for the checks, about 48 bytes each.
+pub(crate) const TRANSACTIONS_MAX: usize = 100_000_000;
+/// Largest value of a `put` leaves its transaction well below the limit of the protocol.
+pub(crate) const TRANSACTION_BYTES_MAX: usize = limits::TRANSACTION_BYTES_MAX;

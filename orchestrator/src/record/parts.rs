@@ -1,0 +1,39 @@
+//! What a record is put together from.
+
+use crate::{check::Ledger, load::LoadOutcome, sample::SampleOutcome};
+use regatta_plan::Plan;
+use regatta_report::model::{Disclosure, Event, Finding, Identity, Invariant, Phase, RawFile};
+use std::collections::BTreeMap;
+
+/// Everything that one run left behind; empty where the run did not get that far.
+#[derive(Debug)]
+pub struct RecordParts<'a> {
+    /// What was run. `plan_digest`, `scenario`, `question` and `seed` are filled in from the plan.
+    pub identity: Identity,
+    /// The plan.
+    pub plan: &'a Plan,
+    /// Digest of the program of each build, in hexadecimal.
+    pub binaries: BTreeMap<String, String>,
+    /// Phases with the times at which they were observed to begin and end.
+    pub phases: Vec<Phase>,
+    /// One outcome for each load that was started.
+    pub loads: Vec<LoadOutcome>,
+    /// Samples of processes and host.
+    pub samples: SampleOutcome,
+    /// Ledgers by instance.
+    pub ledgers: &'a [Ledger],
+    /// Checks that were made.
+    pub invariants: Vec<Invariant>,
+    /// Faults, restarts and notes.
+    pub events: Vec<Event>,
+    /// Doubts that only the runner can have; those of load and samples are added.
+    pub findings: Vec<Finding>,
+    /// Disclosure list; the generator's lines are added.
+    pub environment: Vec<Disclosure>,
+    /// Files beside the report.
+    pub files: Vec<RawFile>,
+    /// The run was interrupted.
+    pub partial: bool,
+    /// Why the run could not be carried out.
+    pub failure: Option<String>,
+}

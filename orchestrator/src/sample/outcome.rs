@@ -1,0 +1,95 @@
+//! What the sampler is told and what it gives back.
+
+use crate::load::RunClock;
+use regatta_report::model::{Process, ProcessKind};
+use serde::{Deserialize, Serialize};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+/// How to sample.
+#[derive(Debug, Clone)]
+pub struct SamplerConfig {
+    /// Clock of the run.
+    pub clock: RunClock,
+    /// Folder for the sample files; made when missing.
+    pub folder: PathBuf,
+    /// Time between two rounds. 1 s.
+    pub interval: Duration,
+    /// Most bytes of all sample files; beyond it samples are taken and not written.
+    pub bytes_max: u64,
+}
+
+impl SamplerConfig {
+    /// One round a second, at most 256 MiB of files.
+    #[must_use]
+    pub fn new(clock: RunClock, folder: PathBuf) -> Self {
+        Self {
+            clock,
+            folder,
+            interval: Duration::from_secs(1),
+            bytes_max: 256 << 20,
+        }
+    }
+}
+
+/// A process to sample. Watching a name again means that it was restarted.
+#[derive(Debug, Clone)]
+pub struct Watched {
+    /// The node's name, or a name for the lab's process.
+    pub name: String,
+    /// Whose process it is.
+    pub kind: ProcessKind,
+    /// Its process id.
+    pub pid: i32,
+    /// Its data folder.
+    pub data_dir: Option<PathBuf>,
+    /// Its control interface, for metrics.
+    pub http: Option<SocketAddr>,
+}
+
+/// One sample of the host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct HostSample {
+    /// When it was taken, milliseconds since the origin.
+    pub at_ms: u64,
+    /// Load average over one minute.
+    pub load1: f64,
+    /// Share of all cores' time since the last sample that was not idle, 0 to 1.
+    pub cpu_share: f64,
+    /// Share of all cores' time since the last sample that the hypervisor took, 0 to 1.
+    pub steal_share: f64,
+    /// Share of the last 10 s in which some task waited for a core, 0 to 1; 0 where the kernel does not tell.
+    pub pressure_cpu: f64,
+    /// The same for memory.
+    pub pressure_memory: f64,
+    /// The same for disks.
+    pub pressure_io: f64,
+    /// Memory that processes may still take, in bytes.
+    pub memory_available_bytes: u64,
+}
+
+/// Everything that was sampled.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SampleOutcome {
+    /// Every watched process, in the order of first watching.
+    pub processes: Vec<Process>,
+    /// The host over time.
+    pub host: Vec<HostSample>,
+    /// Samples that were taken and not written because the files had reached their limit.
+    pub unwritten: u64,
+}
+
+/// Why sampling cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum SampleError {
+    /// A sample file cannot be made.
+    #[error("cannot write samples to {path}: {source}; help: check the run folder's permissions and free space")]
+    File {
+        /// The path.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The operating system refused the thread or its event queue.
+    #[error("cannot start the sampler: {0}; help: check the process limit (ulimit -u)")]
+    Thread(std::io::Error),
+}
