@@ -1,6 +1,6 @@
 //! Facts about the host, measured by the lab and given to the checks.
 
-use crate::scenario::ProviderKind;
+use crate::scenario::{Network, ProviderKind};
 use serde::{Deserialize, Serialize};
 
 /// What the host offers; the lab fills it in, the checks read it.
@@ -20,8 +20,17 @@ pub struct Capabilities {
     pub processes: u64,
     /// Free bytes where runs are kept.
     pub disk_bytes: u64,
-    /// Address ranges that the host routes elsewhere, e.g. `"127.60.0.0/24 (lo:1)"` for messages.
-    pub taken_networks: Vec<String>,
+    /// Address ranges that the host already uses.
+    pub taken_networks: Vec<TakenNetwork>,
+}
+
+/// An address range that the host already uses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenNetwork {
+    /// The range.
+    pub network: Network,
+    /// What uses it, e.g. `"run quickstart-1"` or `"interface lo:1"`.
+    pub by: String,
 }
 
 impl Default for Capabilities {

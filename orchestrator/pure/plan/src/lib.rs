@@ -1,6 +1,6 @@
 //! Scenario files, topology generators, checks and the typed plan: pure from text to steps.
 //!
-//! [`Source::read`] reads a file with overrides, `resolve` checks a scenario against a host's
+//! [`Source::read`] reads a file with overrides, [`resolve()`] checks a scenario against a host's
 //! [`Capabilities`] and makes the [`Plan`], and [`arrivals()`] makes the schedule of each load.
 
 pub mod arrivals;
@@ -9,6 +9,7 @@ mod defaults;
 pub mod diagnostic;
 pub mod objective;
 pub mod plan;
+mod resolve;
 pub mod scenario;
 pub mod source;
 mod suggest;
@@ -16,12 +17,13 @@ mod topology;
 pub mod units;
 
 pub use arrivals::arrivals;
-pub use capabilities::Capabilities;
+pub use capabilities::{Capabilities, TakenNetwork};
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Place, Severity};
 pub use objective::{Comparison, Metric, Objective, Unit};
 pub use plan::{
     BuildSource, GraphFacts, Plan, PlannedBudget, PlannedFault, PlannedInstance, PlannedLoad, PlannedNode,
     PlannedPhases, PlannedStep, Step,
 };
+pub use resolve::{Resolved, resolve};
 pub use scenario::Scenario;
 pub use source::Source;

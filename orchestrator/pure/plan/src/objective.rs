@@ -1,5 +1,6 @@
 //! Objectives: `latency_p99 = "< 900ms"` as a typed comparison.
 
+use crate::units::{Duration, Ratio, Size};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -131,7 +132,7 @@ metrics! {
     /// Share of the offered transactions that were final and ok inside the window.
     Goodput = "goodput" in Fraction,
     /// Final and ok transactions per second inside the window.
-    Throughput = "throughput" in PerSecond,
+    GoodputRate = "goodput_rate" in PerSecond,
     /// Lag of the load generator that 99 % stay below: sent - intended.
     LagP99 = "lag_p99" in Milliseconds,
     /// Share of the transactions that were refused.
@@ -154,8 +155,216 @@ impl Metric {
     }
 }
 
+/// What a scenario must have for a metric to be emitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Nothing more than nodes.
+    Nothing,
+    /// A load.
+    Load,
+    /// A fault.
+    Fault,
+    /// Emulated links.
+    Link,
+}
+
+impl Metric {
+    /// What must be in the scenario for a run to emit it.
+    pub(crate) fn needs(self) -> Need {
+        match self {
+            Self::Agreement | Self::Certificates | Self::Stall | Self::Memory => Need::Nothing,
+            Self::Recovery => Need::Fault,
+            Self::LinkError => Need::Link,
+            Self::NoLoss
+            | Self::NoDuplicates
+            | Self::Integrity
+            | Self::LatencyP50
+            | Self::LatencyP90
+            | Self::LatencyP99
+            | Self::LatencyP999
+            | Self::LatencyMax
+            | Self::Goodput
+            | Self::GoodputRate
+            | Self::LagP99
+            | Self::Rejected
+            | Self::Cpu => Need::Load,
+        }
+    }
+}
+
+/// Why a text is no objective.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is no objective for `{metric}`")]
+pub(crate) struct ObjectiveError {
+    text: String,
+    metric: Metric,
+}
+
+impl ObjectiveError {
+    /// How to write it.
+    pub(crate) fn help(&self) -> String {
+        let example = match self.metric.unit() {
+            Unit::Invariant => "always",
+            Unit::Milliseconds => "< 900ms",
+            Unit::Fraction => ">= 98%",
+            Unit::PerSecond => ">= 1000",
+            Unit::Bytes => "<= 64MiB",
+            Unit::CpuSeconds => "< 0.5s",
+        };
+        format!("write it as {} = \"{example}\"", self.metric)
+    }
+}
+
+impl Objective {
+    /// Parses `text` as an objective on `metric`: a comparison, a bound in the metric's unit and, where time under a
+    /// fault shall not count, `outside faults`; for an invariant `always`.
+    pub(crate) fn parse(metric: Metric, text: &str) -> Result<Self, ObjectiveError> {
+        /// Two characters before one, so that `<=` is not read as `<`.
+        const COMPARISONS: [(&str, Comparison); 4] = [
+            ("<=", Comparison::AtMost),
+            (">=", Comparison::AtLeast),
+            ("<", Comparison::Below),
+            (">", Comparison::Above),
+        ];
+        let error = || ObjectiveError {
+            text: text.chars().take(60).collect(),
+            metric,
+        };
+        let trimmed = text.trim();
+        let (rest, outside_faults) = match trimmed.strip_suffix("outside faults") {
+            Some(rest) => (rest.trim_end(), true),
+            None => (trimmed, false),
+        };
+        let objective = |comparison, bound| Self {
+            metric,
+            comparison,
+            bound,
+            outside_faults,
+            text: trimmed.to_owned(),
+        };
+        if metric.unit() == Unit::Invariant {
+            return if rest == "always" && !outside_faults {
+                Ok(objective(Comparison::Always, 0.0))
+            } else {
+                Err(error())
+            };
+        }
+        let found = COMPARISONS
+            .iter()
+            .find_map(|(sign, comparison)| Some((rest.strip_prefix(sign)?, *comparison)));
+        let (bound, comparison) = found.ok_or_else(error)?;
+        let bound = bound_in(metric.unit(), bound.trim())
+            .filter(|bound| bound.is_finite())
+            .ok_or_else(error)?;
+        Ok(objective(comparison, bound))
+    }
+}
+
+/// `text` as a number in `unit`.
+fn bound_in(unit: Unit, text: &str) -> Option<f64> {
+    let number = |text: &str| text.trim().parse::<f64>().ok().filter(|number| *number >= 0.0);
+    match unit {
+        Unit::Invariant => None,
+        Unit::Milliseconds => text.parse::<Duration>().ok().map(|time| time.0 as f64 / 1e6),
+        Unit::Fraction => text.parse::<Ratio>().ok().map(|ratio| ratio.0),
+        Unit::PerSecond => number(text.strip_suffix("tx/s").unwrap_or(text)),
+        Unit::Bytes => text.parse::<Size>().ok().map(|size| size.0 as f64),
+        Unit::CpuSeconds => number(text.strip_suffix('s').unwrap_or(text)),
+    }
+}
+
 impl fmt::Display for Metric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(metric: Metric, text: &str) -> Option<(Comparison, f64, bool)> {
+        let objective = Objective::parse(metric, text).ok()?;
+        Some((objective.comparison, objective.bound, objective.outside_faults))
+    }
+
+    #[test]
+    fn objectives_are_read_in_their_units() {
+        assert_eq!(
+            parse(Metric::Agreement, "always"),
+            Some((Comparison::Always, 0.0, false))
+        );
+        assert_eq!(
+            parse(Metric::Stall, "< 3s outside faults"),
+            Some((Comparison::Below, 3000.0, true))
+        );
+        assert_eq!(
+            parse(Metric::LatencyP99, "<=900us"),
+            Some((Comparison::AtMost, 0.9, false))
+        );
+        assert_eq!(
+            parse(Metric::Goodput, ">= 98%"),
+            Some((Comparison::AtLeast, 0.98, false))
+        );
+        assert_eq!(
+            parse(Metric::GoodputRate, "> 20000 tx/s"),
+            Some((Comparison::Above, 20_000.0, false))
+        );
+        assert_eq!(
+            parse(Metric::Memory, "<= 12MiB"),
+            Some((Comparison::AtMost, 12_582_912.0, false))
+        );
+        assert_eq!(parse(Metric::Cpu, "< 0.5s"), Some((Comparison::Below, 0.5, false)));
+    }
+
+    #[test]
+    fn what_is_no_objective_is_refused_with_an_example() {
+        for (metric, text) in [
+            (Metric::Agreement, "< 1"),
+            (Metric::Agreement, "always outside faults"),
+            (Metric::LatencyP99, "900ms"),
+            (Metric::LatencyP99, "always"),
+            (Metric::LatencyP99, "< 900"),
+            (Metric::Goodput, ">= 980%"),
+            (Metric::GoodputRate, "> inf"),
+            (Metric::Cpu, "< -1"),
+            (Metric::Stall, ""),
+        ] {
+            let error = Objective::parse(metric, text).unwrap_err();
+            assert!(error.help().contains(metric.name()), "{metric} {text}");
+        }
+    }
+
+    #[test]
+    fn values_are_compared_with_the_bound() {
+        let objective = Objective::parse(Metric::Goodput, ">= 98%").unwrap();
+        assert_eq!(objective.is_met_by(0.98), Some(true));
+        assert_eq!(objective.is_met_by(0.97), Some(false));
+        let invariant = Objective::parse(Metric::Agreement, "always").unwrap();
+        assert_eq!(invariant.is_met_by(1.0), None);
+    }
+
+    #[test]
+    fn every_metric_reads_its_own_example() {
+        for &metric in Metric::ALL {
+            assert_eq!(Metric::by_name(metric.name()), Some(metric));
+            assert_eq!(serde_json::to_value(metric).unwrap(), metric.name());
+            let help = ObjectiveError {
+                text: String::new(),
+                metric,
+            }
+            .help();
+            let example = help.split('"').nth(1).unwrap();
+            assert!(Objective::parse(metric, example).is_ok(), "{help}");
+            assert!(metric.meaning().ends_with('.'), "{metric}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_text_never_panics(index in 0..Metric::ALL.len(), text in "[<>=]{0,2} ?.{0,20}") {
+            let _ = Objective::parse(Metric::ALL[index], &text);
+        }
     }
 }

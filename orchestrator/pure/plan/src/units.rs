@@ -95,7 +95,7 @@ fn parse(text: &str, units: &[(&str, u64)], wanted: &'static str) -> Result<u64,
 
 /// Writes `value` in the largest unit that divides it.
 fn write(value: u64, units: &[(&str, u64)], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let unit = units.iter().find(|(_, scale)| value != 0 && value % scale == 0);
+    let unit = units.iter().find(|(_, scale)| value != 0 && value.is_multiple_of(*scale));
     let (name, scale) = unit.or(units.last()).copied().unwrap_or(("", 1));
     f.pad(&format!("{}{name}", value / scale))
 }

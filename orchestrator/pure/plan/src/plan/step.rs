@@ -45,11 +45,6 @@ pub enum Step {
         /// Node indices.
         nodes: Vec<u32>,
     },
-    /// Let the nodes dial.
-    Dial {
-        /// Number of links to make.
-        edges: u32,
-    },
     /// Wait until every link of the graph is up.
     WaitLinks {
         /// Number of links.
@@ -109,7 +104,6 @@ impl fmt::Display for Step {
             Self::VerifySeal { build } => write!(f, "verify seal of {build}"),
             Self::Spawn { nodes } => write!(f, "spawn {} nodes", nodes.len()),
             Self::WaitReady { nodes } => write!(f, "wait until {} nodes are ready", nodes.len()),
-            Self::Dial { edges } => write!(f, "dial {edges} links"),
             Self::WaitLinks { edges } => write!(f, "wait until {edges} links are up"),
             Self::Load { load } => write!(f, "load {load}"),
             Self::Warmup { length_ms } => write!(f, "warm up {} s", seconds(length_ms)),

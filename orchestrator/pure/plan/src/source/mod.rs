@@ -28,7 +28,7 @@ enum Origin {
 
 /// A scenario file with overrides applied.
 ///
-/// Reading never fails: what is wrong with the shape waits in it for [`crate::resolve`], which reports it
+/// Reading never fails: what is wrong with the shape waits in it for [`crate::resolve()`], which reports it
 /// together with what is wrong with the meaning.
 #[derive(Debug, Clone)]
 pub struct Source {

@@ -79,7 +79,7 @@ fn tree(count: usize, arity: u32) -> Result<BTreeSet<(usize, usize)>, Infeasible
     if arity == 0 {
         return Err(infeasible(
             "arity",
-            "a tree's nodes need children".into(),
+            "cannot be a tree whose nodes have no children".into(),
             "use arity = 2".into(),
         ));
     }
@@ -95,7 +95,7 @@ fn small_world(
     rng: &mut impl Rng,
 ) -> Result<BTreeSet<(usize, usize)>, Infeasible> {
     if k < 2 || k % 2 == 1 || k >= count {
-        let reason = format!("a small world over {count} nodes cannot start with {k} links each");
+        let reason = format!("cannot be a small world over {count} nodes with {k} links each");
         return Err(infeasible(
             "k",
             reason,
@@ -134,7 +134,7 @@ pub(super) fn connected(count: usize, edges: &BTreeSet<(usize, usize)>) -> bool 
 /// `m` nodes, chosen in proportion to their links; the first `m + 1` are a full mesh.
 fn scale_free(count: usize, m: usize, rng: &mut impl Rng) -> Result<BTreeSet<(usize, usize)>, Infeasible> {
     if m == 0 || m >= count {
-        let reason = format!("a scale-free graph over {count} nodes cannot bring {m} links with each");
+        let reason = format!("cannot be scale-free over {count} nodes with {m} links brought by each");
         return Err(infeasible(
             "m",
             reason,
@@ -162,7 +162,7 @@ fn scale_free(count: usize, m: usize, rng: &mut impl Rng) -> Result<BTreeSet<(us
 fn bipartite(members: &Members, degree: usize, rng: &mut impl Rng) -> Result<Edges, Infeasible> {
     let mut to = members.to.clone();
     if degree == 0 || degree > to.len() {
-        let reason = format!("each node cannot have {degree} links to {} nodes", to.len());
+        let reason = format!("cannot link each node with {degree} of {} nodes", to.len());
         return Err(infeasible(
             "degree",
             reason,

@@ -4,7 +4,7 @@ mod generate;
 mod graph;
 mod regular;
 
-pub(crate) use generate::{Infeasible, Members, generate};
+pub(crate) use generate::{Members, generate, ordered};
 pub(crate) use graph::Graph;
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! Generators keep their promises at every size and seed.
 
-use super::{generate::Edges, *};
+use super::{
+    generate::{Edges, Infeasible},
+    *,
+};
 use crate::{diagnostic::Code, scenario::Generator, units::Ratio};
 use proptest::prelude::*;
 use regatta_base::seed::rng;

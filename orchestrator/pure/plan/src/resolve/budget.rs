@@ -1,0 +1,148 @@
+//! Phases, limits and node options must be possible, and the run must fit in them.
+
+use super::{Draft, load::OVERHEAD_BYTES, phases};
+use crate::{
+    diagnostic::Code,
+    units::{Duration, Size},
+};
+use regatta_base::limits::{BATCH_BYTES_MAX, TRANSACTION_BYTES_MAX};
+
+/// Longest phase; beyond it a time in a scenario is a mistake.
+const PHASE_MAX: Duration = Duration::from_secs(7 * 86_400);
+
+/// Checks what needs no nodes.
+pub(super) fn check(draft: &mut Draft<'_>) {
+    check_phases(draft);
+    check_options(draft);
+}
+
+fn check_phases(draft: &mut Draft<'_>) {
+    let lengths = draft.scenario.phases.clone();
+    if lengths.measure.0 == 0 {
+        draft.error(
+            Code::BadPhase,
+            "phases.measure",
+            "the measuring window has no length",
+            "use measure = \"30s\"",
+        );
+    }
+    let all = [
+        ("warmup", lengths.warmup),
+        ("measure", lengths.measure),
+        ("cooldown", lengths.cooldown),
+        ("drain", lengths.drain),
+    ];
+    for (key, length) in all {
+        if length > PHASE_MAX {
+            let message = format!("{length} is longer than the limit of {PHASE_MAX}");
+            draft.error(Code::BadPhase, &format!("phases.{key}"), message, "use a shorter phase");
+        }
+    }
+    let phases = phases(draft.scenario);
+    let needed = Duration::from_millis(
+        phases
+            .load_ms()
+            .saturating_add(phases.drain_ms)
+            .min(4 * PHASE_MAX.millis()),
+    );
+    for (key, limit) in [
+        ("wall", draft.scenario.budget.wall),
+        ("lease", draft.scenario.budget.lease),
+    ] {
+        if limit < needed {
+            let message = format!("the phases take up to {needed} and `{key}` allows {limit}");
+            draft.error(
+                Code::BudgetTooSmall,
+                &format!("budget.{key}"),
+                message,
+                "raise it or shorten the phases",
+            );
+        }
+    }
+}
+
+fn check_options(draft: &mut Draft<'_>) {
+    let node = draft.scenario.node.clone();
+    // A batch takes one more transaction than fits in `batch_bytes` at worst, and must not pass the protocol's limit.
+    let most = (BATCH_BYTES_MAX - TRANSACTION_BYTES_MAX) as u64;
+    if node.batch_bytes.0 == 0 || node.batch_bytes.0 > most {
+        let message = format!("batches of {} are not between 1 and {most} bytes", node.batch_bytes);
+        draft.error(
+            Code::BadNodeOption,
+            "node.batch_bytes",
+            message,
+            "use batch_bytes = \"256KiB\"",
+        );
+    }
+    let queues = [
+        ("mempool_transactions", u64::from(node.mempool_transactions)),
+        ("mempool_bytes", node.mempool_bytes.0),
+        ("mempool_per_sender", u64::from(node.mempool_per_sender)),
+    ];
+    for (key, limit) in queues {
+        if limit == 0 {
+            let message = format!("a `{key}` of 0 refuses every transaction");
+            draft.error(
+                Code::BadNodeOption,
+                &format!("node.{key}"),
+                message,
+                "use a limit above 0",
+            );
+        }
+    }
+    if !node.durable {
+        let message = "votes are not on the disk before they leave: a crashed validator may contradict itself";
+        draft.warning(
+            Code::BadNodeOption,
+            "node.durable",
+            message,
+            "use it for experiments only",
+        );
+    }
+    if node.mempool_bytes.0 < TRANSACTION_BYTES_MAX as u64 + OVERHEAD_BYTES {
+        let message = format!(
+            "a mempool of {} cannot hold the largest transaction",
+            node.mempool_bytes
+        );
+        draft.warning(
+            Code::BadNodeOption,
+            "node.mempool_bytes",
+            message,
+            "use mempool_bytes = \"64MiB\"",
+        );
+    }
+}
+
+/// Every node stores every transaction: the run's folder must have room for all of them.
+pub(super) fn check_disk(draft: &mut Draft<'_>) {
+    /// Header and signature of a transaction as stored.
+    const STORED_OVERHEAD: u64 = 160;
+    let stored = |load: &crate::PlannedLoad| load.expected.saturating_mul(u64::from(load.size) + STORED_OVERHEAD);
+    let payload: u64 = draft.loads.iter().map(stored).fold(0, u64::saturating_add);
+    let needed = Size(
+        payload
+            .saturating_mul(draft.nodes.len() as u64)
+            .next_multiple_of(1 << 20),
+    );
+    let budget = draft.scenario.budget.disk;
+    if needed > budget {
+        let message = format!("the nodes will store about {needed} and `disk` allows {budget}");
+        draft.error(
+            Code::BudgetTooSmall,
+            "budget.disk",
+            message,
+            "raise it, or offer less load",
+        );
+    } else if needed.0 > draft.host.disk_bytes {
+        let message = format!(
+            "the nodes will store about {needed} and the disk has {} MiB free",
+            draft.host.disk_bytes >> 20
+        );
+        draft.error(
+            Code::BudgetTooSmall,
+            "budget.disk",
+            message,
+            "free some space, or offer less load",
+        );
+    }
+}

@@ -1,0 +1,241 @@
+//! Instances become weight tables; who votes must be able to decide.
+
+use super::{Draft, peering::listed};
+use crate::{
+    PlannedInstance,
+    diagnostic::Code,
+    scenario::{Consensus, Role, Validators, VoteTopology},
+    units::Duration,
+};
+use regatta_base::{ids::check_name, limits::VALIDATORS_MAX};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One hop between two processes of this machine under load: what a round waits for when no delay is emulated.
+const LOCAL_HOP: Duration = Duration::from_millis(1);
+
+/// Makes the instances and gives nodes their weights.
+pub(super) fn resolve(draft: &mut Draft<'_>) {
+    let scenario = draft.scenario;
+    if scenario.consensus.is_empty() {
+        let help = "add [[consensus]] with id = \"main\"";
+        draft.error(Code::NothingToRun, "", "the scenario has no [[consensus]]", help);
+    }
+    let mut ids = BTreeSet::new();
+    for (index, instance) in scenario.consensus.iter().enumerate() {
+        let path = format!("consensus.{index}");
+        if let Err(error) = check_name(&instance.id) {
+            draft.error(
+                Code::BadName,
+                &format!("{path}.id"),
+                error.to_string(),
+                "the name is part of signed statements",
+            );
+        }
+        if !ids.insert(&instance.id) {
+            let message = format!("there are two instances `{}`", instance.id);
+            draft.error(
+                Code::DuplicateName,
+                &format!("{path}.id"),
+                message,
+                "give each instance an id of its own",
+            );
+        }
+        let weights = weights(draft, &path, instance);
+        check_weights(draft, &path, &weights);
+        check_byzantine(draft, &path, instance, &weights);
+        check_links(draft, &path, instance, &weights);
+        check_timeout(draft, &path, instance);
+        for (&node, &weight) in &weights {
+            let node = &mut draft.nodes[node as usize];
+            node.weight = node.weight.saturating_add(weight);
+        }
+        draft.instances.push(PlannedInstance {
+            id: instance.id.clone(),
+            validators: weights.into_iter().collect(),
+            block_interval_ms: instance.block_interval.millis(),
+            round_timeout_ms: instance.round_timeout.millis(),
+        });
+    }
+    check_idle(draft);
+}
+
+fn weights(draft: &mut Draft<'_>, path: &str, instance: &Consensus) -> BTreeMap<u32, u64> {
+    let one = crate::defaults::WEIGHT;
+    let entries: Vec<(String, String, u64)> = match &instance.validators {
+        None => {
+            let voters = draft.nodes.iter().filter(|node| node.role == Role::Validator);
+            return voters.map(|node| (node.index, one)).collect();
+        }
+        Some(Validators::Weights(weights)) => {
+            let entry = |(name, weight): (&String, &u64)| (name.clone(), format!("{path}.validators.{name}"), *weight);
+            weights.iter().map(entry).collect()
+        }
+        Some(Validators::List(names)) => {
+            let entry = |(index, name): (usize, &String)| (name.clone(), format!("{path}.validators.{index}"), one);
+            names.iter().enumerate().map(entry).collect()
+        }
+    };
+    let mut weights = BTreeMap::new();
+    for (name, path, weight) in entries {
+        let nodes = draft.select(&name, &path);
+        let mute = nodes
+            .iter()
+            .map(|&node| &draft.nodes[node as usize])
+            .filter(|node| node.role != Role::Validator);
+        let mute: Vec<&str> = mute.map(|node| node.name.as_str()).collect();
+        if !mute.is_empty() {
+            let message = format!("{} cannot vote: the role is not `validator`", listed(&mute));
+            draft.error(
+                Code::BadWeight,
+                &path,
+                message,
+                "change the group's role or leave it out",
+            );
+        }
+        if nodes.into_iter().any(|node| weights.insert(node, weight).is_some()) {
+            draft.error(
+                Code::DuplicateName,
+                &path,
+                format!("nodes of `{name}` have two weights"),
+                "list each node once",
+            );
+        }
+    }
+    weights
+}
+
+fn check_weights(draft: &mut Draft<'_>, path: &str, weights: &BTreeMap<u32, u64>) {
+    let path = format!("{path}.validators");
+    if weights.is_empty() {
+        let help = "give a group the role \"validator\"";
+        draft.error(Code::NothingToRun, &path, "the instance has no validators", help);
+    }
+    if weights.len() > VALIDATORS_MAX {
+        let message = format!("{} validators exceed the limit of {VALIDATORS_MAX}", weights.len());
+        draft.error(
+            Code::TooManyValidators,
+            &path,
+            message,
+            "let some of the nodes be full nodes",
+        );
+    }
+    if weights.values().any(|&weight| weight == 0) {
+        draft.error(
+            Code::BadWeight,
+            &path,
+            "a validator has weight 0",
+            "use a weight of 1 or more, or leave it out",
+        );
+    }
+    let total: u128 = weights.values().map(|&weight| u128::from(weight)).sum();
+    if 3 * total > u128::from(u64::MAX) {
+        draft.error(
+            Code::BadWeight,
+            &path,
+            "three times the sum of the weights exceeds 64 bits",
+            "use smaller weights",
+        );
+    }
+}
+
+fn check_byzantine(draft: &mut Draft<'_>, path: &str, instance: &Consensus, weights: &BTreeMap<u32, u64>) {
+    let Some(byzantine) = instance.byzantine else { return };
+    let (count, needed) = (weights.len() as u64, 3 * u64::from(byzantine) + 1);
+    if count < needed {
+        let message = format!("{count} validators cannot stand {byzantine} byzantine ones: that takes {needed}");
+        let help = format!("use {needed} validators or byzantine = {}", count.saturating_sub(1) / 3);
+        draft.error(Code::TooFewValidators, &format!("{path}.byzantine"), message, help);
+    }
+}
+
+fn check_links(draft: &mut Draft<'_>, path: &str, instance: &Consensus, weights: &BTreeMap<u32, u64>) {
+    let components = draft.graph.components();
+    let reached: BTreeSet<u32> = weights.keys().map(|&node| components[node as usize]).collect();
+    if reached.len() > 1 {
+        let first = *weights.keys().next().unwrap_or(&0);
+        let apart = weights
+            .keys()
+            .find(|&&node| components[node as usize] != components[first as usize]);
+        let (a, b) = (
+            &draft.nodes[first as usize].name,
+            &draft.nodes[*apart.unwrap_or(&first) as usize].name,
+        );
+        let message = format!(
+            "validators `{a}` and `{b}` of instance `{}` cannot reach each other",
+            instance.id
+        );
+        let help = "connect the validators, e.g. core = { kind = \"full_mesh\", of = \"val\" }";
+        draft.error(Code::UnreachableValidators, path, message, help);
+    }
+    if instance.vote_topology == VoteTopology::AllToAll {
+        let pairs = weights.keys().flat_map(|a| weights.keys().map(move |b| (*a, *b)));
+        let apart = pairs.into_iter().find(|&(a, b)| a < b && !draft.graph.linked(a, b));
+        if let Some((a, b)) = apart {
+            let (a, b) = (&draft.nodes[a as usize].name, &draft.nodes[b as usize].name);
+            let message = format!("`{a}` and `{b}` vote all to all and are not linked directly");
+            draft.error(
+                Code::NotLinkedDirectly,
+                path,
+                message,
+                "use vote_topology = \"relay\" or a full mesh",
+            );
+        }
+    }
+}
+
+/// A round must outlast twice the quorum's worst one-way delay, and its leader's wait for the block interval.
+fn check_timeout(draft: &mut Draft<'_>, path: &str, instance: &Consensus) {
+    let path = format!("{path}.round_timeout");
+    let base = instance.round_timeout;
+    if base.0 == 0 {
+        return draft.error(
+            Code::RoundTimeoutShort,
+            &path,
+            "a round timeout of 0 ends every round",
+            "use \"300ms\"",
+        );
+    }
+    let emulated = draft
+        .scenario
+        .link
+        .iter()
+        .flat_map(|link| link.matrix.values().copied())
+        .max();
+    let hops = u64::from(draft.facts.diameter.max(1));
+    let worst = Duration(emulated.unwrap_or(LOCAL_HOP).0 * hops);
+    if base.0 < 2 * worst.0 {
+        let message = format!("a round timeout of {base} is less than twice the worst one-way delay of about {worst}");
+        draft.warning(
+            Code::RoundTimeoutShort,
+            &path,
+            message,
+            format!("use \"{}\" or more", Duration(2 * worst.0)),
+        );
+    }
+    // Round 0 lasts base x 3.
+    if base.0.saturating_mul(3) <= instance.block_interval.0 {
+        let message = format!(
+            "rounds of 3 × {base} end before a block interval of {}",
+            instance.block_interval
+        );
+        let help = format!("use \"{}\" or more", instance.block_interval);
+        draft.warning(Code::RoundTimeoutShort, &path, message, help);
+    }
+}
+
+/// Nodes that are called validators and vote nowhere.
+fn check_idle(draft: &mut Draft<'_>) {
+    let scenario = draft.scenario;
+    for (index, group) in scenario.group.iter().enumerate() {
+        let mut nodes = draft.nodes.iter().filter(|node| node.group == group.name);
+        if !scenario.consensus.is_empty() && group.role == Role::Validator && nodes.any(|node| node.weight == 0) {
+            let message = format!("some nodes of `{}` are validators and vote in no instance", group.name);
+            draft.warning(
+                Code::NoEffect,
+                &format!("group.{index}.role"),
+                message,
+                "list them, or use role = \"full\"",
+            );
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! From a scenario to a plan: every choice made, every problem found, in one pass over the stages.
+
+mod budget;
+mod consensus;
+mod fault;
+mod host;
+mod load;
+mod nodes;
+mod peering;
+mod slo;
+mod steps;
+mod support;
+#[cfg(test)]
+mod tests;
+
+use crate::{
+    Capabilities, GraphFacts, Plan, PlannedBudget, PlannedFault, PlannedInstance, PlannedLoad, PlannedNode,
+    PlannedPhases, Source,
+    diagnostic::{Code, Diagnostics, Problem, Severity},
+    objective::Objective,
+    plan::{BuildSource, PLAN_VERSION},
+    scenario::Scenario,
+    suggest::{did_you_mean, nearest},
+    topology::Graph,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
+
+/// Most nodes of one plan: beyond it the graph's facts take longer than a person waits.
+pub(crate) const NODES_MAX: u64 = 4096;
+
+/// A plan, and what its scenario's author should know about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resolved {
+    /// The plan.
+    pub plan: Plan,
+    /// Warnings; none of them is an error.
+    pub warnings: Diagnostics,
+}
+
+/// Checks the scenario of `source` against `host` and makes every choice that it leaves open.
+///
+/// # Errors
+/// Every problem at once, warnings included, when at least one of them is an error.
+pub fn resolve(source: &Source, host: &Capabilities) -> Result<Resolved, Diagnostics> {
+    let mut problems = source.problems().to_vec();
+    let plan = source.scenario().and_then(|scenario| {
+        let mut draft = Draft::new(scenario, host);
+        draft.fill();
+        problems.append(&mut draft.problems);
+        let sound = problems.iter().all(|problem| problem.severity == Severity::Warning);
+        sound.then(|| draft.into_plan())
+    });
+    let diagnostics = source.locate(problems);
+    match plan {
+        Some(plan) => Ok(Resolved {
+            plan,
+            warnings: diagnostics,
+        }),
+        None => Err(diagnostics),
+    }
+}
+
+/// A plan in the making: each stage adds its part and its problems.
+struct Draft<'a> {
+    scenario: &'a Scenario,
+    host: &'a Capabilities,
+    problems: Vec<Problem>,
+    nodes: Vec<PlannedNode>,
+    /// Indices of each group's nodes.
+    groups: BTreeMap<String, Range<u32>>,
+    edges: BTreeSet<(u32, u32)>,
+    graph: Graph,
+    facts: GraphFacts,
+    instances: Vec<PlannedInstance>,
+    loads: Vec<PlannedLoad>,
+    faults: Vec<PlannedFault>,
+    objectives: Vec<Objective>,
+}
+
+impl<'a> Draft<'a> {
+    fn new(scenario: &'a Scenario, host: &'a Capabilities) -> Self {
+        let graph = Graph::new(0, &BTreeSet::new());
+        Self {
+            scenario,
+            host,
+            problems: Vec::new(),
+            nodes: Vec::new(),
+            groups: BTreeMap::new(),
+            edges: BTreeSet::new(),
+            facts: graph.facts(),
+            graph,
+            instances: Vec::new(),
+            loads: Vec::new(),
+            faults: Vec::new(),
+            objectives: Vec::new(),
+        }
+    }
+
+    fn fill(&mut self) {
+        support::check(self);
+        budget::check(self);
+        // Without nodes everything that names one would be a problem, and none of them the cause.
+        if !nodes::resolve(self) {
+            return;
+        }
+        peering::resolve(self);
+        consensus::resolve(self);
+        load::resolve(self);
+        fault::resolve(self);
+        slo::resolve(self);
+        host::check(self);
+        budget::check_disk(self);
+    }
+
+    fn into_plan(self) -> Plan {
+        let scenario = self.scenario;
+        let builds = scenario.build.iter().map(|(name, build)| {
+            let source = match (&build.source, &build.release) {
+                (_, Some(release)) => BuildSource::Release(release.clone()),
+                (source, None) => BuildSource::Source(source.clone().unwrap_or_default()),
+            };
+            (name.clone(), source)
+        });
+        let budget = &scenario.budget;
+        let mut plan = Plan {
+            version: PLAN_VERSION,
+            name: scenario.name.clone(),
+            question: scenario.question.clone(),
+            seed: scenario.seed,
+            provider: scenario.provider.kind,
+            builds: builds.collect(),
+            nodes: self.nodes,
+            edges: self.edges.into_iter().collect(),
+            graph: self.facts,
+            instances: self.instances,
+            phases: phases(scenario),
+            loads: self.loads,
+            faults: self.faults,
+            objectives: self.objectives,
+            budget: PlannedBudget {
+                wall_ms: budget.wall.millis(),
+                lease_ms: budget.lease.millis(),
+                disk_bytes: budget.disk.0,
+                memory_bytes: budget.memory.map(|size| size.0),
+            },
+            node: scenario.node.clone(),
+            steps: Vec::new(),
+        };
+        plan.steps = steps::steps(&plan);
+        plan
+    }
+
+    fn error(&mut self, code: Code, path: &str, message: impl Into<String>, help: impl Into<String>) {
+        self.problems.push(Problem::error(code, path, message).help(help));
+    }
+
+    fn warning(&mut self, code: Code, path: &str, message: impl Into<String>, help: impl Into<String>) {
+        self.problems.push(Problem::warning(code, path, message).help(help));
+    }
+
+    /// The nodes that `name`, written at `path`, stands for: a group, a node, `region:NAME` or `all`.
+    fn select(&mut self, name: &str, path: &str) -> Vec<u32> {
+        let count = self.nodes.len() as u32;
+        if name == "all" {
+            return (0..count).collect();
+        }
+        if let Some(range) = self.groups.get(name) {
+            return range.clone().collect();
+        }
+        if let Some(node) = self.nodes.iter().find(|node| node.name == name) {
+            return vec![node.index];
+        }
+        if let Some(region) = name.strip_prefix("region:") {
+            return self.select_region(region, path);
+        }
+        let problem = Problem::error(Code::UnknownNode, path, format!("there is no group or node `{name}`"));
+        let help = self.similar(name);
+        self.problems.push(Problem { help, ..problem });
+        Vec::new()
+    }
+
+    fn select_region(&mut self, region: &str, path: &str) -> Vec<u32> {
+        let inside = |node: &&PlannedNode| node.region.as_deref() == Some(region);
+        let nodes: Vec<u32> = self.nodes.iter().filter(inside).map(|node| node.index).collect();
+        if nodes.is_empty() {
+            let regions: BTreeSet<&str> = self.nodes.iter().filter_map(|node| node.region.as_deref()).collect();
+            let help = did_you_mean(region, regions).or_else(|| Some("give a group `regions = { ... }`".to_owned()));
+            let problem = Problem::error(Code::UnknownRegion, path, format!("no node is in region `{region}`"));
+            self.problems.push(Problem { help, ..problem });
+        }
+        nodes
+    }
+
+    /// What somebody who wrote `name` may have meant.
+    fn similar(&self, name: &str) -> Option<String> {
+        let groups = || self.groups.keys().map(String::as_str);
+        if let Some(group) = nearest(name, groups()) {
+            return Some(format!("did you mean `{group}`?"));
+        }
+        let of_group = name
+            .rsplit_once('-')
+            .and_then(|(group, _)| Some((group, self.groups.get(group)?)));
+        match of_group {
+            Some((group, range)) if !range.is_empty() => Some(format!(
+                "the nodes of `{group}` are `{group}-0` to `{group}-{}`",
+                range.len() - 1
+            )),
+            _ => did_you_mean(name, groups()),
+        }
+    }
+}
+
+/// The scenario's phases in milliseconds.
+fn phases(scenario: &Scenario) -> PlannedPhases {
+    PlannedPhases {
+        warmup_ms: scenario.phases.warmup.millis(),
+        measure_ms: scenario.phases.measure.millis(),
+        cooldown_ms: scenario.phases.cooldown.millis(),
+        drain_ms: scenario.phases.drain.millis(),
+    }
+}

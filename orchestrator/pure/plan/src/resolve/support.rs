@@ -1,0 +1,170 @@
+//! What a scenario may say and this provider or version cannot do yet: refused, never ignored.
+
+use super::Draft;
+use crate::{
+    defaults,
+    diagnostic::Code,
+    scenario::{ArrivalKind, Behaviour, FaultKind, Generator, LoadMode, ProviderKind, TransactionKind, VoteTopology},
+};
+
+/// Refuses everything of the schema that nothing carries out.
+pub(super) fn check(draft: &mut Draft<'_>) {
+    let scenario = draft.scenario;
+    if scenario.schema != defaults::SCHEMA {
+        let message = format!("schema {} is not one that this program reads", scenario.schema);
+        draft.error(
+            Code::SchemaVersion,
+            "schema",
+            message,
+            format!("use schema = {}", defaults::SCHEMA),
+        );
+    }
+    check_provider(draft);
+    check_network(draft);
+    check_load(draft);
+    for (index, fault) in scenario.fault.iter().enumerate() {
+        if fault.kind != FaultKind::Crash {
+            let what = format!("the fault `{}`", fault.kind);
+            unsupported(draft, &format!("fault.{index}.kind"), &what, "use kind = \"crash\"");
+        }
+    }
+    for index in 0..scenario.churn.len() {
+        unsupported(
+            draft,
+            &format!("churn.{index}"),
+            "churn",
+            "remove [[churn]], or write single crashes as [[fault]]",
+        );
+    }
+}
+
+fn unsupported(draft: &mut Draft<'_>, path: &str, what: &str, help: &str) {
+    let provider = draft.scenario.provider.kind;
+    draft.error(
+        Code::Unsupported,
+        path,
+        format!("{what} is not supported by the `{provider}` provider yet"),
+        help,
+    );
+}
+
+fn check_provider(draft: &mut Draft<'_>) {
+    let scenario = draft.scenario;
+    let kind = scenario.provider.kind;
+    if kind != ProviderKind::Local {
+        let message = format!("the provider `{kind}` is not supported yet");
+        draft.error(Code::Unsupported, "provider.kind", message, "use kind = \"local\"");
+    }
+    if kind == ProviderKind::Ssh {
+        check_host_keys(draft);
+    } else if !scenario.provider.host.is_empty() {
+        unsupported(draft, "provider.host", "a list of hosts", "remove [[provider.host]]");
+    }
+    for (name, build) in &scenario.build {
+        let path = format!("build.{name}");
+        if build.release.is_some() {
+            unsupported(
+                draft,
+                &format!("{path}.release"),
+                "a release",
+                "build from source: source = \".\"",
+            );
+        }
+        if build.source.is_some() == build.release.is_some() {
+            let message = format!("build `{name}` needs exactly one of `source` and `release`");
+            draft.error(Code::BadBuild, &path, message, "write source = \".\"");
+        }
+    }
+    if scenario.build.len() > 1 {
+        unsupported(draft, "build", "more than one build", "keep one [build.NAME]");
+    }
+}
+
+fn check_host_keys(draft: &mut Draft<'_>) {
+    let mut seen = Vec::new();
+    for (index, host) in draft.scenario.provider.host.iter().enumerate() {
+        let path = format!("provider.host.{index}");
+        match &host.host_key {
+            None => {
+                let message = format!("host `{}` has no pinned key", host.addr);
+                draft.error(Code::BadHostKey, &path, message, "add host_key = \"ssh-ed25519 ...\"");
+            }
+            Some(key) if seen.contains(&key) => {
+                let message = format!("host `{}` has the key of another host", host.addr);
+                draft.error(
+                    Code::BadHostKey,
+                    &format!("{path}.host_key"),
+                    message,
+                    "pin each host's own key",
+                );
+            }
+            Some(key) => seen.push(key),
+        }
+    }
+}
+
+fn check_network(draft: &mut Draft<'_>) {
+    let scenario = draft.scenario;
+    if scenario.link.is_some() {
+        unsupported(
+            draft,
+            "link",
+            "emulation of links",
+            "remove [link]: the links are those of this machine",
+        );
+    }
+    for (index, group) in scenario.group.iter().enumerate() {
+        if group.behaviour != Behaviour::Honest {
+            let path = format!("group.{index}.behaviour");
+            unsupported(draft, &path, "byzantine behaviour", "use behaviour = \"honest\"");
+        }
+    }
+    for (name, rule) in &scenario.peering.rules {
+        if matches!(rule, Generator::File { .. }) {
+            unsupported(
+                draft,
+                &format!("peering.{name}.kind"),
+                "a graph from a file",
+                "list its edges in `edges`",
+            );
+        }
+    }
+    for (index, instance) in scenario.consensus.iter().enumerate() {
+        if index > 0 {
+            let what = "more than one consensus instance";
+            unsupported(draft, &format!("consensus.{index}"), what, "keep one [[consensus]]");
+        }
+        if instance.vote_topology != VoteTopology::Relay {
+            let path = format!("consensus.{index}.vote_topology");
+            unsupported(draft, &path, "this vote topology", "use vote_topology = \"relay\"");
+        }
+    }
+}
+
+fn check_load(draft: &mut Draft<'_>) {
+    for (index, load) in draft.scenario.load.iter().enumerate() {
+        let path = format!("load.{index}");
+        if load.mode != LoadMode::Open {
+            unsupported(draft, &format!("{path}.mode"), "this load mode", "use mode = \"open\"");
+        }
+        if load.arrivals == ArrivalKind::Replay {
+            unsupported(
+                draft,
+                &format!("{path}.arrivals"),
+                "a replayed load",
+                "use \"poisson\" or \"constant\"",
+            );
+        }
+        for kind in [TransactionKind::Kudos, TransactionKind::Multichat] {
+            if load.mix.contains_key(kind.name()) {
+                let what = format!("load of kind `{kind}`");
+                unsupported(
+                    draft,
+                    &format!("{path}.mix.{kind}"),
+                    &what,
+                    "use `opaque`, `put` or `blob`",
+                );
+            }
+        }
+    }
+}
