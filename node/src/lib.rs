@@ -4,8 +4,10 @@
 //! the threads for heavy work, and offers [`NodeHandle`] to the control interface.
 
 pub mod handle;
+pub mod host;
 pub mod meter;
 pub mod p2p;
+pub mod store;
 
 pub use handle::{Busy, NodeHandle, Stopped};
 pub use meter::Meter;

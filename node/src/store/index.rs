@@ -1,0 +1,154 @@
+//! Where in the journal each block and each batch is.
+
+use regatta_base::{Digest, Height};
+use std::collections::{HashMap, VecDeque};
+
+/// Position of a record: number of the file in the upper half, byte in the lower; 0 is nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct Location(u64);
+
+impl Location {
+    /// No place: the batch was not found when its block was written.
+    pub(super) const NOWHERE: Self = Self(0);
+
+    pub(super) fn new(file: u32, byte: u32) -> Self {
+        Self(u64::from(file) << 32 | u64::from(byte))
+    }
+
+    pub(super) fn file(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    pub(super) fn byte(self) -> u64 {
+        self.0 & u64::from(u32::MAX)
+    }
+}
+
+/// Batches of decided blocks whose places are remembered, in case another block names them too.
+const RETIRED_MAX: usize = 4096;
+/// Most batches whose places are remembered; the older half is forgotten when there are more.
+const BATCHES_MAX: usize = 1 << 20;
+
+/// Places of one instance's blocks: consecutive heights from the first one.
+#[derive(Debug, Default)]
+struct Chain {
+    first: Height,
+    places: Vec<Location>,
+}
+
+/// Places of all blocks, and of batches that no block has taken yet.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    chains: Vec<Chain>,
+    batches: HashMap<(u16, Digest), Location>,
+    retired: VecDeque<(u16, Digest)>,
+}
+
+impl Index {
+    /// Remembers a batch.
+    pub(super) fn add_batch(&mut self, instance: u16, digest: Digest, at: Location) {
+        if self.batches.len() >= BATCHES_MAX {
+            self.forget_older_half();
+        }
+        self.batches.insert((instance, digest), at);
+    }
+
+    fn forget_older_half(&mut self) {
+        let mut places: Vec<Location> = self.batches.values().copied().collect();
+        let middle = places.len() / 2;
+        let (_, median, _) = places.select_nth_unstable(middle);
+        let median = *median;
+        self.batches.retain(|_, place| *place >= median);
+    }
+
+    /// Where the batches of a block are, each [`Location::NOWHERE`] when unknown.
+    pub(super) fn find_batches(&self, instance: u16, digests: &[Digest]) -> Vec<Location> {
+        let place = |digest: &Digest| self.batches.get(&(instance, *digest)).copied();
+        digests
+            .iter()
+            .map(|digest| place(digest).unwrap_or(Location::NOWHERE))
+            .collect()
+    }
+
+    /// Remembers a block. `false` when its height does not follow the one before.
+    pub(super) fn add_block(&mut self, instance: u16, height: Height, at: Location, batches: &[Digest]) -> bool {
+        let position = usize::from(instance);
+        if self.chains.len() <= position {
+            self.chains.resize_with(position + 1, Chain::default);
+        }
+        let chain = &mut self.chains[position];
+        if chain.places.is_empty() {
+            chain.first = height;
+        }
+        if height != chain.first + chain.places.len() as u64 {
+            return false;
+        }
+        chain.places.push(at);
+        self.retire(instance, batches);
+        true
+    }
+
+    fn retire(&mut self, instance: u16, batches: &[Digest]) {
+        self.retired.extend(batches.iter().map(|digest| (instance, *digest)));
+        while self.retired.len() > RETIRED_MAX {
+            if let Some(key) = self.retired.pop_front() {
+                self.batches.remove(&key);
+            }
+        }
+    }
+
+    /// Where a block is.
+    pub(super) fn find_block(&self, instance: usize, height: Height) -> Option<Location> {
+        let chain = self.chains.get(instance)?;
+        let position = usize::try_from(height.checked_sub(chain.first)?).ok()?;
+        chain.places.get(position).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(number: u32) -> Digest {
+        Digest::of_bytes(&number.to_le_bytes())
+    }
+
+    #[test]
+    fn blocks_are_found_by_height_and_gaps_are_refused() {
+        let mut index = Index::default();
+        for height in 5..9u64 {
+            assert!(index.add_block(1, height, Location::new(1, height as u32), &[]));
+        }
+        assert!(!index.add_block(1, 10, Location::new(1, 10), &[]));
+        assert!(!index.add_block(1, 8, Location::new(1, 8), &[]));
+        assert_eq!(index.find_block(1, 8), Some(Location::new(1, 8)));
+        for (instance, height) in [(1, 4), (1, 9), (0, 5), (2, 5)] {
+            assert_eq!(index.find_block(instance, height), None);
+        }
+    }
+
+    #[test]
+    fn batches_of_decided_blocks_are_forgotten_in_the_end() {
+        let mut index = Index::default();
+        let count = RETIRED_MAX as u32 + 10;
+        for number in 0..count {
+            index.add_batch(0, digest(number), Location::new(1, number + 1));
+            assert!(index.add_block(0, u64::from(number) + 1, Location::new(2, 1), &[digest(number)]));
+        }
+        index.add_batch(0, digest(count), Location::new(3, 3));
+        let found = index.find_batches(0, &[digest(0), digest(count - 1), digest(count)]);
+        assert_eq!(found, [Location::NOWHERE, Location::new(1, count), Location::new(3, 3)]);
+        assert_eq!(index.batches.len(), RETIRED_MAX + 1);
+    }
+
+    #[test]
+    fn the_older_half_of_unused_batches_is_forgotten() {
+        let mut index = Index::default();
+        for number in 0..10 {
+            index.add_batch(0, digest(number), Location::new(1, number + 1));
+        }
+        index.forget_older_half();
+        assert_eq!(index.batches.len(), 5);
+        assert_eq!(index.find_batches(0, &[digest(9)]), [Location::new(1, 10)]);
+    }
+}

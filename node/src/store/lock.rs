@@ -1,0 +1,48 @@
+//! One process per data folder.
+
+use super::StoreError;
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    io::{Read as _, Seek as _, Write as _},
+    path::Path,
+};
+
+/// Holds the data folder until dropped; the system releases it however the process ends.
+#[derive(Debug)]
+pub(super) struct DirLock {
+    _file: File,
+}
+
+impl DirLock {
+    pub(super) fn take(dir: &Path) -> Result<Self, StoreError> {
+        let path = dir.join("lock");
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(|error| StoreError::io("open", &path, error))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                // The text only makes the message better.
+                let _ = (&mut file).take(32).read_to_string(&mut text);
+                let holder = crate::host::describe_process(text.trim());
+                return Err(StoreError::Locked {
+                    path: dir.to_owned(),
+                    holder,
+                });
+            }
+            Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &path, error)),
+        }
+        let write = |file: &mut File| {
+            file.set_len(0)?;
+            file.rewind()?;
+            writeln!(file, "{}", std::process::id())
+        };
+        write(&mut file).map_err(|error| StoreError::io("write", &path, error))?;
+        Ok(Self { _file: file })
+    }
+}
