@@ -4,7 +4,7 @@ use crate::{
     check::Scope,
     types::{
         Certificate, Commit, Content, Evidence, Justification, Message, Proposal, Signed, Statement,
-        TimeoutCertificate, TimeoutVote,
+        TimeoutCertificate, TimeoutVote, header_digest,
     },
 };
 use regatta_base::{Digest, Height, Round, SecretKey, Signature};
@@ -26,6 +26,7 @@ pub struct Config {
 }
 
 /// What happened.
+#[allow(clippy::large_enum_variant)] // one at a time, never stored in bulk
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
     /// The first input after `new` or `recover`: resend what the log holds and ask neighbours how far they are.
@@ -178,6 +179,26 @@ impl Draft {
     #[must_use]
     pub fn round(&self) -> Round {
         self.statement.round
+    }
+
+    pub(crate) fn proposal(
+        (signer, height, round): (u16, Height, Round),
+        header: Vec<u8>,
+        justification: Option<Justification>,
+    ) -> Self {
+        let content = Content::Propose(header_digest(&header));
+        Self {
+            attachment: Attachment::Proposal { header, justification },
+            ..Self::vote(signer, height, round, content)
+        }
+    }
+
+    pub(crate) fn timeout((signer, height, round): (u16, Height, Round), high: Option<Certificate>) -> Self {
+        let content = Content::Timeout(high.as_ref().map(|high| high.round));
+        Self {
+            attachment: Attachment::High(high),
+            ..Self::vote(signer, height, round, content)
+        }
     }
 
     pub(crate) fn vote(signer: u16, height: Height, round: Round, content: Content) -> Self {

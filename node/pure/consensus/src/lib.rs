@@ -5,10 +5,16 @@
 
 mod check;
 mod core;
+mod future;
+mod height;
 mod io;
+mod mutants;
+mod rounds;
 mod signers;
+mod tally;
 mod types;
 mod validators;
+mod voting;
 
 pub use check::{Scope, StructureError};
 pub use core::Core;
@@ -19,3 +25,6 @@ pub use types::{
     Proposal, ROUND_MAX, SignatureClaim, Signed, Statement, TimeoutCertificate, TimeoutVote, header_digest,
 };
 pub use validators::{Validator, ValidatorSet, ValidatorSetError};
+
+#[cfg(test)]
+mod sim;

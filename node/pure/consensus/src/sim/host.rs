@@ -1,0 +1,174 @@
+//! One honest node of the simulator: a core, its log, what waits for the log, and its crashes.
+
+use super::sign;
+use crate::{
+    Commit, Config, Core, Draft, Effect, Evidence, Input, Message, Proposal, Scope, WalRecord, mutants::Knobs,
+};
+use regatta_base::{Digest, Height, Round};
+use std::collections::VecDeque;
+
+/// What leaves a host once its log is durable.
+#[derive(Debug, Clone)]
+pub(super) enum Outgoing {
+    All(Message),
+    Decided(Commit),
+}
+
+/// What a core asked the layer above to do.
+#[derive(Debug, Clone)]
+pub(super) enum Request {
+    Build(Height, Round),
+    Validate(Proposal),
+    Apply(Height),
+    Sync(Height),
+    Header(Digest),
+    Behind(Height),
+    Timer(u64, u64),
+}
+
+/// An honest node.
+pub(super) struct Host {
+    pub(super) index: Option<u16>,
+    pub(super) core: Core,
+    pub(super) alive: bool,
+    /// Counts restarts, so that timers and answers of an earlier life are dropped.
+    pub(super) life: u32,
+    pub(super) requests: Vec<Request>,
+    pub(super) evidence: Vec<Evidence>,
+    /// Decided blocks that are executed; those beyond `durable_chain` are lost in a crash.
+    pub(super) chain: Vec<Commit>,
+    durable_chain: usize,
+    log: Vec<WalRecord>,
+    durable_log: usize,
+    waiting: Vec<Outgoing>,
+    effects: VecDeque<Effect>,
+    knobs: Knobs,
+    scope: Scope,
+}
+
+impl Host {
+    pub(super) fn new(scope: &Scope, index: Option<u16>, knobs: Knobs) -> Self {
+        Self {
+            index,
+            core: Core::recover_with(config(scope, index, 1), &[], knobs),
+            alive: true,
+            life: 0,
+            requests: Vec::new(),
+            evidence: Vec::new(),
+            chain: Vec::new(),
+            durable_chain: 0,
+            log: Vec::new(),
+            durable_log: 0,
+            waiting: Vec::new(),
+            effects: VecDeque::new(),
+            knobs,
+            scope: scope.clone(),
+        }
+    }
+
+    /// Gives `input` to the core and carries out at most `limit` of the effects that follow.
+    pub(super) fn input(&mut self, input: Input, limit: usize) {
+        if !self.alive {
+            return;
+        }
+        self.step(input);
+        for _ in 0..limit {
+            let Some(effect) = self.effects.pop_front() else { return };
+            self.carry_out(effect);
+        }
+    }
+
+    fn step(&mut self, input: Input) {
+        let mut out = Vec::new();
+        self.core.step(input, &mut out);
+        self.effects.extend(out);
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Persist(record) => self.log.push(record),
+            Effect::SignSend(draft) => {
+                let message = self.sign(draft);
+                self.waiting.push(Outgoing::All(message.clone()));
+                self.step(Input::Recv(message));
+            }
+            Effect::Broadcast(message) => self.waiting.push(Outgoing::All(message)),
+            Effect::Decide(commit) => {
+                self.requests.push(Request::Apply(commit.height()));
+                if self.chain.len() as Height + 1 == commit.height() {
+                    self.chain.push(commit.clone());
+                }
+                self.waiting.push(Outgoing::Decided(commit));
+            }
+            Effect::Evidence(evidence) => self.evidence.push(evidence),
+            Effect::SetTimer { id, after_ms } => self.requests.push(Request::Timer(id, after_ms)),
+            Effect::Build { height, round } => self.requests.push(Request::Build(height, round)),
+            Effect::Validate(proposal) => self.requests.push(Request::Validate(proposal)),
+            Effect::NeedSync { height } => self.requests.push(Request::Sync(height)),
+            Effect::NeedHeader { digest, .. } => self.requests.push(Request::Header(digest)),
+            Effect::Behind { height } => self.requests.push(Request::Behind(height)),
+        }
+    }
+
+    fn sign(&self, draft: Draft) -> Message {
+        let signature = sign(&self.scope, draft.signer, &draft.statement);
+        draft.signed(signature)
+    }
+
+    /// Makes the log durable and hands over what waited for it.
+    pub(super) fn sync(&mut self) -> Vec<Outgoing> {
+        self.durable_log = self.log.len();
+        self.durable_chain = self.chain.len();
+        std::mem::take(&mut self.waiting)
+    }
+
+    pub(super) fn has_unsynced(&self) -> bool {
+        !self.waiting.is_empty() || self.durable_log < self.log.len()
+    }
+
+    /// Takes over blocks that another node decided.
+    pub(super) fn adopt(&mut self, chain: &[Commit]) -> Option<Input> {
+        if !self.alive || chain.len() <= self.chain.len() {
+            return None;
+        }
+        let news = &chain[self.chain.len()..];
+        self.chain.extend_from_slice(news);
+        Some(Input::Synced {
+            height: self.chain.len() as Height,
+        })
+    }
+
+    /// Dies: of what was not synced only the first `kept` records happen to survive.
+    pub(super) fn crash(&mut self, kept: usize) {
+        self.alive = false;
+        self.log.truncate((self.durable_log + kept).min(self.log.len()));
+        self.durable_log = self.log.len();
+        self.chain.truncate(self.durable_chain);
+        self.waiting.clear();
+        self.requests.clear();
+        self.effects.clear();
+    }
+
+    /// Starts again from the log; `truncate` drops what the store may drop.
+    pub(super) fn recover(&mut self, truncate: bool) {
+        let next = self.chain.len() as Height + 1;
+        if truncate {
+            self.log.retain(|record| record.height() >= next);
+            self.durable_log = self.log.len();
+        }
+        self.core = Core::recover_with(config(&self.scope, self.index, next), &self.log, self.knobs);
+        self.alive = true;
+        self.life += 1;
+        self.input(Input::Start, usize::MAX);
+    }
+}
+
+fn config(scope: &Scope, index: Option<u16>, height: Height) -> Config {
+    Config {
+        scope: scope.clone(),
+        index,
+        timeout_base_ms: 100,
+        timeout_cap_ms: 3_000,
+        height,
+    }
+}
