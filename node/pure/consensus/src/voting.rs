@@ -141,6 +141,7 @@ impl Core {
         if self.state.is_over() {
             return;
         }
+        self.activate(out);
         match certificate.phase {
             Phase::One if mutant!(self, decide_on_qc1) => self.decided(certificate, out),
             Phase::One => self.vote2(certificate, out),

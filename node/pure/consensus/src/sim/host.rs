@@ -20,7 +20,7 @@ pub(super) enum Request {
     Build(Height, Round),
     Validate(Proposal),
     Apply(Height),
-    Sync(Height),
+    Sync,
     Header(Digest),
     Behind(Height),
     Timer(u64, u64),
@@ -104,7 +104,7 @@ impl Host {
             Effect::SetTimer { id, after_ms } => self.requests.push(Request::Timer(id, after_ms)),
             Effect::Build { height, round } => self.requests.push(Request::Build(height, round)),
             Effect::Validate(proposal) => self.requests.push(Request::Validate(proposal)),
-            Effect::NeedSync { height } => self.requests.push(Request::Sync(height)),
+            Effect::NeedSync { .. } => self.requests.push(Request::Sync),
             Effect::NeedHeader { digest, .. } => self.requests.push(Request::Header(digest)),
             Effect::Behind { height } => self.requests.push(Request::Behind(height)),
         }

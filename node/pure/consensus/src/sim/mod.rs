@@ -4,6 +4,7 @@
 mod campaign;
 mod faulty;
 mod host;
+mod mischief;
 mod oracle;
 mod script;
 mod scripts;

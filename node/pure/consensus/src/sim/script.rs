@@ -132,7 +132,7 @@ impl Lab {
                 }
             }
             other => {
-                let moved = matches!(other, Request::Apply(_) | Request::Sync(_));
+                let moved = matches!(other, Request::Apply(_) | Request::Sync);
                 if let Some(answer) = self.world.answer(who, other) {
                     self.world.hosts.get_mut(&who).unwrap().input(answer, usize::MAX);
                 }

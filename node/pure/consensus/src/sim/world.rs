@@ -61,7 +61,7 @@ impl World {
             }),
             Request::Apply(height) => Some(Input::Applied { height }),
             Request::Header(digest) => self.headers.get(&digest).cloned().map(Input::Header),
-            Request::Sync(_) => {
+            Request::Sync => {
                 let chain: Vec<Commit> = self.public_from(1);
                 self.hosts.get_mut(&who)?.adopt(&chain)
             }
