@@ -1,0 +1,244 @@
+//! From a plan to the files that each node reads at start: its configuration and its key.
+
+use crate::{
+    rundir::RunDir,
+    seal::{KeyFileError, write_key},
+};
+use regatta_api::config::{
+    ConfigErrors, InstanceConfig, MempoolConfig, NodeConfig, PeerConfig, StoreConfig, ValidatorConfig,
+};
+use regatta_base::{ChainId, PublicKey, SecretKey, ids::NameError, seed};
+use regatta_plan::{Plan, PlannedInstance, PlannedNode};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
+
+/// Longest round of consensus in milliseconds, whatever the base of the timeout.
+const ROUND_TIMEOUT_MS_MAX: u64 = 60_000;
+
+/// Why a plan has no node configuration.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// A name is no name on a chain.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The configuration does not pass its own checks.
+    #[error("configuration of `{node}`: {errors}")]
+    Refused {
+        /// The node.
+        node: String,
+        /// What is wrong.
+        errors: ConfigErrors,
+    },
+    /// A file cannot be written.
+    #[error("`{path}`: {error}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The key file cannot be written.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+}
+
+/// The network's name: that of the scenario.
+///
+/// # Errors
+/// [`NameError`] when the scenario's name is none that a chain may have.
+pub(crate) fn chain(plan: &Plan) -> Result<ChainId, NameError> {
+    plan.name.parse()
+}
+
+/// The development key of a node, from the scenario's seed: whoever has the scenario has the key.
+pub(crate) fn node_key(plan: &Plan, node: &PlannedNode) -> SecretKey {
+    SecretKey::from_seed(seed::bytes(plan.seed, &format!("node/{}", node.name)))
+}
+
+/// Configurations of all nodes, in plan order.
+///
+/// # Errors
+/// [`ConfigError`] names the node whose configuration is refused.
+pub(crate) fn node_configs(plan: &Plan) -> Result<Vec<NodeConfig>, ConfigError> {
+    let keys: Vec<PublicKey> = plan.nodes.iter().map(|node| node_key(plan, node).public()).collect();
+    let relays_needed = plan
+        .instances
+        .iter()
+        .any(|instance| !validators_connected(plan, instance));
+    let instances: Vec<InstanceConfig> = plan
+        .instances
+        .iter()
+        .map(|instance| instance_config(plan, instance, &keys))
+        .collect::<Result<_, _>>()?;
+    let config = |node: &PlannedNode| -> Result<NodeConfig, ConfigError> {
+        let config = NodeConfig {
+            chain: chain(plan)?,
+            name: node.name.clone(),
+            key_file: "key.pem".to_owned(),
+            data_dir: format!("../../data/{}", node.name),
+            ip: IpAddr::V4(node.address),
+            p2p_port: node.p2p_port,
+            http_port: node.http_port,
+            relay_votes: node.is_validator() || relays_needed,
+            mempool: MempoolConfig {
+                transactions_max: plan.node.mempool_transactions as usize,
+                bytes_max: plan.node.mempool_bytes.0 as usize,
+                per_sender_max: plan.node.mempool_per_sender as usize,
+            },
+            store: StoreConfig {
+                durable: plan.node.durable,
+                disk_bytes_max: plan.budget.disk_bytes,
+            },
+            instances: instances.clone(),
+            peers: peers(plan, node, &keys),
+        };
+        let node = node.name.clone();
+        config.check().map_err(|errors| ConfigError::Refused { node, errors })?;
+        Ok(config)
+    };
+    plan.nodes.iter().map(config).collect()
+}
+
+fn instance_config(plan: &Plan, instance: &PlannedInstance, keys: &[PublicKey]) -> Result<InstanceConfig, NameError> {
+    let validator = |&(node, weight): &(u32, u64)| ValidatorConfig {
+        key: keys[node as usize],
+        weight,
+    };
+    Ok(InstanceConfig {
+        id: instance.id.parse()?,
+        block_interval_ms: instance.block_interval_ms,
+        round_timeout_ms: instance.round_timeout_ms,
+        round_timeout_ms_max: ROUND_TIMEOUT_MS_MAX.max(instance.round_timeout_ms),
+        batch_bytes: plan.node.batch_bytes.0 as usize,
+        batch_delay_ms: plan.node.batch_delay.millis(),
+        validators: instance.validators.iter().map(validator).collect(),
+    })
+}
+
+fn peers(plan: &Plan, node: &PlannedNode, keys: &[PublicKey]) -> Vec<PeerConfig> {
+    let peer = |index: u32| {
+        let peer = &plan.nodes[index as usize];
+        PeerConfig {
+            name: peer.name.clone(),
+            key: keys[index as usize],
+            address: SocketAddr::new(IpAddr::V4(peer.address), peer.p2p_port),
+        }
+    };
+    plan.peers(node.index).into_iter().map(peer).collect()
+}
+
+/// Whether the validators of `instance` reach each other over links between validators alone. Then votes need no
+/// relay through full nodes.
+fn validators_connected(plan: &Plan, instance: &PlannedInstance) -> bool {
+    let mut unreached: BTreeSet<u32> = instance.validators.iter().map(|(node, _)| *node).collect();
+    let Some(first) = unreached.pop_first() else {
+        return true;
+    };
+    let mut pending = vec![first];
+    while let Some(node) = pending.pop() {
+        for peer in plan.peers(node) {
+            if unreached.remove(&peer) {
+                pending.push(peer);
+            }
+        }
+    }
+    unreached.is_empty()
+}
+
+/// Writes `config/<node>/node.toml` and `key.pem` of every node.
+///
+/// # Errors
+/// [`ConfigError`] names the file that cannot be written.
+pub(crate) fn write_configs(plan: &Plan, run: &RunDir) -> Result<(), ConfigError> {
+    for (node, config) in plan.nodes.iter().zip(node_configs(plan)?) {
+        let folder = run.config(&node.name);
+        let file = |path: PathBuf| |error| ConfigError::File { path, error };
+        std::fs::create_dir_all(&folder).map_err(file(folder.clone()))?;
+        let data = run.data(&node.name);
+        std::fs::create_dir_all(&data).map_err(file(data.clone()))?;
+        let text = config.to_toml().map_err(|errors| ConfigError::Refused {
+            node: node.name.clone(),
+            errors,
+        })?;
+        let path = folder.join("node.toml");
+        std::fs::write(&path, text).map_err(file(path.clone()))?;
+        write_key(&folder.join("key.pem"), &node_key(plan, node))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{node, plan};
+    use regatta_plan::scenario::Role;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// Two validators that only meet through a full node.
+    fn split_plan() -> Plan {
+        let mut plan = plan(2);
+        plan.nodes.push(node(2, "full", Role::Full));
+        plan.edges = vec![(0, 2), (1, 2)];
+        plan
+    }
+
+    #[test]
+    fn every_node_knows_its_neighbours_and_no_others() {
+        let plan = split_plan();
+        let configs = node_configs(&plan).unwrap();
+        let names =
+            |index: usize| -> Vec<&str> { configs[index].peers.iter().map(|peer| peer.name.as_str()).collect() };
+        assert_eq!(names(0), ["full-2"]);
+        assert_eq!(names(2), ["val-0", "val-1"]);
+        assert_eq!(configs[0].peers[0].key, node_key(&plan, &plan.nodes[2]).public());
+        assert_eq!(configs[0].peers[0].address, "127.199.7.3:7000".parse().unwrap());
+        assert_eq!(configs[2].instances[0].validators.len(), 2);
+    }
+
+    #[test]
+    fn full_nodes_relay_votes_only_where_validators_need_them() {
+        let mut plan = split_plan();
+        assert!(node_configs(&plan).unwrap()[2].relay_votes);
+        plan.edges.push((0, 1));
+        let configs = node_configs(&plan).unwrap();
+        assert!(!configs[2].relay_votes && configs[0].relay_votes);
+    }
+
+    #[test]
+    fn keys_follow_from_the_seed_and_differ_by_node() {
+        let mut plan = plan(2);
+        let first = node_key(&plan, &plan.nodes[0]).public();
+        assert_eq!(node_key(&plan, &plan.nodes[0]).public(), first);
+        assert_ne!(node_key(&plan, &plan.nodes[1]).public(), first);
+        plan.seed += 1;
+        assert_ne!(node_key(&plan, &plan.nodes[0]).public(), first);
+    }
+
+    #[test]
+    fn written_files_are_what_a_node_reads() {
+        let runs = tempfile::tempdir().unwrap();
+        let plan = plan(3);
+        let run = RunDir::create(runs.path(), &plan, "", 0).unwrap();
+        write_configs(&plan, &run).unwrap();
+        let text = std::fs::read_to_string(run.config("val-1").join("node.toml")).unwrap();
+        let config = NodeConfig::parse(&text).unwrap();
+        assert_eq!(config, node_configs(&plan).unwrap()[1]);
+        let key = run.config("val-1").join(&config.key_file);
+        assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            run.config("val-1").join(&config.data_dir).canonicalize().unwrap(),
+            run.data("val-1")
+        );
+    }
+
+    #[test]
+    fn a_configuration_that_a_node_would_refuse_is_refused_here() {
+        let mut plan = plan(2);
+        plan.nodes[1].http_port = plan.nodes[1].p2p_port;
+        let error = node_configs(&plan).unwrap_err().to_string();
+        assert!(error.contains("val-1") && error.contains("help:"), "{error}");
+    }
+}

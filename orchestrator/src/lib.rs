@@ -1,0 +1,17 @@
+//! The lab: from a scenario file to signed programs, real processes, load, checks and a report.
+//!
+//! Library code returns values; only [`cli`] and the progress lines print. The lab runs signed programs and
+//! never links one.
+
+mod build;
+pub mod check;
+pub mod cli;
+mod cluster;
+pub mod load;
+mod provider;
+pub mod record;
+mod rundir;
+pub mod sample;
+mod seal;
+#[cfg(test)]
+mod testing;

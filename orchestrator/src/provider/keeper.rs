@@ -1,0 +1,316 @@
+//! The one thread that starts processes and sees them end.
+//!
+//! A node asks the kernel to end it with its parent, and the kernel means the parent *thread*. So all nodes are started
+//! by one thread that lives as long as the lab. It also holds their stdin (which closes when the lab dies), reads their
+//! output and waits for them, so that a process id is only ever signalled while its process has not been waited for:
+//! no other process can have got it.
+
+use super::{
+    log::NodeLog,
+    process::{Exit, Order, Process, ProcessSpec, StartError, State},
+};
+use crate::rundir::start_ticks;
+use bytes::BytesMut;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::{io, os::unix::process::ExitStatusExt, process::Stdio, thread::JoinHandle, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    process::{Child, ChildStderr, ChildStdout, Command},
+    sync::{mpsc, oneshot, watch},
+    task::LocalSet,
+    time::Instant,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Longest line of output that is kept whole, in bytes; a longer one is split.
+const LINE_BYTES_MAX: usize = 16 * 1024;
+/// How long the output of an ended process is still read: a child of its own may hold the pipe open.
+const LAST_OUTPUT_MAX: Duration = Duration::from_millis(500);
+/// Attempts to execute a file that somebody still holds open for writing, and the pause between two.
+const BUSY_ATTEMPTS_MAX: u32 = 50;
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
+
+struct Request {
+    spec: ProcessSpec,
+    reply: oneshot::Sender<Result<Process, StartError>>,
+}
+
+/// Handle of the thread. When it is dropped, what the thread started is killed and waited for.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    requests: Option<mpsc::UnboundedSender<Request>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Keeper {
+    /// Starts the thread.
+    pub(super) fn start() -> io::Result<Self> {
+        let (requests, inbox) = mpsc::unbounded_channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let thread = std::thread::Builder::new()
+            .name("keeper".to_owned())
+            .spawn(move || LocalSet::new().block_on(&runtime, serve(inbox)))?;
+        Ok(Self {
+            requests: Some(requests),
+            thread: Some(thread),
+        })
+    }
+
+    /// Starts a process from the thread.
+    pub(super) async fn spawn(&self, spec: ProcessSpec) -> Result<Process, StartError> {
+        let stopping = StartError::Stopping(spec.name.clone());
+        let (reply, answer) = oneshot::channel();
+        let request = Request { spec, reply };
+        if self
+            .requests
+            .as_ref()
+            .is_none_or(|requests| requests.send(request).is_err())
+        {
+            return Err(stopping);
+        }
+        answer.await.unwrap_or(Err(stopping))
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.requests = None;
+        if let Some(thread) = self.thread.take() {
+            // Only fails when the thread panicked; its children have been killed with it.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Starts what is asked for, one process after the other, until the [`Keeper`] is gone; then kills what still runs.
+async fn serve(mut inbox: mpsc::UnboundedReceiver<Request>) {
+    let (closing, tasks) = (CancellationToken::new(), TaskTracker::new());
+    while let Some(request) = inbox.recv().await {
+        handle(request, &closing, &tasks).await;
+    }
+    closing.cancel();
+    tasks.close();
+    tasks.wait().await;
+}
+
+async fn handle(request: Request, closing: &CancellationToken, tasks: &TaskTracker) {
+    let Request { spec, reply } = request;
+    let name = spec.name.clone();
+    let result = start(&spec, closing, tasks).await;
+    // Whoever asked may have given up; then the process ends with its handle.
+    let _ = reply.send(result.map_err(|error| StartError::Refused { name, error }));
+}
+
+async fn start(spec: &ProcessSpec, closing: &CancellationToken, tasks: &TaskTracker) -> io::Result<Process> {
+    let log = NodeLog::open(&spec.log, spec.log_bytes_max)?;
+    let child = spawn(spec).await?;
+    let pid = child
+        .id()
+        .ok_or_else(|| io::Error::other("the process ended at once"))?;
+    let (orders, inbox) = mpsc::unbounded_channel();
+    let (state, watched) = watch::channel(State::Running(None));
+    tasks.spawn_local(supervise(child, log, inbox, state, closing.clone()));
+    Ok(Process {
+        pid,
+        start_ticks: start_ticks(pid).unwrap_or_default(),
+        orders,
+        state: watched,
+    })
+}
+
+/// Executes the program; tries again while a file that was just written counts as busy, which another thread's child
+/// causes between its fork and its exec.
+async fn spawn(spec: &ProcessSpec) -> io::Result<Child> {
+    let mut attempts = 0;
+    loop {
+        let result = Command::new(&spec.program)
+            .args(&spec.arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // A group of its own: Ctrl-C at the terminal is for the lab, which then stops its nodes cleanly.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn();
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && attempts < BUSY_ATTEMPTS_MAX => {
+                attempts += 1;
+                tokio::time::sleep(BUSY_PAUSE).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Everything about one running process.
+struct Supervised {
+    child: Child,
+    log: NodeLog,
+    state: watch::Sender<State>,
+    ordered: bool,
+    forced: bool,
+    kill_at: Option<Instant>,
+}
+
+async fn supervise(
+    mut child: Child,
+    log: NodeLog,
+    mut orders: mpsc::UnboundedReceiver<Order>,
+    state: watch::Sender<State>,
+    closing: CancellationToken,
+) {
+    let mut stdin = child.stdin.take();
+    let mut stdout = child.stdout.take().map(LineReader::<ChildStdout>::new);
+    let mut stderr = child.stderr.take().map(LineReader::<ChildStderr>::new);
+    let mut this = Supervised {
+        child,
+        log,
+        state,
+        ordered: false,
+        forced: false,
+        kill_at: None,
+    };
+    let status = loop {
+        let kill_at = this.kill_at;
+        tokio::select! {
+            line = next_line(&mut stdout) => this.printed(line),
+            line = next_line(&mut stderr) => this.log.write_line(&line),
+            order = orders.recv() => {
+                let ends = matches!(order, None | Some(Order::Stop(_) | Order::Kill));
+                this.obey(order.unwrap_or(Order::Kill));
+                if ends {
+                    stdin = None;
+                }
+            }
+            () = sleep_until(kill_at) => this.force(),
+            () = closing.cancelled(), if !this.forced => this.force(),
+            status = this.child.wait() => break status,
+        }
+    };
+    drop(stdin);
+    let rest = async {
+        drain(stdout, &mut this.log).await;
+        drain(stderr, &mut this.log).await;
+    };
+    let _ = tokio::time::timeout(LAST_OUTPUT_MAX, rest).await;
+    this.end(status.ok());
+}
+
+impl Supervised {
+    /// Takes a line of stdout: the first one is the node's announcement.
+    fn printed(&mut self, line: Vec<u8>) {
+        let text = String::from_utf8_lossy(&line).into_owned();
+        self.state.send_if_modified(|state| {
+            let first = *state == State::Running(None);
+            if first {
+                *state = State::Running(Some(text));
+            }
+            first
+        });
+        self.log.write_line(&line);
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Stop(grace) => {
+                self.ordered = true;
+                self.signal(Signal::SIGTERM);
+                // A paused process cannot act on anything but this.
+                self.signal(Signal::SIGCONT);
+                self.kill_at = Some(Instant::now() + grace);
+            }
+            Order::Kill => {
+                self.ordered = true;
+                self.signal(Signal::SIGKILL);
+            }
+            Order::Pause => self.signal(Signal::SIGSTOP),
+            Order::Resume => self.signal(Signal::SIGCONT),
+        }
+    }
+
+    fn force(&mut self) {
+        self.kill_at = None;
+        (self.ordered, self.forced) = (true, true);
+        self.signal(Signal::SIGKILL);
+    }
+
+    /// Signals the process. Its id is known exactly as long as it has not been waited for.
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = self.child.id().and_then(|pid| i32::try_from(pid).ok()) {
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
+    }
+
+    fn end(self, status: Option<std::process::ExitStatus>) {
+        let exit = Exit {
+            code: status.and_then(|status| status.code()),
+            signal: status.and_then(|status| status.signal()),
+            ordered: self.ordered,
+            forced: self.forced,
+            tail: self.log.tail(),
+        };
+        let _ = self.state.send(State::Ended(exit));
+    }
+}
+
+async fn sleep_until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Writes what is left in a stream to the log.
+async fn drain<R: AsyncRead + Unpin>(reader: Option<LineReader<R>>, log: &mut NodeLog) {
+    let Some(mut reader) = reader else { return };
+    while let Some(line) = reader.next().await {
+        log.write_line(&line);
+    }
+}
+
+/// The next line of `reader`; at its end the reader is dropped and the wait never ends.
+async fn next_line<R: AsyncRead + Unpin>(reader: &mut Option<LineReader<R>>) -> Vec<u8> {
+    if let Some(open) = reader {
+        if let Some(line) = open.next().await {
+            return line;
+        }
+        *reader = None;
+    }
+    std::future::pending().await
+}
+
+/// Splits a stream into lines of bounded length. Dropping an unfinished `next` loses nothing.
+struct LineReader<R> {
+    reader: R,
+    buffer: BytesMut,
+}
+
+impl<R: AsyncRead + Unpin> LineReader<R> {
+    fn new(reader: R) -> Self {
+        Self {
+            reader,
+            buffer: BytesMut::new(),
+        }
+    }
+
+    async fn next(&mut self) -> Option<Vec<u8>> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|&byte| byte == b'\n') {
+                let mut line = self.buffer.split_to(end + 1);
+                line.truncate(end);
+                return Some(line.to_vec());
+            }
+            if self.buffer.len() >= LINE_BYTES_MAX {
+                return Some(self.buffer.split().to_vec());
+            }
+            match self.reader.read_buf(&mut self.buffer).await {
+                Ok(0) | Err(_) if self.buffer.is_empty() => return None,
+                Ok(0) | Err(_) => return Some(self.buffer.split().to_vec()),
+                Ok(_) => {}
+            }
+        }
+    }
+}

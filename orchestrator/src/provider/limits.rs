@@ -1,0 +1,103 @@
+//! What this machine allows: descriptors, processes, memory, disk.
+
+use nix::sys::{
+    resource::{Resource, getrlimit, setrlimit},
+    statvfs::statvfs,
+};
+use std::path::Path;
+
+/// Limits of this machine and of this user on it. What cannot be read counts as unlimited: a plan must not be refused
+/// because a file of `/proc` is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HostLimits {
+    /// Logical processors that this process may use.
+    pub cores: u32,
+    /// Memory in bytes.
+    pub memory_total_bytes: u64,
+    /// Memory that processes may still take, in bytes.
+    pub memory_available_bytes: u64,
+    /// Open descriptors of one process without asking for more.
+    pub descriptors_soft: u64,
+    /// Most open descriptors of one process.
+    pub descriptors_hard: u64,
+    /// Most open descriptors of all processes.
+    pub descriptors_total: u64,
+    /// Most processes of this user.
+    pub processes: u64,
+    /// Free bytes where runs are kept.
+    pub disk_free_bytes: u64,
+}
+
+impl HostLimits {
+    /// Reads the limits; `runs` need not exist yet.
+    pub(crate) fn read(runs: &Path) -> Self {
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((u64::MAX, u64::MAX));
+        let (processes, _) = getrlimit(Resource::RLIMIT_NPROC).unwrap_or((u64::MAX, u64::MAX));
+        let total: Option<u64> = number_in("/proc/sys/fs/file-max");
+        let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        Self {
+            cores: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
+            memory_total_bytes: memory_line(&memory, "MemTotal:").unwrap_or(u64::MAX),
+            memory_available_bytes: memory_line(&memory, "MemAvailable:").unwrap_or(u64::MAX),
+            descriptors_soft: soft,
+            descriptors_hard: hard,
+            descriptors_total: total.unwrap_or(u64::MAX),
+            processes,
+            disk_free_bytes: disk_free(runs).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// Raises the soft limit on open descriptors to the hard one: the lab holds a few for every node.
+///
+/// Returns the limit afterwards; a refusal leaves it as it was.
+pub(crate) fn raise_descriptor_limit() -> u64 {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return 0;
+    };
+    match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        Ok(()) => hard,
+        Err(_) => soft,
+    }
+}
+
+fn number_in(path: &str) -> Option<u64> {
+    std::fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// Bytes of one line of `/proc/meminfo`, which counts in KiB.
+fn memory_line(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+/// Free bytes on the file system of `path` or of the nearest folder above it that exists.
+fn disk_free(path: &Path) -> Option<u64> {
+    let absolute = std::path::absolute(path).ok()?;
+    let existing = absolute.ancestors().find(|folder| folder.exists())?;
+    let facts = statvfs(existing).ok()?;
+    Some(facts.blocks_available() * facts.fragment_size())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_lines_are_kib() {
+        let text = "MemTotal:       24689732 kB\nMemAvailable:   10 kB\nBroken: x kB\n";
+        assert_eq!(memory_line(text, "MemAvailable:"), Some(10 * 1024));
+        assert_eq!(memory_line(text, "Broken:"), None);
+        assert_eq!(memory_line(text, "Absent:"), None);
+    }
+
+    #[test]
+    fn this_machine_has_something_of_everything() {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = HostLimits::read(&folder.path().join("not/yet/there"));
+        assert!(limits.cores >= 1 && limits.memory_total_bytes >= limits.memory_available_bytes);
+        assert!(limits.disk_free_bytes > 0 && limits.disk_free_bytes < u64::MAX);
+        assert!(raise_descriptor_limit() >= limits.descriptors_soft);
+    }
+}

@@ -1,0 +1,78 @@
+//! Where nodes run: the verbs of a host, and what it can do.
+
+mod keeper;
+mod limits;
+mod local;
+mod log;
+mod ports;
+mod process;
+
+pub(crate) use limits::{HostLimits, raise_descriptor_limit};
+pub(crate) use local::LocalProvider;
+pub(crate) use ports::{AddressClaim, AddressError, check_free, free_network};
+pub(crate) use process::{Exit, Process, ProcessSpec, StartError};
+
+use regatta_plan::{Capabilities, scenario::ProviderKind};
+
+/// A provider of hosts. A new one is a variant here, a file beside `local.rs` and the shared contract tests.
+#[derive(Debug)]
+pub(crate) enum Provider {
+    /// Processes on this machine.
+    Local(LocalProvider),
+}
+
+/// Why there is no provider.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProviderError {
+    /// The one that the scenario names is not built.
+    #[error("provider `{0}` is not supported yet\n  help: use provider.kind = \"local\"")]
+    Unsupported(ProviderKind),
+    /// The system refused what it needs.
+    #[error("cannot start the local provider: {0}\n  help: `regatta doctor` shows this machine's limits")]
+    Refused(#[from] std::io::Error),
+}
+
+impl Provider {
+    /// The provider that a scenario names.
+    ///
+    /// # Errors
+    /// [`ProviderError`] for one that this lab does not have.
+    pub(crate) fn of(kind: ProviderKind) -> Result<Self, ProviderError> {
+        match kind {
+            ProviderKind::Local => Ok(Self::Local(LocalProvider::new()?)),
+            other => Err(ProviderError::Unsupported(other)),
+        }
+    }
+
+    /// Starts a process and returns when it runs (not when it is ready).
+    ///
+    /// # Errors
+    /// [`StartError`] when the system refuses it.
+    pub(crate) async fn start(&self, spec: ProcessSpec) -> Result<Process, StartError> {
+        match self {
+            Self::Local(local) => local.start(spec).await,
+        }
+    }
+
+    /// One line for the report.
+    pub(crate) fn describe(&self) -> &'static str {
+        match self {
+            Self::Local(_) => "local, loopback addresses",
+        }
+    }
+}
+
+/// What the host of `kind` offers to runs kept in `runs`; for the checks of a plan.
+pub(crate) fn capabilities(kind: ProviderKind, runs: &std::path::Path) -> Capabilities {
+    let limits = HostLimits::read(runs);
+    Capabilities {
+        provider: kind,
+        memory_bytes: limits.memory_available_bytes,
+        cores: limits.cores,
+        descriptors_per_process: limits.descriptors_hard,
+        descriptors_total: limits.descriptors_total,
+        processes: limits.processes,
+        disk_bytes: limits.disk_free_bytes,
+        taken_networks: Vec::new(),
+    }
+}

@@ -1,0 +1,106 @@
+//! What labs that died left behind. Only reported: processes that this lab did not start are never touched.
+
+use super::{Entry, RunDir, read_journal};
+use std::{collections::BTreeMap, path::Path};
+
+/// A run whose lab died before it had a result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DeadRun {
+    /// Its folder.
+    pub run: RunDir,
+    /// Nodes of it that still run: name and process. Empty unless the parent-death signal failed.
+    pub alive: Vec<(String, u32)>,
+}
+
+/// All runs below `runs` without a result and without a lab.
+pub(crate) fn sweep(runs: &Path) -> Vec<DeadRun> {
+    let unfinished = RunDir::list(runs).into_iter().filter(|run| !run.is_finished());
+    unfinished
+        .filter(|run| run.path("journal.ndjson").is_file() && !ended(run) && run.lock().is_ok())
+        .map(|run| DeadRun {
+            alive: alive(&run),
+            run,
+        })
+        .collect()
+}
+
+/// Whether the lab wrote its own end into the journal.
+fn ended(run: &RunDir) -> bool {
+    let lines = read_journal(run).unwrap_or_default();
+    lines.iter().any(|line| matches!(line.entry, Entry::LabEnded { .. }))
+}
+
+/// Processes of `run` that are still there. A pid counts only with the start time that the journal noted, since the
+/// kernel gives pids to other processes later.
+pub(super) fn alive(run: &RunDir) -> Vec<(String, u32)> {
+    let mut last = BTreeMap::new();
+    for line in read_journal(run).unwrap_or_default() {
+        if let Entry::NodeStarted {
+            node, pid, start_ticks, ..
+        } = line.entry
+        {
+            last.insert(node, (pid, start_ticks));
+        }
+    }
+    let same = |pid: u32, ticks: u64| start_ticks(pid) == Some(ticks);
+    last.into_iter()
+        .filter(|(_, (pid, ticks))| same(*pid, *ticks))
+        .map(|(node, (pid, _))| (node, pid))
+        .collect()
+}
+
+/// Start time of a process in clock ticks since boot, `None` when there is no such process.
+pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
+    let process = procfs::process::Process::new(i32::try_from(pid).ok()?).ok()?;
+    process.stat().ok().map(|stat| stat.starttime)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{rundir::Journal, testing::plan};
+
+    fn run_with_node(runs: &Path, pid: u32, start_ticks: u64) -> RunDir {
+        let run = RunDir::create(runs, &plan(1), "", 0).unwrap();
+        let journal = Journal::open(&run).unwrap();
+        let node = "val-0".to_owned();
+        let program = String::new();
+        journal
+            .write(Entry::NodeStarted {
+                node,
+                pid,
+                start_ticks,
+                program,
+            })
+            .unwrap();
+        run
+    }
+
+    #[test]
+    fn a_run_without_a_lab_is_reported_until_it_ended_by_itself() {
+        let runs = tempfile::tempdir().unwrap();
+        let run = run_with_node(runs.path(), std::process::id(), 1);
+        let lock = run.lock().unwrap();
+        assert_eq!(sweep(runs.path()), [], "its lab is at work");
+        drop(lock);
+        let dead = DeadRun {
+            run: run.clone(),
+            alive: Vec::new(),
+        };
+        assert_eq!(sweep(runs.path()), [dead], "same pid, other start time: not ours");
+        let sentence = String::new();
+        Journal::open(&run)
+            .unwrap()
+            .write(Entry::LabEnded { exit_code: 1, sentence })
+            .unwrap();
+        assert_eq!(sweep(runs.path()), []);
+    }
+
+    #[test]
+    fn a_process_that_outlived_its_lab_is_named() {
+        let runs = tempfile::tempdir().unwrap();
+        let me = std::process::id();
+        run_with_node(runs.path(), me, start_ticks(me).unwrap());
+        assert_eq!(sweep(runs.path())[0].alive, [("val-0".to_owned(), me)]);
+    }
+}
