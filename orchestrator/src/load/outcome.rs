@@ -1,6 +1,5 @@
 //! What a load leaves behind: accounting by phase, latencies, blocks, and the fate of every transaction.
 
-use regatta_api::Reject;
 use regatta_base::TransactionId;
 use regatta_report::model::{Accounting, Block, Latency, NamedText, Rejection, Second};
 use std::collections::BTreeMap;
@@ -171,11 +170,6 @@ pub struct LoadOutcome {
     pub disclosure: Vec<NamedText>,
     /// The schedule was cut short by order.
     pub stopped: bool,
-}
-
-/// A refusal that leaves open what became of the transaction.
-pub(crate) fn is_open(reject: Reject) -> bool {
-    reject == Reject::NoAcknowledgement
 }
 
 #[cfg(test)]
