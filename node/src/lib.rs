@@ -3,8 +3,11 @@
 //! The core decides; this crate carries out: it owns the links to peers, the journal, the timer and
 //! the threads for heavy work, and offers [`NodeHandle`] to the control interface.
 
+mod build_info;
+pub mod cli;
 pub mod handle;
 pub mod host;
+pub mod http;
 pub mod meter;
 pub mod p2p;
 pub mod store;

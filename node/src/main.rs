@@ -1,2 +1,5 @@
-//! Placeholder.
-fn main() {}
+//! The program `regatta-node`.
+
+fn main() -> std::process::ExitCode {
+    regatta_node::cli::main()
+}

@@ -37,8 +37,8 @@ pub const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 const RESPONSE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Idle keep-alive connections that are kept.
 const IDLE_CONNECTIONS_MAX: usize = 64;
-/// How long one is kept.
-const IDLE_TIME_MAX: Duration = Duration::from_secs(30);
+/// How long one is kept: shorter than the node does, so that a request never meets a closing connection.
+const IDLE_TIME_MAX: Duration = Duration::from_secs(10);
 /// First and longest pause between two questions whether a node is ready.
 const READY_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
 

@@ -1,0 +1,155 @@
+//! `query`: read the ledger, the state and the node.
+
+use super::{
+    client_args::ClientArgs,
+    error::CliError,
+    print::print,
+    status::{latest_table, peers_table},
+    watch::block_line,
+};
+use clap::{Args, Subcommand};
+use regatta_api::view::{BlockView, StateView, TransactionStatus};
+use regatta_base::{Height, PublicKey, TransactionId};
+
+/// Read blocks, transactions, state and links of a node
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  regatta-node query latest --to 127.0.0.1:7001
+  regatta-node query block 5 --to 127.0.0.1:7001 --json
+  regatta-node query blocks --from 1 --count 20 --to 127.0.0.1:7001
+  regatta-node query state colour --to 127.0.0.1:7001")]
+pub(crate) struct Query {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Where a transaction stands, by its id
+    Tx {
+        /// 64 hexadecimal digits
+        id: TransactionId,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// A block with its certificate
+    Block {
+        /// Its height, from 1
+        height: Height,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Consecutive blocks, a line each
+    Blocks {
+        /// First height
+        #[arg(long, default_value_t = 1)]
+        from: Height,
+        /// How many, at most 1000
+        #[arg(long, default_value_t = 100)]
+        count: usize,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// One value of the state
+    State {
+        /// The key, as text
+        key: String,
+        /// Take the key as hexadecimal
+        #[arg(long)]
+        hex: bool,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// A sender's next sequence number
+    Account {
+        /// Its public key: 64 hexadecimal digits
+        key: PublicKey,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// The configured peers and their links
+    Peers {
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// How far the node is in each instance
+    Latest {
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+}
+
+impl Query {
+    pub(crate) async fn execute(self) -> Result<(), CliError> {
+        match self.what {
+            What::Tx { id, client } => print(client.json, &client.client().status(&id).await?, |status| {
+                status_text(status)
+            }),
+            What::Block { height, client } => print(client.json, &client.client().block(height).await?, block_text),
+            What::Blocks { from, count, client } => {
+                for block in client.client().blocks(from, count).await?.blocks {
+                    print(client.json, &block, block_line)?;
+                }
+                Ok(())
+            }
+            What::State { key, hex, client } => {
+                let key = bytes_of(&key, hex)?;
+                print(client.json, &client.client().state(&key).await?, state_text)
+            }
+            What::Account { key, client } => print(client.json, &client.client().account(&key).await?, |account| {
+                format!("next sequence {} (at height {})", account.next_sequence, account.height)
+            }),
+            What::Peers { client } => print(client.json, &client.client().peers().await?, |peers| peers_table(peers)),
+            What::Latest { client } => print(client.json, &client.client().latest().await?, latest_table),
+        }
+    }
+}
+
+/// What a person typed as bytes: its text, or hexadecimal when told so.
+pub(crate) fn bytes_of(text: &str, hex: bool) -> Result<Vec<u8>, CliError> {
+    if !hex {
+        return Ok(text.as_bytes().to_vec());
+    }
+    crate::http::parse_hex(text).ok_or_else(|| {
+        CliError::usage(format!(
+            "`{text}` is not hexadecimal; help: write two digits for each byte, without 0x"
+        ))
+    })
+}
+
+/// A status in words.
+pub(crate) fn status_text(status: &TransactionStatus) -> String {
+    match status {
+        TransactionStatus::Unknown => "unknown".to_owned(),
+        TransactionStatus::Pending => "pending".to_owned(),
+        TransactionStatus::Executed { height, index, outcome } => {
+            format!("executed at height {height}, position {index}: {outcome:?}")
+        }
+    }
+}
+
+fn block_text(block: &BlockView) -> String {
+    let signed: u64 = block.signers.iter().map(|signer| signer.weight).sum();
+    format!(
+        "{}\nhash       {}\nparent     {}\nstate root {}\nbatches    {}\nsigned by  {} validators with weight {signed} of {}",
+        block_line(&block.summary),
+        block.summary.hash,
+        block.summary.parent,
+        block.summary.state_root,
+        block.batches.len(),
+        block.signers.len(),
+        block.weight_total
+    )
+}
+
+/// Text as text, other bytes as hexadecimal.
+fn state_text(view: &StateView) -> String {
+    match &view.value {
+        None => format!("nothing (at height {})", view.height),
+        Some(value) => match std::str::from_utf8(value.as_ref()) {
+            Ok(text) if !text.contains(char::is_control) => text.to_owned(),
+            _ => format!("0x{:x}", value.0),
+        },
+    }
+}

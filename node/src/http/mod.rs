@@ -1,0 +1,115 @@
+//! The control interface: HTTP with JSON and MessagePack around a [`NodeHandle`].
+//!
+//! Every answer that is not a success carries an `ApiError`. Everything that a client can make grow is
+//! limited by a constant of this module's files: connections, subscribers, heads, bodies, ranges.
+
+mod body;
+mod error;
+mod ledger;
+mod negotiate;
+mod node;
+mod openapi;
+mod scope;
+mod server;
+mod subscribe;
+mod transactions;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use ledger::parse_hex;
+pub use openapi::document;
+pub use server::{bind, serve};
+
+use crate::NodeHandle;
+use axum::{
+    Router,
+    http::HeaderMap,
+    response::Response,
+    routing::{MethodRouter, get, post},
+};
+use error::HttpError;
+use negotiate::Format;
+use regatta_api::{NodeConfig, view::Version};
+use regatta_base::{InstanceId, PublicKey};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// Most subscriptions at a time.
+const SUBSCRIBERS_MAX: usize = 64;
+/// Most bytes of request bodies that are being read or parsed at a time.
+const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// What the routes share: the node, its limits, and what it says of itself.
+#[derive(Clone)]
+pub struct Control(Arc<Shared>);
+
+struct Shared {
+    handle: NodeHandle,
+    instances: Vec<InstanceId>,
+    version: Box<dyn Fn() -> Version + Send + Sync>,
+    subscribers: Arc<Semaphore>,
+    body_bytes: Arc<Semaphore>,
+}
+
+impl Control {
+    /// The control interface of the node behind `handle`, which runs by `config` under `key`.
+    #[must_use]
+    pub fn new(handle: NodeHandle, config: &NodeConfig, key: PublicKey) -> Self {
+        let (chain, name) = (config.chain.clone(), config.name.clone());
+        Self(Arc::new(Shared {
+            handle,
+            instances: config.instances.iter().map(|instance| instance.id.clone()).collect(),
+            version: Box::new(move || crate::build_info::version(chain.clone(), name.clone(), key)),
+            subscribers: Arc::new(Semaphore::new(SUBSCRIBERS_MAX)),
+            body_bytes: Arc::new(Semaphore::new(BODY_BYTES_MAX)),
+        }))
+    }
+
+    fn handle(&self) -> &NodeHandle {
+        &self.0.handle
+    }
+}
+
+/// Every route with its path, in one table: the router and the check of the documentation read it.
+fn routes() -> Vec<(&'static str, MethodRouter<Control>)> {
+    vec![
+        ("/v1/transactions", post(transactions::submit)),
+        ("/v1/transactions/{id}", get(transactions::status)),
+        ("/v1/statuses/stream", get(subscribe::statuses)),
+        ("/v1/blocks/stream", get(subscribe::blocks)),
+        ("/v1/blocks/{height}", get(ledger::block)),
+        ("/v1/blocks", get(ledger::blocks)),
+        ("/v1/latest", get(ledger::latest)),
+        ("/v1/state", get(ledger::state_by_text)),
+        ("/v1/state/{key}", get(ledger::state)),
+        ("/v1/accounts/{key}", get(ledger::account)),
+        ("/v1/peers", get(node::peers)),
+        ("/v1/health", get(node::health)),
+        ("/v1/ready", get(node::ready)),
+        ("/v1/version", get(node::version)),
+        ("/v1/metrics", get(node::metrics)),
+        ("/metrics", get(node::metrics)),
+        ("/openapi.json", get(openapi::serve)),
+    ]
+}
+
+/// The router of the control interface.
+pub(crate) fn router(control: Control) -> Router {
+    let mut router = Router::new();
+    for (path, methods) in routes() {
+        router = router.route(path, methods);
+    }
+    router
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(control)
+}
+
+async fn unknown_route(headers: HeaderMap, uri: axum::http::Uri) -> Response {
+    HttpError::unknown_route(uri.path()).respond(Format::or_json(&headers))
+}
+
+async fn wrong_method(headers: HeaderMap, method: axum::http::Method, uri: axum::http::Uri) -> Response {
+    HttpError::wrong_method(method.as_str(), uri.path()).respond(Format::or_json(&headers))
+}
