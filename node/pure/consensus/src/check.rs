@@ -341,3 +341,6 @@ fn check_header(header: &[u8], digest: Digest) -> Result<(), StructureError> {
         Err(StructureError::Header)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -121,7 +121,7 @@ impl Core {
     }
 
     /// Puts a statement into the log and then on its way.
-    pub(crate) fn state_durably(&self, record: WalRecord, draft: &Draft, out: &mut Vec<Effect>) {
+    pub(crate) fn say(&self, record: WalRecord, draft: &Draft, out: &mut Vec<Effect>) {
         let persist = Effect::Persist(record);
         let send = Effect::SignSend(draft.clone());
         if mutant!(self, persist_late) {
@@ -276,3 +276,6 @@ impl Core {
         out.extend(own.cloned().map(Effect::SignSend));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -160,3 +160,35 @@ impl Headers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::header_digest;
+
+    #[test]
+    fn headers_are_few_and_the_locked_one_stays() {
+        let mut headers = Headers::default();
+        let header = |byte: u8| (header_digest(&[byte]), vec![byte]);
+        let locked = Some(header(0).0);
+        for byte in 0..20 {
+            headers.insert(header(byte), false, locked);
+        }
+        assert_eq!(headers.0.len(), HEADERS_MAX);
+        assert_eq!(headers.get(&header(0).0), Some(&vec![0]));
+        assert_eq!(headers.get(&header(1).0), None);
+        assert_eq!(headers.get(&header(19).0), Some(&vec![19]));
+    }
+
+    #[test]
+    fn validity_is_remembered_and_never_taken_back() {
+        let mut headers = Headers::default();
+        let (digest, bytes) = (header_digest(b"a"), b"a".to_vec());
+        headers.insert((digest, bytes.clone()), false, None);
+        assert!(!headers.is_valid(&digest));
+        headers.insert((digest, bytes.clone()), true, None);
+        headers.insert((digest, bytes), false, None);
+        assert!(headers.is_valid(&digest));
+        assert_eq!(headers.0.len(), 1);
+    }
+}

@@ -1,7 +1,73 @@
 //! Homogeneous HPaxos as a plain step function over digests and weights.
 //!
-//! [`Core::step`] takes an [`Input`] and appends [`Effect`]s; see their docs for the contract with the
-//! layer above.
+//! The core decides one block header for each height among validators of which less than a third, by
+//! weight, is faulty. It knows keys, weights and digests, and nothing of blocks, networks, disks or
+//! clocks: [`Core::step`] takes an [`Input`] and appends [`Effect`]s. The same core runs in a node and
+//! in a simulator.
+//!
+//! # Contract with the layer above
+//! * **Verify before input.** Decode a [`Message`] with at most [`MESSAGE_BYTES_MAX`] bytes, take its
+//!   [`Message::claims`], verify them (in batches), and only then give it as [`Input::Recv`]. The core
+//!   checks shape and weights again, and no signature.
+//! * **Sign after output.** [`Effect::SignSend`] asks for an own statement: sign it, give the message
+//!   back as `Recv` at once, since own votes count too, and send it when the log allows.
+//! * **Log before sending.** Effects are carried out in order. What leaves the process waits until every
+//!   earlier [`Effect::Persist`] is durable. A crash may come between any two effects;
+//!   [`Core::recover`] then goes on from whatever prefix of the log survived.
+//! * **Say when there is work.** Without [`Input::Work`] and without messages from others the core is
+//!   silent: no proposal, no timer, no retry. A node that missed a whole height while nothing else
+//!   happens learns of it with the next message, or from a [`Message::Status`] sent now and then.
+//! * **Headers are opaque**, named by [`header_digest`], so that every header proves itself.
+//!
+//! # Protocol
+//! A height is an independent instance, entered when the height before is decided and applied. A quorum
+//! is more than two thirds of the weight, a weak quorum at least one third.
+//! ```text
+//! QC1 = quorum of Vote1(h, r, v)    QC2 = quorum of Vote2(h, r, v)
+//! TC(h, r) = quorum of Timeout(h, r, high_i), with the QC1 of the greatest high
+//!
+//! enter (h, 0)      on Applied(h - 1)                                        Core::advance
+//! enter (h, r)      on TC(h, r - 1), a justified Propose(h, r), or QC1(h, r) Core::enter
+//! leader (h, r)     weighted round robin; proposes a new header, or the
+//!                   TC's high value if there is one, with the TC attached    Core::lead
+//! Safe(h, r, v, J)  r = 0, or J = QC1(h, r - 1, v),
+//!                   or J = TC(h, r - 1) with no high or high.value = v       Core::is_safe
+//! Vote1             for the first safe, valid, payload-held Propose at the
+//!                   current r, unless Timeout(r) was sent                    Core::vote1
+//! Vote2             on QC1 at the current r, unless Timeout(r) was sent;
+//!                   that QC1 becomes high                                    Core::vote2
+//! Decide            on QC2 at any r                                          Core::decided
+//! Timeout(r, high)  when the timer fires, the proposal is invalid, or the
+//!                   leader equivocated                                       Core::give_up
+//! join r' >= r      on a weak quorum of Timeout(r') or beyond                Core::join
+//! retry             own statements of r, the certificate through which r was
+//!                   entered, Status(h); only Status is answered              Core::send_again
+//! timer             base * (3 + 2r), capped, while there is work             Core::arm_timer
+//! ```
+//! Each statement is persisted before it is said. After recovery the own statements of the log count as
+//! said: at most one of a kind in each round, no vote in a round that was given up, no timeout that
+//! denies an own `Vote2`.
+//!
+//! Why it is safe: if QC2(r, v) exists, a quorum sent `Vote2(r, v)` before giving r up, so that every
+//! TC(r') with r' >= r contains a correct one of them, whose high is at least r; by induction over r'
+//! every QC1 after r is for v, so the greatest high of that TC is for v, and `Safe` admits nothing else.
+//!
+//! # Deviations from the paper
+//! * HPaxos sends 1a, 1b and 2a messages that carry their causal past. Here a proposal is the 1a, `Vote1`
+//!   a fresh 1b, `Vote2` a 2a, `Timeout` a non-fresh 1b, and certificates stand for the past.
+//! * There is one learner, hence one quorum system, and at most one 2a for each round.
+//! * A proposal that is not safe is ignored and not taken as a reason to give the round up: the
+//!   leader's signature does not cover the justification, which a relay may have swapped.
+//! * `Vote2` beside `Timeout(r' >= r)` is evidence only if the timeout denies the vote (high < r): a
+//!   correct validator votes, then gives up and says so.
+//! * `high` grows with own `Vote2`s only, not with every QC1 seen; a TC takes the maximum anyway.
+//! * A node that holds QC2 and not the header stops voting, spreads the QC2, and fetches the header.
+//! * `Vote1` is left out where `Vote2` of the same round was cast already.
+//!
+//! # Bounds
+//! Statements of 8 rounds behind and ahead of the current one, one for each signer and kind; 8 messages
+//! for each signer of the next 2 heights, the furthest dropped first; 8 headers; one accusation for each
+//! signer and height.
 
 mod check;
 mod core;
@@ -26,5 +92,7 @@ pub use types::{
 };
 pub use validators::{Validator, ValidatorSet, ValidatorSetError};
 
+#[cfg(test)]
+mod fixtures;
 #[cfg(test)]
 mod sim;

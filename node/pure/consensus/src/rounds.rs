@@ -117,7 +117,7 @@ impl Core {
             justification: justification.clone(),
         };
         let draft = Draft::proposal((signer, height, round), header, justification);
-        self.state_durably(record, &draft, out);
+        self.say(record, &draft, out);
         self.state.own.propose = Some(draft);
     }
 
@@ -139,7 +139,7 @@ impl Core {
             high: high.clone(),
         };
         let draft = Draft::timeout((signer, height, round), high);
-        self.state_durably(record, &draft, out);
+        self.say(record, &draft, out);
         self.state.own.timeout = Some(draft);
     }
 

@@ -193,3 +193,106 @@ pub(crate) fn subject(vote: &Signed) -> Option<(Phase, Digest)> {
 fn in_window(round: Round, current: Round) -> bool {
     round <= current.saturating_add(ROUNDS_AHEAD) && round.saturating_add(ROUNDS_BEHIND) >= current
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        fixtures::{certificate, config, signed, timeout},
+        types::header_digest,
+    };
+
+    fn vote(signer: u16, round: Round, content: Content) -> Signed {
+        signed(&config(None).scope, signer, 1, round, content)
+    }
+
+    #[test]
+    fn a_vote_counts_once_and_a_second_opinion_not_at_all() {
+        let mut tally = Tally::default();
+        let (a, b) = (header_digest(b"a"), header_digest(b"b"));
+        let first = vote(0, 0, Content::Vote1(a));
+        let add = |tally: &mut Tally, vote: Signed, weight| tally.add_vote(subject(&vote).unwrap(), vote, weight, 0);
+        assert_eq!(add(&mut tally, first, 3), Counted::New { before: 0, after: 3 });
+        assert_eq!(add(&mut tally, first, 3), Counted::Again);
+        assert_eq!(
+            add(&mut tally, vote(0, 0, Content::Vote1(b)), 3),
+            Counted::Conflict(first)
+        );
+        assert_eq!(
+            add(&mut tally, vote(1, 0, Content::Vote1(b)), 2),
+            Counted::New { before: 0, after: 2 }
+        );
+        assert_eq!(
+            add(&mut tally, vote(2, 0, Content::Vote1(a)), 1),
+            Counted::New { before: 3, after: 4 }
+        );
+        let certificate = tally.certificate((Phase::One, a), &first, 4);
+        assert_eq!(certificate.signers, Signers::of(4, [0, 2]));
+        assert_eq!(
+            certificate.signatures,
+            [first.signature, vote(2, 0, Content::Vote1(a)).signature]
+        );
+    }
+
+    #[test]
+    fn rounds_outside_the_window_are_neither_taken_nor_kept() {
+        let mut tally = Tally::default();
+        let digest = header_digest(b"a");
+        let scope = config(None).scope;
+        for (round, taken) in [(1, false), (2, true), (18, true), (19, false)] {
+            let counted = tally.add_vote((Phase::Two, digest), vote(0, round, Content::Vote2(digest)), 1, 10);
+            assert_eq!(counted != Counted::OutOfWindow, taken, "{round}");
+            let counted = tally.add_timeout(timeout(&scope, 0, 1, round, None), 1, 10);
+            assert_eq!(counted != Counted::OutOfWindow, taken, "{round}");
+        }
+        tally.prune(15);
+        assert_eq!(tally.votes.len() + tally.timeouts.len(), 2, "only round 18 is left");
+    }
+
+    #[test]
+    fn the_weak_round_is_the_greatest_that_a_third_has_reached() {
+        let scope = config(None).scope;
+        let mut tally = Tally::default();
+        let mut add = |signer, round| {
+            tally.add_timeout(timeout(&scope, signer, 1, round, None), 1, 0);
+            tally.weak_round(scope.validators())
+        };
+        assert_eq!(add(0, 5), None);
+        assert_eq!(add(0, 4), None, "one signer is one signer");
+        assert_eq!(add(1, 2), Some(2), "signer 0 is beyond round 2");
+        assert_eq!(add(2, 3), Some(3));
+    }
+
+    #[test]
+    fn a_timeout_certificate_carries_the_greatest_lock() {
+        let scope = config(None).scope;
+        let mut tally = Tally::default();
+        for (signer, high) in [(0, Some(0)), (1, Some(1)), (3, None)] {
+            tally.add_timeout(timeout(&scope, signer, 1, 1, high), 1, 0);
+        }
+        let any = vote(0, 1, Content::Timeout(None));
+        let certified = tally.timeout_certificate(&any, 4);
+        assert_eq!(certified.highs, [Some(0), Some(1), None]);
+        assert_eq!(certified.high, Some(certificate(&scope, Phase::One, 1, 1, &[0, 1, 2])));
+        let message = crate::Message::TimeoutQuorum(certified);
+        assert!(crate::sim::verifies(&scope, &message));
+    }
+
+    #[test]
+    fn denial_is_found_in_either_order() {
+        let scope = config(None).scope;
+        let digest = header_digest(b"a");
+        let voted = vote(0, 1, Content::Vote2(digest));
+        let denied = timeout(&scope, 0, 1, 2, Some(0));
+        let mut tally = Tally::default();
+        tally.add_vote((Phase::Two, digest), voted, 1, 0);
+        assert_eq!(tally.contradiction(&denied.vote), Some(voted));
+        let mut tally = Tally::default();
+        tally.add_timeout(denied.clone(), 1, 0);
+        assert_eq!(tally.contradiction(&voted), Some(denied.vote));
+        let admitted = timeout(&scope, 0, 1, 2, Some(1));
+        let mut tally = Tally::default();
+        tally.add_timeout(admitted, 1, 0);
+        assert_eq!(tally.contradiction(&voted), None);
+    }
+}

@@ -109,7 +109,7 @@ impl Core {
         };
         let digest = proposal.digest();
         let draft = Draft::vote(signer, height, round, Content::Vote1(digest));
-        self.state_durably(WalRecord::Vote1 { height, round, digest }, &draft, out);
+        self.say(WalRecord::Vote1 { height, round, digest }, &draft, out);
         self.state.own.vote1 = Some(draft);
     }
 
@@ -163,7 +163,7 @@ impl Core {
         let content = Content::Vote2(certificate.digest);
         let draft = Draft::vote(signer, self.height, certificate.round, content);
         self.state.high = Some(certificate.clone());
-        self.state_durably(WalRecord::Vote2 { quorum: certificate }, &draft, out);
+        self.say(WalRecord::Vote2 { quorum: certificate }, &draft, out);
         self.state.own.vote2 = Some(draft);
     }
 

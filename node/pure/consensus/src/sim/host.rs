@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 
 /// What leaves a host once its log is durable.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant)] // test code
 pub(super) enum Outgoing {
     All(Message),
     Decided(Commit),
@@ -16,6 +17,7 @@ pub(super) enum Outgoing {
 
 /// What a core asked the layer above to do.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant)] // test code
 pub(super) enum Request {
     Build(Height, Round),
     Validate(Proposal),

@@ -279,7 +279,7 @@ impl Storm {
                 Request::Behind(height) => {
                     for commit in self.world.public_from(height) {
                         let message = Rc::new(Message::Commit(commit));
-                        self.wire(who, from.unwrap_or(who), message);
+                        self.wire(who, from.unwrap_or(who), &message);
                     }
                 }
                 request => {
@@ -315,24 +315,24 @@ impl Storm {
             let message = Rc::new(message);
             let others: Vec<u16> = self.world.hosts.keys().copied().filter(|to| *to != who).collect();
             for to in others {
-                self.wire(who, to, Rc::clone(&message));
+                self.wire(who, to, &message);
             }
             if self.rng.random_bool(self.weather.mischief) {
                 let from = self.weather.faulty.unwrap_or_default();
                 for (to, message) in mischief::act(&mut self.world, &mut self.rng) {
-                    self.wire(from, to, Rc::new(message));
+                    self.wire(from, to, &Rc::new(message));
                 }
             }
         }
     }
 
     /// Sends one copy, or none, or two.
-    fn wire(&mut self, from: u16, to: u16, message: Rc<Message>) {
+    fn wire(&mut self, from: u16, to: u16, message: &Rc<Message>) {
         let rough = self.now < CALM_MS;
         let stopped = self
             .spells
             .iter()
-            .any(|spell| spell.stops(self.now, (from, to), kind_of(&message)));
+            .any(|spell| spell.stops(self.now, (from, to), kind_of(message)));
         if rough && (stopped || self.rng.random_bool(self.weather.loss)) {
             return;
         }
@@ -340,7 +340,7 @@ impl Storm {
         for _ in 0..copies {
             let late = if rough && self.rng.random_bool(0.03) { 600 } else { 20 };
             let delay = self.rng.random_range(1..late);
-            let message = Rc::clone(&message);
+            let message = Rc::clone(message);
             self.at(self.now + delay, Event::Deliver { from, to, message });
         }
     }
