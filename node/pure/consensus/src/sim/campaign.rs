@@ -91,6 +91,9 @@ fn first_catch(mutant: Knobs, weather: &Weather) -> Option<u64> {
     (0..MUTANT_SEEDS).find(|seed| unsafe_(play(*seed, weather, mutant)))
 }
 
+/// Turns one defect on.
+type Switch = fn(&mut Knobs);
+
 /// Random schedules find each defect too; a campaign that misses one proves little.
 #[test]
 fn no_mutant_survives_the_campaign() {
@@ -100,7 +103,7 @@ fn no_mutant_survives_the_campaign() {
         crash: 0.02,
         ..weather()
     };
-    let mutants: [(&str, fn(&mut Knobs)); 11] = [
+    let mutants: [(&str, Switch); 11] = [
         ("ignore_justification", |knobs| knobs.ignore_justification = true),
         ("loose_quorum", |knobs| knobs.loose_quorum = true),
         ("vote_after_timeout", |knobs| knobs.vote_after_timeout = true),
