@@ -69,3 +69,9 @@ pub(crate) fn node(index: u32, group: &str, role: Role) -> PlannedNode {
         weight: u64::from(role == Role::Validator),
     }
 }
+
+/// Runs asynchronous work to its end on this thread.
+pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.unwrap().block_on(work)
+}

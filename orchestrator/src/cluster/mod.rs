@@ -1,3 +1,347 @@
 //! The nodes of one run as processes: written, started, watched, stopped.
+//!
+//! A node is only ever ended through the handle of the process that this lab started.
 
 mod config;
+mod wait;
+
+pub(crate) use config::{ConfigError, chain, node_key};
+
+use crate::{
+    load::Endpoint,
+    provider::{
+        AddressClaim, AddressError, Exit, Process, ProcessSpec, Provider, ProviderError, StartError, check_free,
+    },
+    rundir::{Entry, Journal, RunDir, RunDirError},
+    seal::{SealError, Sealed, VerifiedProgram},
+};
+use futures::future::join_all;
+use regatta_base::Digest;
+use regatta_plan::{Plan, PlannedNode, scenario::Network};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::sync::mpsc;
+
+/// Most bytes of one node's log.
+const LOG_BYTES_MAX: u64 = 16 << 20;
+/// How long a node may take to stop before it is killed.
+pub(crate) const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// Why the cluster is not as the plan says.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClusterError {
+    /// An address is in use.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// No provider.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    /// A configuration cannot be written.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The program is not what was sealed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The plan names a build that was not sealed.
+    #[error("build `{0}` was not sealed before its nodes start")]
+    NotSealed(String),
+    /// A process did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A node ended by itself.
+    #[error("node `{node}` ended by itself: {exit}\n{}  log: {}", quoted(.exit), .log.display())]
+    Died {
+        /// The node.
+        node: String,
+        /// How it ended, with its last lines.
+        exit: Exit,
+        /// Its log.
+        log: PathBuf,
+    },
+    /// A node did not become ready in time.
+    #[error("{} of {of} nodes are not ready after {after_s} s:\n{}\n  log of the first: {}", .waiting.len(), listed(.waiting), .log.display())]
+    NotReady {
+        /// Each node that is waited for, with what it waits for.
+        waiting: Vec<(String, String)>,
+        /// Number of nodes.
+        of: usize,
+        /// How long was waited, in seconds.
+        after_s: u64,
+        /// Log of the first one.
+        log: PathBuf,
+    },
+    /// A node runs something else than what was sealed.
+    #[error(
+        "node `{node}` runs program {running}, sealed was {sealed}\n  help: this must not happen; keep the run's folder"
+    )]
+    OtherProgram {
+        /// The node.
+        node: String,
+        /// What it says that it runs.
+        running: String,
+        /// What was sealed.
+        sealed: String,
+    },
+    /// The journal or a log cannot be written.
+    #[error(transparent)]
+    RunDir(#[from] RunDirError),
+}
+
+/// The last lines of an ended node, indented.
+fn quoted(exit: &Exit) -> String {
+    exit.tail.iter().map(|line| format!("  | {line}\n")).collect()
+}
+
+/// At most a few waiting nodes, one a line.
+fn listed(waiting: &[(String, String)]) -> String {
+    let lines = waiting.iter().take(8).map(|(node, why)| format!("  {node}: {why}"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Something that a node's process did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NodeEvent {
+    /// It was started, or started again.
+    Started {
+        /// Index of the node.
+        node: u32,
+        /// Its process.
+        pid: u32,
+    },
+    /// It ended.
+    Ended {
+        /// Index of the node.
+        node: u32,
+        /// How.
+        exit: Exit,
+    },
+}
+
+/// The nodes of one run.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    plan: Arc<Plan>,
+    run: RunDir,
+    journal: Arc<Journal>,
+    provider: Provider,
+    builds: BTreeMap<String, Sealed>,
+    /// The newest process of each node, in plan order.
+    processes: Mutex<Vec<Option<Process>>>,
+    events: mpsc::UnboundedSender<NodeEvent>,
+    _claim: AddressClaim,
+}
+
+impl Cluster {
+    /// Takes the plan's addresses, checks that they are free, and writes every node's configuration and key.
+    ///
+    /// # Errors
+    /// [`ClusterError`] names who holds an address, or what cannot be written.
+    pub(crate) fn prepare(
+        plan: Arc<Plan>,
+        run: RunDir,
+        journal: Arc<Journal>,
+        builds: BTreeMap<String, Sealed>,
+        events: mpsc::UnboundedSender<NodeEvent>,
+    ) -> Result<Self, ClusterError> {
+        let provider = Provider::of(plan.provider)?;
+        let claim = claim_addresses(&plan)?;
+        check_free(&plan)?;
+        config::write_configs(&plan, &run)?;
+        Ok(Self {
+            processes: Mutex::new(vec![None; plan.nodes.len()]),
+            plan,
+            run,
+            journal,
+            provider,
+            builds,
+            events,
+            _claim: claim,
+        })
+    }
+
+    /// The provider in words.
+    pub(crate) fn describe(&self) -> &'static str {
+        self.provider.describe()
+    }
+
+    /// Verifies the seals of the nodes' programs and starts the nodes from the descriptors that were verified.
+    ///
+    /// # Errors
+    /// [`ClusterError`] names what is wrong with a program or why a process did not start.
+    pub(crate) async fn spawn(&self, nodes: &[u32]) -> Result<(), ClusterError> {
+        let mut programs: BTreeMap<&str, Arc<VerifiedProgram>> = BTreeMap::new();
+        for &index in nodes {
+            let node = &self.plan.nodes[index as usize];
+            let program = match programs.get(node.build.as_str()) {
+                Some(program) => Arc::clone(program),
+                None => {
+                    let program = Arc::new(self.sealed(node)?.verify()?);
+                    programs.insert(&node.build, Arc::clone(&program));
+                    program
+                }
+            };
+            self.start(node, program).await?;
+        }
+        Ok(())
+    }
+
+    fn sealed(&self, node: &PlannedNode) -> Result<&Sealed, ClusterError> {
+        let sealed = self.builds.get(&node.build);
+        sealed.ok_or_else(|| ClusterError::NotSealed(node.build.clone()))
+    }
+
+    async fn start(&self, node: &PlannedNode, program: Arc<VerifiedProgram>) -> Result<(), ClusterError> {
+        let digest = program.digest();
+        let spec = ProcessSpec {
+            name: node.name.clone(),
+            program: program.path(),
+            held: Some(program),
+            arguments: arguments(self.run.config(&node.name).join("node.toml")),
+            log: self.run.log(&node.name),
+            log_bytes_max: LOG_BYTES_MAX,
+        };
+        let process = self.provider.start(spec).await?;
+        self.journal.write(Entry::NodeStarted {
+            node: node.name.clone(),
+            pid: process.pid(),
+            start_ticks: process.start_ticks(),
+            program: digest.to_string(),
+        })?;
+        let (index, pid) = (node.index, process.pid());
+        let _ = self.events.send(NodeEvent::Started { node: index, pid });
+        self.watch(node, process.clone());
+        self.locked()[index as usize] = Some(process);
+        Ok(())
+    }
+
+    /// Tells the journal and whoever listens when the process ends.
+    fn watch(&self, node: &PlannedNode, process: Process) {
+        let (index, name) = (node.index, node.name.clone());
+        let (journal, events) = (Arc::clone(&self.journal), self.events.clone());
+        tokio::spawn(async move {
+            let exit = process.ended().await;
+            // The run goes on without this line when the disk is full; the report shows the exit as well.
+            let _ = journal.write(Entry::NodeEnded {
+                node: name,
+                pid: process.pid(),
+                exit: exit.to_string(),
+                ordered: exit.ordered,
+            });
+            let _ = events.send(NodeEvent::Ended { node: index, exit });
+        });
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, Vec<Option<Process>>> {
+        self.processes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn process(&self, node: u32) -> Option<Process> {
+        self.locked()[node as usize].clone()
+    }
+
+    /// Kills a node.
+    pub(crate) async fn kill(&self, node: u32) {
+        if let Some(process) = self.process(node) {
+            process.kill().await;
+        }
+    }
+
+    /// Starts a node that has ended again, with the same configuration and data, and waits until it takes part.
+    ///
+    /// # Errors
+    /// [`ClusterError`] as for the first start.
+    pub(crate) async fn restart(&self, node: u32, deadline: Duration) -> Result<(), ClusterError> {
+        self.spawn(&[node]).await?;
+        self.wait_ready(&[node], deadline).await
+    }
+
+    /// Stops the clock of a node.
+    pub(crate) fn pause(&self, node: u32) {
+        if let Some(process) = self.process(node) {
+            process.pause();
+        }
+    }
+
+    /// Lets a paused node go on.
+    pub(crate) fn resume(&self, node: u32) {
+        if let Some(process) = self.process(node) {
+            process.resume();
+        }
+    }
+
+    /// Stops all nodes at once and waits until none is left. Returns the names of those that had to be killed.
+    pub(crate) async fn stop(&self, grace: Duration) -> Vec<String> {
+        let processes: Vec<Option<Process>> = self.locked().clone();
+        let stops = self.plan.nodes.iter().zip(processes).map(|(node, process)| async move {
+            let exit = process?.stop(grace).await;
+            exit.forced.then(|| node.name.clone())
+        });
+        join_all(stops).await.into_iter().flatten().collect()
+    }
+
+    /// Each node's process id and, when it has ended, how.
+    pub(crate) fn states(&self) -> Vec<(String, Option<u32>, Option<Exit>)> {
+        let processes = self.locked();
+        let state = |(node, process): (&PlannedNode, &Option<Process>)| {
+            let exit = process.as_ref().and_then(Process::exit);
+            (node.name.clone(), process.as_ref().map(Process::pid), exit)
+        };
+        self.plan.nodes.iter().zip(processes.iter()).map(state).collect()
+    }
+
+    /// The program that a node was sealed with.
+    fn sealed_digest(&self, node: &PlannedNode) -> Result<Digest, ClusterError> {
+        Ok(self.sealed(node)?.program_digest())
+    }
+}
+
+/// Arguments that make a node end with the lab, whichever way the lab ends.
+fn arguments(config: PathBuf) -> Vec<OsString> {
+    vec![
+        "run".into(),
+        "--config".into(),
+        config.into(),
+        "--stop-with-stdin".into(),
+        "--die-with-parent".into(),
+        std::process::id().to_string().into(),
+    ]
+}
+
+/// Where a node's control interface listens.
+pub(crate) fn http_address(node: &PlannedNode) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(node.address), node.http_port)
+}
+
+/// The control interface of one node.
+pub(crate) fn endpoint(node: &PlannedNode) -> Endpoint {
+    Endpoint {
+        node: node.index,
+        name: node.name.clone(),
+        http: http_address(node),
+    }
+}
+
+/// Takes the range of the plan's first node, so that two labs never share one.
+fn claim_addresses(plan: &Plan) -> Result<AddressClaim, AddressError> {
+    // The plan does not keep the range. Node 0 has its second address, so the one before it is the range's first.
+    let first = plan
+        .nodes
+        .first()
+        .map_or(u32::from(std::net::Ipv4Addr::LOCALHOST), |node| u32::from(node.address));
+    let port = plan.nodes.first().map_or(0, |node| node.p2p_port);
+    AddressClaim::take(first.saturating_sub(1).into(), port)
+}
+
+/// The range that a scenario without one gets: the first that no other lab has taken.
+///
+/// # Errors
+/// [`AddressError::NoRange`] when all are taken.
+pub(crate) fn choose_network(preferred: Network, p2p_port: u16) -> Result<Network, AddressError> {
+    crate::provider::free_network(preferred, p2p_port)
+}

@@ -35,6 +35,7 @@ impl LocalProvider {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::block_on;
     use std::{path::Path, time::Duration};
 
     fn shell(folder: &Path, script: &str) -> ProcessSpec {
@@ -48,11 +49,6 @@ mod tests {
         }
     }
 
-    fn run<T>(work: impl Future<Output = T>) -> T {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.unwrap().block_on(work)
-    }
-
     async fn start(folder: &tempfile::TempDir, script: &str) -> (LocalProvider, Process) {
         let provider = LocalProvider::new().unwrap();
         let process = provider.start(shell(folder.path(), script)).await.unwrap();
@@ -62,7 +58,7 @@ mod tests {
     #[test]
     fn the_first_line_is_the_announcement_and_the_rest_is_logged() {
         let folder = tempfile::tempdir().unwrap();
-        run(async {
+        block_on(async {
             let (_provider, process) = start(
                 &folder,
                 "trap '' TERM; echo ready; echo more; echo oops >&2; read line; exit 3",
@@ -82,7 +78,7 @@ mod tests {
     #[test]
     fn a_process_that_dies_early_says_how_and_shows_its_last_lines() {
         let folder = tempfile::tempdir().unwrap();
-        run(async {
+        block_on(async {
             let (_provider, process) = start(&folder, "echo 'no such key' >&2; exit 7").await;
             let exit = process.announced().await.unwrap_err();
             assert_eq!((exit.code, exit.signal, exit.ordered), (Some(7), None, false));
@@ -94,7 +90,7 @@ mod tests {
     #[test]
     fn closing_stdin_stops_a_process_that_ignores_signals() {
         let folder = tempfile::tempdir().unwrap();
-        run(async {
+        block_on(async {
             let (_provider, process) = start(&folder, "trap '' TERM; echo ready; read line; exit 5").await;
             process.announced().await.unwrap();
             let exit = process.stop(Duration::from_secs(60)).await;
@@ -105,7 +101,7 @@ mod tests {
     #[test]
     fn a_process_that_does_not_stop_is_killed_after_the_grace_period() {
         let folder = tempfile::tempdir().unwrap();
-        run(async {
+        block_on(async {
             let (_provider, process) = start(&folder, "trap '' TERM; echo ready; while :; do sleep 1; done").await;
             process.announced().await.unwrap();
             let exit = process.stop(Duration::from_millis(50)).await;
@@ -117,7 +113,7 @@ mod tests {
     #[test]
     fn a_paused_process_can_be_killed_and_stopped() {
         let folder = tempfile::tempdir().unwrap();
-        run(async {
+        block_on(async {
             let (provider, process) = start(&folder, "echo ready; cat").await;
             process.announced().await.unwrap();
             process.pause();
@@ -132,7 +128,7 @@ mod tests {
     #[test]
     fn nothing_outlives_the_provider() {
         let folder = tempfile::tempdir().unwrap();
-        run(async {
+        block_on(async {
             let (provider, process) = start(&folder, "trap '' TERM; echo ready; while :; do sleep 1; done").await;
             process.announced().await.unwrap();
             drop(provider);
@@ -144,7 +140,7 @@ mod tests {
     #[test]
     fn a_program_that_cannot_be_executed_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
-        run(async {
+        block_on(async {
             let provider = LocalProvider::new().unwrap();
             let mut spec = shell(folder.path(), "");
             spec.program = folder.path().join("absent");
@@ -156,7 +152,7 @@ mod tests {
     #[test]
     fn long_lines_are_split_and_endless_output_is_bounded() {
         let folder = tempfile::tempdir().unwrap();
-        run(async {
+        block_on(async {
             let provider = LocalProvider::new().unwrap();
             let mut spec = shell(folder.path(), "head -c 3000000 /dev/zero | tr '\\0' x; echo; echo end");
             spec.log_bytes_max = 100_000;

@@ -1,12 +1,15 @@
-//! Building the node from source, and the facts about a build that its manifest states.
+//! Building the node with cargo, and the facts about a build that its manifest states.
 
 use regatta_base::Digest;
 use serde::Deserialize;
 use std::{
     collections::VecDeque,
-    io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Stdio,
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader},
+    process::Command,
 };
 
 /// Package of the program that nodes run.
@@ -98,11 +101,12 @@ pub(crate) fn find_workspace(start: &Path) -> Result<PathBuf, BuildError> {
         .ok_or_else(none)
 }
 
-/// Builds the node in release mode from the workspace at `root`; `on_line` gets cargo's progress line by line.
+/// Builds the node in release mode from the workspace at `root`; `on_line` gets cargo's progress line by line. Dropping
+/// the future ends cargo.
 ///
 /// # Errors
 /// [`BuildError`] with the compiler's last lines when the source does not compile.
-pub(crate) fn build_node(root: &Path, on_line: &mut dyn FnMut(&str)) -> Result<Built, BuildError> {
+pub(crate) async fn build_node(root: &Path, on_line: &mut dyn FnMut(&str)) -> Result<Built, BuildError> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let mut command = Command::new(&cargo);
     command
@@ -111,20 +115,17 @@ pub(crate) fn build_node(root: &Path, on_line: &mut dyn FnMut(&str)) -> Result<B
         .args(["--message-format", "json-render-diagnostics"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
     let mut child = command
         .spawn()
         .map_err(|error| BuildError::NoCargo { program: cargo, error })?;
-    let messages = child
-        .stdout
-        .take()
-        .map(|out| std::thread::spawn(move || executables(out)));
-    let last_lines = child.stderr.take().map(|err| forward(err, on_line)).unwrap_or_default();
-    let status = child.wait().map_err(|error| BuildError::Read {
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (executables, last_lines) = tokio::join!(executables(stdout), forward(stderr, on_line));
+    let status = child.wait().await.map_err(|error| BuildError::Read {
         path: root.to_owned(),
         error,
     })?;
-    let executables = messages.and_then(|reader| reader.join().ok()).unwrap_or_default();
     if !status.success() {
         return Err(BuildError::Failed {
             package: NODE_PACKAGE.to_owned(),
@@ -137,28 +138,39 @@ pub(crate) fn build_node(root: &Path, on_line: &mut dyn FnMut(&str)) -> Result<B
         .into_iter()
         .find(|path| path.file_name().is_some_and(|name| name == NODE_PACKAGE))
         .ok_or_else(|| BuildError::NoExecutable(NODE_PACKAGE.to_owned()))?;
-    facts(root, executable, "release")
+    facts(root, executable, "release").await
 }
 
-/// States where an executable that was built elsewhere came from, as far as the workspace at `root` tells.
+/// States where an executable that was built elsewhere came from, as far as a workspace at `root` tells.
 ///
 /// # Errors
 /// [`BuildError::Read`] when there is no such file.
-pub(crate) fn describe_binary(root: &Path, executable: &Path) -> Result<Built, BuildError> {
+pub(crate) async fn describe_binary(root: Option<&Path>, executable: &Path) -> Result<Built, BuildError> {
     let executable = executable.canonicalize().map_err(|error| BuildError::Read {
         path: executable.to_owned(),
         error,
     })?;
-    facts(root, executable, "unknown")
+    if let Some(root) = root {
+        return facts(root, executable, "unknown").await;
+    }
+    Ok(Built {
+        executable,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        commit: "unknown".to_owned(),
+        dirty: true,
+        lock: Digest::ZERO,
+        rustc: "unknown".to_owned(),
+        target: host_target(),
+        profile: "unknown".to_owned(),
+    })
 }
 
 /// Passes on the lines of `stream` and keeps the last ones.
-fn forward(stream: impl Read, on_line: &mut dyn FnMut(&str)) -> VecDeque<String> {
+async fn forward(stream: Option<impl AsyncRead + Unpin>, on_line: &mut dyn FnMut(&str)) -> VecDeque<String> {
     let mut last = VecDeque::new();
-    for line in BufReader::new(stream.take(OUTPUT_BYTES_MAX))
-        .lines()
-        .map_while(Result::ok)
-    {
+    let Some(stream) = stream else { return last };
+    let mut lines = BufReader::new(stream.take(OUTPUT_BYTES_MAX)).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
         on_line(&line);
         if last.len() == QUOTED_LINES_MAX {
             last.pop_front();
@@ -175,18 +187,21 @@ struct CargoMessage {
 }
 
 /// The executables that cargo's messages name.
-fn executables(messages: impl Read) -> Vec<PathBuf> {
-    BufReader::new(messages.take(OUTPUT_BYTES_MAX))
-        .lines()
-        .map_while(Result::ok)
-        .filter_map(|line| serde_json::from_str::<CargoMessage>(&line).ok()?.executable)
-        .collect()
+async fn executables(messages: Option<impl AsyncRead + Unpin>) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let Some(messages) = messages else { return found };
+    let mut lines = BufReader::new(messages.take(OUTPUT_BYTES_MAX)).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        let message = serde_json::from_str::<CargoMessage>(&line).ok();
+        found.extend(message.and_then(|message| message.executable));
+    }
+    found
 }
 
-fn facts(root: &Path, executable: PathBuf, profile: &str) -> Result<Built, BuildError> {
+async fn facts(root: &Path, executable: PathBuf, profile: &str) -> Result<Built, BuildError> {
     let lock_path = root.join("Cargo.lock");
     let lock = std::fs::read(&lock_path).map_err(|error| BuildError::Read { path: lock_path, error })?;
-    let verbose = output_of(root, "rustc", &["-vV"]).unwrap_or_default();
+    let verbose = output_of(root, "rustc", &["-vV"]).await.unwrap_or_default();
     let field = |name: &str| {
         verbose
             .lines()
@@ -194,8 +209,8 @@ fn facts(root: &Path, executable: PathBuf, profile: &str) -> Result<Built, Build
             .map(str::to_owned)
     };
     // Without git (a source archive) the commit is unknown, and so is whether files were changed.
-    let commit = output_of(root, "git", &["rev-parse", "HEAD"]);
-    let changes = output_of(root, "git", &["status", "--porcelain", "--untracked-files=no"]);
+    let commit = output_of(root, "git", &["rev-parse", "HEAD"]).await;
+    let changes = output_of(root, "git", &["status", "--porcelain", "--untracked-files=no"]).await;
     Ok(Built {
         executable,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -209,18 +224,19 @@ fn facts(root: &Path, executable: PathBuf, profile: &str) -> Result<Built, Build
 }
 
 /// The target triple of this machine as far as the standard library tells, for hosts without a compiler.
-pub(crate) fn host_target() -> String {
+fn host_target() -> String {
     format!("{}-unknown-{}-gnu", std::env::consts::ARCH, std::env::consts::OS)
 }
 
 /// What `program` prints, trimmed; `None` when it is missing or fails.
-fn output_of(folder: &Path, program: &str, arguments: &[&str]) -> Option<String> {
+async fn output_of(folder: &Path, program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program)
         .args(arguments)
         .current_dir(folder)
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .output()
+        .await
         .ok()?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     output.status.success().then_some(text)
@@ -229,6 +245,7 @@ fn output_of(folder: &Path, program: &str, arguments: &[&str]) -> Option<String>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::block_on;
 
     #[test]
     fn the_workspace_is_found_from_a_folder_inside_it() {
@@ -251,14 +268,15 @@ mod tests {
             "not json\n",
             "{\"reason\":\"compiler-artifact\",\"executable\":\"/t/release/regatta-node\"}\n",
         );
-        assert_eq!(executables(text.as_bytes()), [PathBuf::from("/t/release/regatta-node")]);
+        let found = block_on(executables(Some(text.as_bytes())));
+        assert_eq!(found, [PathBuf::from("/t/release/regatta-node")]);
     }
 
     #[test]
     fn only_the_last_lines_are_quoted() {
         let text: String = (0..100).map(|i| format!("line {i}\n")).collect();
         let mut seen = 0;
-        let last = forward(text.as_bytes(), &mut |_| seen += 1);
+        let last = block_on(forward(Some(text.as_bytes()), &mut |_| seen += 1));
         assert_eq!((seen, last.len()), (100, QUOTED_LINES_MAX));
         assert_eq!(last.back().map(String::as_str), Some("line 99"));
     }
@@ -271,7 +289,7 @@ mod tests {
             "[workspace]\nmembers = [\"missing-member\"]\n",
         )
         .unwrap();
-        let error = build_node(folder.path(), &mut |_| {}).unwrap_err();
+        let error = block_on(build_node(folder.path(), &mut |_| {})).unwrap_err();
         assert!(matches!(error, BuildError::Failed { .. }), "{error}");
         assert!(error.to_string().contains("missing-member"), "{error}");
     }
@@ -279,7 +297,7 @@ mod tests {
     #[test]
     fn a_given_binary_must_exist() {
         let folder = tempfile::tempdir().unwrap();
-        let error = describe_binary(folder.path(), &folder.path().join("absent")).unwrap_err();
+        let error = block_on(describe_binary(None, &folder.path().join("absent"))).unwrap_err();
         assert!(error.to_string().contains("absent"), "{error}");
     }
 }

@@ -1,0 +1,149 @@
+//! The programs of a run: built or given, sealed, and verified.
+
+mod cargo;
+
+pub(crate) use cargo::{BuildError, Built, build_node, describe_binary, find_workspace};
+
+use crate::seal::{SealError, Sealed, Store};
+use regatta_plan::{BuildSource, Plan};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+/// Why a program of the plan is not there.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProgramError {
+    /// It does not build.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// It is not sealed, or not what was sealed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The plan names no such build.
+    #[error("the plan has no build `{0}`")]
+    Unknown(String),
+    /// A signed release cannot be fetched.
+    #[error("build `{0}`: releases are not supported yet\n  help: use source = \".\"")]
+    Release(String),
+    /// A step came before the one that it needs.
+    #[error("build `{0}` is sealed before it is built")]
+    NotBuilt(String),
+}
+
+/// The programs of a run on their way from source to sealed.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    sources: BTreeMap<String, BuildSource>,
+    /// Folder that relative sources start from: that of the scenario file.
+    base: PathBuf,
+    /// Executables given on the command line instead of a build, by build name.
+    given: BTreeMap<String, PathBuf>,
+    store: Store,
+    built: BTreeMap<String, Built>,
+    sealed: BTreeMap<String, Sealed>,
+}
+
+impl Programs {
+    /// The programs of `plan`; `given` replaces builds by executables.
+    pub(crate) fn new(plan: &Plan, base: &Path, given: BTreeMap<String, PathBuf>, store: Store) -> Self {
+        Self {
+            sources: plan.builds.clone(),
+            base: base.to_owned(),
+            given,
+            store,
+            built: BTreeMap::new(),
+            sealed: BTreeMap::new(),
+        }
+    }
+
+    /// Builds program `name`, or takes the executable that was given for it.
+    ///
+    /// # Errors
+    /// [`ProgramError`] with the compiler's last lines.
+    pub(crate) async fn build(&mut self, name: &str, on_line: &mut dyn FnMut(&str)) -> Result<(), ProgramError> {
+        let source = self
+            .sources
+            .get(name)
+            .ok_or_else(|| ProgramError::Unknown(name.to_owned()))?;
+        let BuildSource::Source(folder) = source else {
+            return Err(ProgramError::Release(name.to_owned()));
+        };
+        let root = find_workspace(&self.base.join(folder));
+        let built = match self.given.get(name) {
+            Some(executable) => describe_binary(root.ok().as_deref(), executable).await?,
+            None => build_node(&root?, on_line).await?,
+        };
+        self.built.insert(name.to_owned(), built);
+        Ok(())
+    }
+
+    /// Seals program `name` with the store's development key.
+    ///
+    /// # Errors
+    /// [`ProgramError`] when the store cannot hold it.
+    pub(crate) fn seal(&mut self, name: &str) -> Result<&Sealed, ProgramError> {
+        let built = self
+            .built
+            .get(name)
+            .ok_or_else(|| ProgramError::NotBuilt(name.to_owned()))?;
+        let sealed = self.store.seal(built, &self.store.development_key()?)?;
+        Ok(self.sealed.entry(name.to_owned()).insert_entry(sealed).into_mut())
+    }
+
+    /// Checks the seal of program `name`.
+    ///
+    /// # Errors
+    /// [`ProgramError`] names the check that failed.
+    pub(crate) fn verify(&self, name: &str) -> Result<(), ProgramError> {
+        let sealed = self
+            .sealed
+            .get(name)
+            .ok_or_else(|| ProgramError::NotBuilt(name.to_owned()))?;
+        sealed.verify()?;
+        Ok(())
+    }
+
+    /// What is sealed so far, by build name.
+    pub(crate) fn sealed(&self) -> &BTreeMap<String, Sealed> {
+        &self.sealed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{block_on, plan};
+
+    fn programs(folder: &Path, given: BTreeMap<String, PathBuf>) -> Programs {
+        let store = Store::open(&folder.join("store")).unwrap();
+        Programs::new(&plan(1), folder, given, store)
+    }
+
+    #[test]
+    fn a_given_executable_is_sealed_in_place_of_a_build() {
+        let folder = tempfile::tempdir().unwrap();
+        let executable = folder.path().join("node");
+        std::fs::write(&executable, "#!/bin/sh\n").unwrap();
+        let mut programs = programs(folder.path(), BTreeMap::from([("main".to_owned(), executable)]));
+        block_on(programs.build("main", &mut |_| {})).unwrap();
+        let sealed = programs.seal("main").unwrap();
+        assert_eq!(
+            (sealed.manifest.product.as_str(), sealed.manifest.commit.as_str()),
+            ("node", "unknown")
+        );
+        programs.verify("main").unwrap();
+    }
+
+    #[test]
+    fn steps_out_of_order_and_unknown_names_are_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut programs = programs(folder.path(), BTreeMap::new());
+        assert!(matches!(programs.seal("main"), Err(ProgramError::NotBuilt(_))));
+        assert!(matches!(programs.verify("main"), Err(ProgramError::NotBuilt(_))));
+        let unknown = block_on(programs.build("other", &mut |_| {}));
+        assert!(matches!(unknown, Err(ProgramError::Unknown(_))));
+        let outside = block_on(programs.build("main", &mut |_| {}));
+        assert!(matches!(outside, Err(ProgramError::Build(BuildError::NoWorkspace(_)))));
+    }
+}
