@@ -9,10 +9,13 @@ mod defaults;
 pub mod diagnostic;
 pub mod objective;
 pub mod plan;
+pub mod reference;
 mod resolve;
 pub mod scenario;
 pub mod source;
 mod suggest;
+#[cfg(test)]
+mod topologies;
 mod topology;
 pub mod units;
 

@@ -127,8 +127,6 @@ metrics! {
     LatencyP99 = "latency_p99" in Milliseconds,
     /// Response time that 99.9 % stay below.
     LatencyP999 = "latency_p999" in Milliseconds,
-    /// Longest response time.
-    LatencyMax = "latency_max" in Milliseconds,
     /// Share of the offered transactions that were final and ok inside the window.
     Goodput = "goodput" in Fraction,
     /// Final and ok transactions per second inside the window.
@@ -141,8 +139,6 @@ metrics! {
     Memory = "memory" in Bytes,
     /// CPU of all nodes per 1,000 final transactions, in seconds.
     Cpu = "cpu" in CpuSeconds,
-    /// Time from a fault's end to the first block after it.
-    Recovery = "recovery" in Milliseconds,
     /// Largest relative error of the emulated links.
     LinkError = "link_error" in Fraction,
 }
@@ -162,8 +158,6 @@ pub(crate) enum Need {
     Nothing,
     /// A load.
     Load,
-    /// A fault.
-    Fault,
     /// Emulated links.
     Link,
 }
@@ -173,7 +167,6 @@ impl Metric {
     pub(crate) fn needs(self) -> Need {
         match self {
             Self::Agreement | Self::Certificates | Self::Stall | Self::Memory => Need::Nothing,
-            Self::Recovery => Need::Fault,
             Self::LinkError => Need::Link,
             Self::NoLoss
             | Self::NoDuplicates
@@ -182,7 +175,6 @@ impl Metric {
             | Self::LatencyP90
             | Self::LatencyP99
             | Self::LatencyP999
-            | Self::LatencyMax
             | Self::Goodput
             | Self::GoodputRate
             | Self::LagP99

@@ -95,22 +95,24 @@ fn parse(text: &str, units: &[(&str, u64)], wanted: &'static str) -> Result<u64,
 
 /// Writes `value` in the largest unit that divides it.
 fn write(value: u64, units: &[(&str, u64)], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let unit = units.iter().find(|(_, scale)| value != 0 && value.is_multiple_of(*scale));
+    let unit = units
+        .iter()
+        .find(|(_, scale)| value != 0 && value.is_multiple_of(*scale));
     let (name, scale) = unit.or(units.last()).copied().unwrap_or(("", 1));
     f.pad(&format!("{}{name}", value / scale))
 }
 
 impl Duration {
-    /// This many milliseconds.
+    /// This many milliseconds, or the longest duration when they are more.
     #[must_use]
     pub const fn from_millis(millis: u64) -> Self {
-        Self(millis * 1_000_000)
+        Self(millis.saturating_mul(1_000_000))
     }
 
-    /// This many seconds.
+    /// This many seconds, or the longest duration when they are more.
     #[must_use]
     pub const fn from_secs(seconds: u64) -> Self {
-        Self(seconds * 1_000_000_000)
+        Self(seconds.saturating_mul(1_000_000_000))
     }
 
     /// Whole milliseconds, rounded up so that a positive time never becomes zero.

@@ -1,5 +1,6 @@
 //! The plan: a scenario with every choice made, as values that the lab interprets and the report reads.
 
+mod render;
 mod step;
 
 pub use step::{PlannedStep, Step};
@@ -157,10 +158,12 @@ pub struct PlannedInstance {
 }
 
 impl PlannedInstance {
-    /// Sum of all weights.
+    /// Sum of all weights; no plan has weights that overflow.
     #[must_use]
     pub fn total_weight(&self) -> u64 {
-        self.validators.iter().map(|(_, weight)| weight).sum()
+        self.validators
+            .iter()
+            .fold(0, |sum, (_, weight)| sum.saturating_add(*weight))
     }
 
     /// Whether `weight` is a quorum: more than two thirds.

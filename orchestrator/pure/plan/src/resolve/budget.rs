@@ -119,11 +119,8 @@ pub(super) fn check_disk(draft: &mut Draft<'_>) {
     const STORED_OVERHEAD: u64 = 160;
     let stored = |load: &crate::PlannedLoad| load.expected.saturating_mul(u64::from(load.size) + STORED_OVERHEAD);
     let payload: u64 = draft.loads.iter().map(stored).fold(0, u64::saturating_add);
-    let needed = Size(
-        payload
-            .saturating_mul(draft.nodes.len() as u64)
-            .next_multiple_of(1 << 20),
-    );
+    let stored = payload.saturating_mul(draft.nodes.len() as u64);
+    let needed = Size(stored.div_ceil(1 << 20).saturating_mul(1 << 20));
     let budget = draft.scenario.budget.disk;
     if needed > budget {
         let message = format!("the nodes will store about {needed} and `disk` allows {budget}");

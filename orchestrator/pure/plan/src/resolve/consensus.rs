@@ -43,7 +43,9 @@ pub(super) fn resolve(draft: &mut Draft<'_>) {
         let weights = weights(draft, &path, instance);
         check_weights(draft, &path, &weights);
         check_byzantine(draft, &path, instance, &weights);
-        check_links(draft, &path, instance, &weights);
+        if draft.graph_complete {
+            check_links(draft, &path, instance, &weights);
+        }
         check_timeout(draft, &path, instance);
         for (&node, &weight) in &weights {
             let node = &mut draft.nodes[node as usize];
@@ -202,14 +204,15 @@ fn check_timeout(draft: &mut Draft<'_>, path: &str, instance: &Consensus) {
         .flat_map(|link| link.matrix.values().copied())
         .max();
     let hops = u64::from(draft.facts.diameter.max(1));
-    let worst = Duration(emulated.unwrap_or(LOCAL_HOP).0 * hops);
-    if base.0 < 2 * worst.0 {
+    let worst = Duration(emulated.unwrap_or(LOCAL_HOP).0.saturating_mul(hops));
+    let least = Duration(worst.0.saturating_mul(2));
+    if base < least {
         let message = format!("a round timeout of {base} is less than twice the worst one-way delay of about {worst}");
         draft.warning(
             Code::RoundTimeoutShort,
             &path,
             message,
-            format!("use \"{}\" or more", Duration(2 * worst.0)),
+            format!("use \"{least}\" or more"),
         );
     }
     // Round 0 lasts base x 3.
@@ -227,8 +230,11 @@ fn check_timeout(draft: &mut Draft<'_>, path: &str, instance: &Consensus) {
 fn check_idle(draft: &mut Draft<'_>) {
     let scenario = draft.scenario;
     for (index, group) in scenario.group.iter().enumerate() {
-        let mut nodes = draft.nodes.iter().filter(|node| node.group == group.name);
-        if !scenario.consensus.is_empty() && group.role == Role::Validator && nodes.any(|node| node.weight == 0) {
+        let mut nodes = draft
+            .nodes
+            .iter()
+            .filter(|node| node.group == group.name && node.role == Role::Validator);
+        if !scenario.consensus.is_empty() && nodes.any(|node| node.weight == 0) {
             let message = format!("some nodes of `{}` are validators and vote in no instance", group.name);
             draft.warning(
                 Code::NoEffect,

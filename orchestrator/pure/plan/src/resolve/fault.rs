@@ -130,7 +130,13 @@ fn nodes(draft: &mut Draft<'_>, path: &str, fault: &Fault) -> Vec<u32> {
     for (index, name) in fault.nodes.iter().enumerate() {
         chosen.extend(draft.select(name, &format!("{path}.nodes.{index}")));
     }
-    for (side, names) in fault.sets.iter().enumerate() {
+    // Elsewhere `sets` has no effect and is a problem of its own.
+    let sets = if fault.kind == FaultKind::Partition {
+        fault.sets.as_slice()
+    } else {
+        &[]
+    };
+    for (side, names) in sets.iter().enumerate() {
         for (index, name) in names.iter().enumerate() {
             chosen.extend(draft.select(name, &format!("{path}.sets.{side}.{index}")));
         }
@@ -171,9 +177,10 @@ fn check_quorum(draft: &mut Draft<'_>, faults: &[(String, PlannedFault)]) {
             continue;
         }
         let down: BTreeSet<u32> = active.iter().flat_map(|fault| fault.nodes.iter().copied()).collect();
-        let broken = draft.instances.iter().find_map(|instance| {
+        let mut able = draft.instances.iter().filter(|instance| instance.total_weight() > 0);
+        let broken = able.find_map(|instance| {
             let up = instance.validators.iter().filter(|(node, _)| !down.contains(node));
-            let weight = up.map(|(_, weight)| weight).sum();
+            let weight = up.fold(0_u64, |sum, (_, weight)| sum.saturating_add(*weight));
             (!instance.is_quorum(weight)).then(|| (instance.id.clone(), weight, instance.total_weight()))
         });
         if let Some((id, weight, total)) = broken {

@@ -74,6 +74,8 @@ struct Draft<'a> {
     edges: BTreeSet<(u32, u32)>,
     graph: Graph,
     facts: GraphFacts,
+    /// Whether every rule has made its edges.
+    graph_complete: bool,
     instances: Vec<PlannedInstance>,
     loads: Vec<PlannedLoad>,
     faults: Vec<PlannedFault>,
@@ -91,6 +93,7 @@ impl<'a> Draft<'a> {
             groups: BTreeMap::new(),
             edges: BTreeSet::new(),
             facts: graph.facts(),
+            graph_complete: false,
             graph,
             instances: Vec::new(),
             loads: Vec::new(),

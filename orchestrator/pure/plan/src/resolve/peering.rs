@@ -2,7 +2,7 @@
 
 use super::Draft;
 use crate::{
-    diagnostic::{Code, Problem},
+    diagnostic::{Code, Problem, Severity},
     scenario::Generator,
     topology::{Graph, Members, generate, ordered},
 };
@@ -22,11 +22,18 @@ pub(super) fn resolve(draft: &mut Draft<'_>) {
     draft.graph = Graph::new(draft.nodes.len() as u32, &draft.edges);
     check_degrees(draft);
     // A rule that failed has left its edges out: what is missing then is no second problem.
-    if draft.problems.len() == before {
+    draft.graph_complete = draft
+        .problems
+        .iter()
+        .skip(before)
+        .all(|problem| problem.severity == Severity::Warning);
+    if draft.graph_complete {
         check_connected(draft);
     }
     draft.facts = draft.graph.facts();
-    check_cuts(draft);
+    if draft.graph_complete {
+        check_cuts(draft);
+    }
 }
 
 fn apply(draft: &mut Draft<'_>, name: &str, rule: &Generator) {

@@ -21,9 +21,8 @@ pub(super) fn resolve(draft: &mut Draft<'_>) {
         };
         let missing = match metric.needs() {
             Need::Load if scenario.load.is_empty() => Some("[[load]]"),
-            Need::Fault if scenario.fault.is_empty() => Some("[[fault]]"),
             Need::Link if scenario.link.is_none() => Some("[link]"),
-            Need::Nothing | Need::Load | Need::Fault | Need::Link => None,
+            Need::Nothing | Need::Load | Need::Link => None,
         };
         if let Some(missing) = missing {
             let message = format!("nothing emits `{name}` without {missing}");

@@ -1,1 +1,666 @@
-//! Tests.
+//! Scenarios of every kind against the problems that they must show.
+
+use super::*;
+use crate::{Place, PlannedStep, Step, diagnostic::Code};
+use proptest::prelude::*;
+use std::fmt::Write;
+
+/// A sound scenario that tests change.
+pub(super) const SOUND: &str = r#"name = "test"
+[[group]]
+name = "val"
+count = 4
+role = "validator"
+[[group]]
+name = "full"
+count = 4
+role = "full"
+[peering]
+mesh = { kind = "full_mesh", of = "all" }
+[[consensus]]
+id = "main"
+[[load]]
+rate = 10
+[[fault]]
+at = "8s"
+for = "5s"
+kind = "crash"
+nodes = ["val-1"]
+"#;
+
+fn host() -> Capabilities {
+    Capabilities::default()
+}
+
+fn outcome(text: &str) -> Result<Resolved, Diagnostics> {
+    resolve(&Source::read("s.toml", text, &[]), &host())
+}
+
+/// Codes of the problems of [`SOUND`] with overrides.
+fn codes(overrides: &[&str]) -> Vec<String> {
+    codes_on(&host(), overrides)
+}
+
+fn codes_on(host: &Capabilities, overrides: &[&str]) -> Vec<String> {
+    let overrides: Vec<String> = overrides.iter().map(|&text| text.to_owned()).collect();
+    let problems = match resolve(&Source::read("s.toml", SOUND, &overrides), host) {
+        Ok(resolved) => resolved.warnings,
+        Err(problems) => problems,
+    };
+    problems.0.iter().map(|problem| problem.code.to_string()).collect()
+}
+
+#[track_caller]
+fn assert_codes(overrides: &[&str], expected: &[Code]) {
+    let mut expected: Vec<String> = expected.iter().map(Code::to_string).collect();
+    let mut found = codes(overrides);
+    expected.sort();
+    found.sort();
+    assert_eq!(found, expected, "{overrides:?}");
+}
+
+#[test]
+fn a_sound_scenario_has_no_problem() {
+    assert_codes(&[], &[]);
+}
+
+#[test]
+fn words_of_the_graph() {
+    assert_codes(
+        &["group.val.count=57", "peering.mesh={kind=\"k_regular\",of=\"all\",k=7}"],
+        &[Code::OddRegular],
+    );
+    assert_codes(
+        &["peering.mesh={kind=\"k_regular\",of=\"all\",k=8}"],
+        &[Code::ImpossibleGraph],
+    );
+    assert_codes(
+        &["peering.mesh={kind=\"small_world\",of=\"all\",k=3}"],
+        &[Code::ImpossibleGraph],
+    );
+    assert_codes(
+        &["peering.mesh={kind=\"scale_free\",of=\"all\",m=0}"],
+        &[Code::ImpossibleGraph],
+    );
+    assert_codes(
+        &["peering.mesh={kind=\"tree\",of=\"all\",arity=0}"],
+        &[Code::ImpossibleGraph],
+    );
+    assert_codes(
+        &["peering.x={kind=\"bipartite\",from=\"val\",to=\"full\",degree=5}"],
+        &[Code::ImpossibleGraph],
+    );
+    assert_codes(
+        &["peering.x={kind=\"bipartite\",from=\"val\",to=\"all\",degree=1}"],
+        &[Code::SelfEdge],
+    );
+    assert_codes(&["peering.mesh.of=val"], &[Code::Disconnected]);
+    assert_codes(
+        &["peering.mesh.of=full"],
+        &[Code::Disconnected, Code::UnreachableValidators],
+    );
+    assert_codes(&["peering.mesh.of=vall"], &[Code::UnknownNode]);
+    assert_codes(&["peering.mesh={kind=\"star\",of=\"all\"}"], &[Code::CutVertex]);
+    assert_codes(
+        &["group.full.count=510"],
+        &[Code::TooManyPeers, Code::OutOfMemory, Code::OutOfDescriptors],
+    );
+}
+
+#[test]
+fn explicit_edges() {
+    assert_codes(&["peering.edges=[[\"val-0\",\"val-0\"]]"], &[Code::SelfEdge]);
+    assert_codes(&["peering.edges=[[\"val-0\",\"val\"]]"], &[Code::UnknownNode]);
+    assert_codes(&["peering.edges=[[\"val-0\",\"val-9\"]]"], &[Code::UnknownNode]);
+    assert_codes(&["peering.edges=[[\"val-0\",\"val-1\"]]"], &[Code::DuplicateEdge]);
+    let twice = "peering={edges=[[\"val-0\",\"val-1\"],[\"val-1\",\"val-0\"]],mesh={kind=\"ring\",of=\"all\"}}";
+    assert!(codes(&[twice]).contains(&Code::DuplicateEdge.to_string()));
+    let many = "peering.edges=[[\"val-0\"]]";
+    assert_codes(&[many], &[Code::WrongType]);
+}
+
+#[test]
+fn names_must_exist_and_be_unique() {
+    assert_codes(&["name=A b"], &[Code::BadName]);
+    assert_codes(&["group.val.name=Val"], &[Code::BadName, Code::UnknownNode]);
+    assert_codes(&["group.val.name=full"], &[Code::DuplicateName, Code::UnknownNode]);
+    assert_codes(&["group.val.name=full-1"], &[Code::DuplicateName, Code::UnknownNode]);
+    assert_codes(&["group.full.name=all"], &[Code::DuplicateName]);
+    assert_codes(&["group.val.build=mian"], &[Code::UnknownBuild]);
+    assert_codes(&["load.0.consensus=mian"], &[Code::UnknownInstance]);
+    assert_codes(&["load.0.target=fulll"], &[Code::UnknownNode]);
+    assert_codes(&["load.0.target=region:eu"], &[Code::UnknownRegion]);
+    assert_codes(&["fault.0.nodes=[\"val-4\"]"], &[Code::UnknownNode]);
+    assert_codes(
+        &["consensus.main.validators={vall=1}"],
+        &[Code::UnknownNode, Code::NothingToRun, Code::NoEffect],
+    );
+}
+
+#[test]
+fn validators_must_be_able_to_decide() {
+    assert_codes(&["consensus.main.byzantine=1"], &[]);
+    assert_codes(&["consensus.main.byzantine=2"], &[Code::TooFewValidators]);
+    assert_codes(
+        &["consensus.main.validators={val=0}"],
+        &[Code::BadWeight, Code::NoEffect],
+    );
+    assert_codes(
+        &["consensus.main.validators={val=9000000000000000000}"],
+        &[Code::BadWeight],
+    );
+    assert_codes(
+        &["consensus.main.validators=[\"val\",\"full-0\"]", "fault=[]"],
+        &[Code::BadWeight],
+    );
+    assert_codes(
+        &["consensus.main.validators=[\"val\",\"val-0\"]"],
+        &[Code::DuplicateName],
+    );
+    assert_codes(&["consensus.main.validators=[\"val-0\"]"], &[Code::NoEffect]);
+    assert_codes(&["consensus.main.round_timeout=0s"], &[Code::RoundTimeoutShort]);
+    assert_codes(
+        &["consensus.main.round_timeout=1ms", "consensus.main.block_interval=0s"],
+        &[Code::RoundTimeoutShort],
+    );
+    assert_codes(&["consensus.main.block_interval=2s"], &[Code::RoundTimeoutShort]);
+    assert_codes(&["consensus=[]", "load=[]", "fault=[]"], &[Code::NothingToRun]);
+    assert_codes(&["group.val.role=full", "fault=[]"], &[Code::NothingToRun]);
+    assert_codes(
+        &[
+            "group.val.count=1030",
+            "peering.mesh={kind=\"ring\",of=\"all\"}",
+            "fault=[]",
+        ],
+        &[
+            Code::RoundTimeoutShort,
+            Code::OutOfMemory,
+            Code::OutOfDescriptors,
+            Code::TooManyValidators,
+        ],
+    );
+}
+
+#[test]
+fn faults_stay_within_the_phases_and_the_quorum() {
+    assert_codes(&["fault.0.at=99s"], &[Code::FaultOutsidePhases]);
+    assert_codes(&["fault.0.for=40s"], &[Code::FaultOutsidePhases]);
+    assert_codes(&["fault.0.for=0s"], &[Code::FaultOutsidePhases]);
+    assert_codes(&["fault.0.nodes=[]"], &[Code::NoNodes]);
+    assert_codes(&["fault.0.nodes=[\"val-1\",\"val-2\"]"], &[Code::QuorumBroken]);
+    assert_codes(&["fault.0.nodes=[\"val\"]", "fault.0.breaks_quorum=true"], &[]);
+    assert_codes(&["fault.0.nodes=[\"full\"]"], &[]);
+    assert_codes(&["fault.0.build=main"], &[Code::NoEffect, Code::SameBuild]);
+    assert_codes(&["fault.0.sets=[[\"val-0\"]]"], &[Code::NoEffect]);
+    assert_codes(
+        &["fault.0.kind=upgrade", "fault.0.build=mian"],
+        &[Code::UnknownBuild, Code::Unsupported],
+    );
+    let crash = |at: &str, node: &str| format!("{{at=\"{at}\",for=\"5s\",kind=\"crash\",nodes=[\"{node}\"]}}");
+    let two = |at: &str, node: &str| format!("fault=[{},{}]", crash("8s", "val-1"), crash(at, node));
+    assert_codes(&[&two("10s", "val-1")], &[Code::OverlappingFaults]);
+    assert_codes(&[&two("13s", "val-1")], &[]);
+    assert_codes(&[&two("10s", "val-2")], &[Code::QuorumBroken]);
+    assert_codes(&[&two("13s", "val-2")], &[]);
+    assert_codes(&[&two("10s", "full-2")], &[]);
+}
+
+#[test]
+fn loads_must_offer_something() {
+    assert_codes(&["load.0.rate=0"], &[Code::BadRate]);
+    assert_codes(&["load.0.rate=-5"], &[Code::BadRate]);
+    assert_codes(&["load.0.rate=nan"], &[Code::WrongType]);
+    assert_codes(&["load.0.rate={ramp=[0,0],over=\"3s\"}"], &[Code::BadRate]);
+    assert_codes(&["load.0.rate={ramp=[0,10],over=\"0s\"}"], &[Code::BadRate]);
+    assert_codes(&["load.0.rate={ramp=[0,10],over=\"3s\"}"], &[]);
+    assert_codes(&["load.0.rate={ramp=[0,10],ovr=\"3s\"}"], &[Code::UnknownKey]);
+    assert_codes(
+        &["load.0.rate=9000000", "load.0.size=0"],
+        &[Code::BadRate, Code::BudgetTooSmall],
+    );
+    assert_codes(&["load.0.senders=0"], &[Code::BadRate]);
+    assert_codes(&["load.0.timeout=0s"], &[Code::BadRate]);
+    assert_codes(&["load.0.clients=3"], &[Code::NoEffect]);
+    assert_codes(&["load.0.mix={opaqe=1}"], &[Code::BadMix]);
+    assert_codes(&["load.0.mix={opaque=-1}"], &[Code::BadMix]);
+    assert_codes(&["load.0.mix={opaque=0}"], &[Code::BadMix]);
+    assert_codes(&["load.0.size=300KiB"], &[Code::TransactionTooLarge]);
+    assert_codes(&["load.0.size=65KiB"], &[]);
+    assert_codes(
+        &["load.0.size=65KiB", "load.0.mix={put=1}"],
+        &[Code::TransactionTooLarge],
+    );
+    assert_codes(&["group.full.role=observer", "load.0.target=full"], &[Code::NoNodes]);
+}
+
+#[test]
+fn addresses_ports_and_names_of_the_host() {
+    assert_codes(&["net.ipv4=10.60.0.0/16"], &[Code::AddressRangeUnusable]);
+    assert_codes(&["net.ipv4=127.0.0.0/16"], &[Code::AddressRangeUnusable]);
+    assert_codes(&["net.ipv4=127.0.0.48/28"], &[Code::AddressRangeUnusable]);
+    assert_codes(&["net.ipv4=127.60.0.0/29"], &[Code::AddressRangeTooSmall]);
+    assert_codes(&["net.ipv4=127.60.0.0/28"], &[]);
+    assert_codes(&["net.ipv4=127.60.0.1/16"], &[Code::BadQuantity]);
+    assert_codes(&["net.ipv4=localhost"], &[Code::BadQuantity]);
+    assert_codes(&["net.p2p_port=80"], &[Code::BadPort]);
+    assert_codes(&["net.p2p_port=7001"], &[Code::BadPort]);
+    assert_codes(&["net.p2p_port=70000"], &[Code::WrongType]);
+    let network = "127.60.3.0/24".parse().unwrap();
+    let host = Capabilities {
+        taken_networks: vec![crate::TakenNetwork {
+            network,
+            by: "run x".into(),
+        }],
+        ..host()
+    };
+    assert_eq!(codes_on(&host, &[]), [Code::AddressRangeTaken.to_string()]);
+    assert_eq!(codes_on(&host, &["net.ipv4=127.61.0.0/16"]), [""; 0]);
+}
+
+#[test]
+fn the_host_must_have_what_the_nodes_need() {
+    let check = |host: Capabilities, overrides: &[&str], code: Code| {
+        assert_eq!(codes_on(&host, overrides), [code.to_string()], "{host:?}");
+    };
+    check(
+        Capabilities {
+            memory_bytes: 100 << 20,
+            ..host()
+        },
+        &[],
+        Code::OutOfMemory,
+    );
+    check(host(), &["budget.memory=100MiB"], Code::OutOfMemory);
+    check(
+        Capabilities {
+            descriptors_per_process: 70,
+            ..host()
+        },
+        &[],
+        Code::OutOfDescriptors,
+    );
+    check(
+        Capabilities {
+            descriptors_total: 300,
+            ..host()
+        },
+        &[],
+        Code::OutOfDescriptors,
+    );
+    check(
+        Capabilities {
+            processes: 66,
+            ..host()
+        },
+        &[],
+        Code::TooManyNodes,
+    );
+    check(
+        Capabilities {
+            disk_bytes: 100,
+            ..host()
+        },
+        &[],
+        Code::BudgetTooSmall,
+    );
+    check(host(), &["budget.disk=1MiB", "load.0.rate=1000"], Code::BudgetTooSmall);
+    check(host(), &["budget.wall=20s"], Code::BudgetTooSmall);
+    check(host(), &["budget.lease=20s"], Code::BudgetTooSmall);
+    check(host(), &["group.full.count=5000"], Code::TooManyNodes);
+}
+
+#[test]
+fn phases_groups_and_options() {
+    assert_codes(&["phases.measure=0s", "fault=[]"], &[Code::BadPhase]);
+    assert_codes(
+        &["phases.cooldown=99d"],
+        &[
+            Code::BadPhase,
+            Code::BudgetTooSmall,
+            Code::BudgetTooSmall,
+            Code::BudgetTooSmall,
+        ],
+    );
+    assert_codes(&["group.full.count=0"], &[Code::EmptyGroup]);
+    assert_codes(&["group=[]"], &[Code::NothingToRun]);
+    assert_codes(&["group.val.regions={eu=0}"], &[Code::BadWeight]);
+    assert_codes(&["node.batch_bytes=2MiB"], &[Code::BadNodeOption]);
+    assert_codes(&["node.mempool_transactions=0"], &[Code::BadNodeOption]);
+    assert_codes(&["node.mempool_bytes=4KiB"], &[Code::BadNodeOption]);
+    assert_codes(&["node.durable=false"], &[Code::BadNodeOption]);
+    assert_codes(&["schema=2"], &[Code::SchemaVersion]);
+    assert_codes(&["build.main={}"], &[Code::BadBuild]);
+}
+
+#[test]
+fn what_comes_later_is_refused_and_never_ignored() {
+    for text in [
+        "provider.kind=netns",
+        "provider.kind=sim",
+        "provider.host=[{addr=\"a\"}]",
+        "build.main={release=\"regatta-node@0.2.0\"}",
+        "build={main={source=\".\"},next={source=\"../next\"}}",
+        "link={jitter=\"5%\"}",
+        "group.val.behaviour=equivocate",
+        "peering.extra={kind=\"file\",path=\"x\"}",
+        "consensus.main.vote_topology=all_to_all",
+        "load.0.mode=closed",
+        "load.0.mode=saturate",
+        "load.0.arrivals=replay",
+        "load.0.mix={opaque=1,kudos=1}",
+        "load.0.mix={opaque=1,multichat=1}",
+        "fault.0.kind=pause",
+        "fault.0.kind=link",
+        "fault.0.kind=disk_full",
+        "churn=[{group=\"full\",session={weibull=[0.6,\"120s\"]},rejoin={exp=\"20s\"}}]",
+    ] {
+        assert_codes(&[text], &[Code::Unsupported]);
+    }
+    let second = "consensus=[{id=\"main\"},{id=\"other\"}]";
+    assert_codes(&[second], &[Code::Unsupported]);
+    let twice = "consensus=[{id=\"main\"},{id=\"main\"}]";
+    assert_codes(&[twice], &[Code::DuplicateName, Code::Unsupported]);
+    let keyless = "provider={kind=\"ssh\",host=[{addr=\"a\"},{addr=\"b\",host_key=\"k\"},{addr=\"c\",host_key=\"k\"}]}";
+    assert_codes(&[keyless], &[Code::Unsupported, Code::BadHostKey, Code::BadHostKey]);
+}
+
+#[test]
+fn links_that_are_given_are_checked_although_they_are_refused() {
+    let with = |more: &[&str]| {
+        let mut all = vec!["group.val.regions={eu=1,us=1}"];
+        all.extend(more);
+        let found = codes(&all);
+        assert!(found.contains(&Code::Unsupported.to_string()), "{found:?}");
+        found
+            .into_iter()
+            .filter(|code| *code != Code::Unsupported.to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(with(&["link={matrix={eu-us=\"40ms\"}}"]), [""; 0]);
+    assert_eq!(
+        with(&["link={matrix={eu-eu=\"1ms\"}}"]),
+        [Code::MissingDelay.to_string()]
+    );
+    assert_eq!(
+        with(&["link={matrix={eu-us=\"40ms\",eu-ap=\"1ms\"}}"]),
+        [Code::UnknownRegion.to_string()]
+    );
+    assert_eq!(
+        with(&["link={matrix={eu-us=\"400ms\"}}"]),
+        [Code::RoundTimeoutShort.to_string()]
+    );
+    assert_eq!(
+        with(&["link={rate=\"100Mbit\"}", "load.0.rate=20000"])[..1],
+        [Code::LinkOverloaded.to_string()]
+    );
+    assert_eq!(with(&["link={rate=\"1Mbit\"}"]), [Code::RoundTimeoutShort.to_string()]);
+    assert_eq!(with(&["link={rate=\"100Mbit\"}"]), [""; 0]);
+    let all_to_all = [
+        "consensus.main.vote_topology=all_to_all",
+        "peering.mesh={kind=\"ring\",of=\"all\"}",
+    ];
+    assert_eq!(with(&all_to_all), [Code::NotLinkedDirectly.to_string()]);
+}
+
+#[test]
+fn objectives_only_on_what_is_emitted() {
+    assert_codes(
+        &[
+            "slo.agreement=always",
+            "slo.latency_p99=\"< 900ms\"",
+            "slo.stall=\"< 3s outside faults\"",
+        ],
+        &[],
+    );
+    assert_codes(&["slo.latency_p98=< 1s"], &[Code::UnknownMetric]);
+    assert_codes(&["slo.goodput=>= 98%", "load=[]"], &[Code::UnknownMetric]);
+    assert_codes(&["slo.link_error=< 10%"], &[Code::UnknownMetric]);
+    assert_codes(&["slo.latency_p99=fast"], &[Code::BadObjective]);
+}
+
+#[test]
+fn the_shape_is_checked_key_by_key() {
+    assert_codes(&["phases.mesure=3s"], &[Code::UnknownKey]);
+    assert_codes(&["group.val.count=many"], &[Code::WrongType]);
+    assert_codes(&["group.val.count=-1"], &[Code::WrongType]);
+    assert_codes(&["group.val.role=validater"], &[Code::UnknownWord]);
+    assert_codes(&["peering.mesh.kind=full-mesh"], &[Code::UnknownWord]);
+    assert_codes(&["peering.mesh={of=\"all\"}"], &[Code::MissingKey]);
+    assert_codes(&["fault=[{kind=\"crash\"}]"], &[Code::MissingKey, Code::MissingKey]);
+    assert_codes(&["phases.measure=30"], &[Code::WrongType]);
+    assert_codes(&["phases.measure=30 parsecs"], &[Code::BadQuantity]);
+    assert_codes(&["phases=3"], &[Code::WrongType]);
+    assert_codes(&["name=2020-01-01"], &[Code::WrongType]);
+    assert_codes(&["consensus.main.validators=3"], &[Code::WrongType]);
+    assert_codes(
+        &["churn=[{group=\"full\",session={normal=1},rejoin={exp=\"20s\"}}]"],
+        &[Code::MissingKey],
+    );
+    assert_codes(&["group.vall.count=3"], &[Code::BadOverride]);
+}
+
+#[test]
+fn every_problem_is_reported_at_once_in_the_order_of_the_file() {
+    let text = r#"nmae = "x"
+[net]
+ipv4 = "10.0.0.0/24"
+[provider]
+kind = "netns"
+[[group]]
+name = "full"
+count = 61
+role = "full"
+cuont = 3
+[[group]]
+name = "val"
+count = 4
+role = "validator"
+[peering]
+mesh = { kind = "k_regular", of = "full", k = 7 }
+core = { kind = "full_mesh", of = "vall" }
+[[consensus]]
+id = "main"
+[phases]
+measure = "12 parsecs"
+[[load]]
+rate = 0
+[slo]
+latency_p9 = "< 1s"
+"#;
+    let problems = outcome(text).unwrap_err();
+    insta::assert_snapshot!(problems.to_string());
+}
+
+#[test]
+fn not_toml_is_one_problem_with_its_place() {
+    let problems = outcome("name = \"x\"\n[[group]\n").unwrap_err();
+    assert_eq!(problems.0[0].code, Code::Syntax);
+    assert!(matches!(problems.0[0].place, Place::File { line: 2, .. }), "{problems}");
+}
+
+#[test]
+fn an_overridden_key_is_blamed_on_the_override() {
+    let source = Source::read("s.toml", SOUND, &["group.val.count=0".into(), "load.0.rte=3".into()]);
+    let text = resolve(&source, &host()).unwrap_err().to_string();
+    assert!(text.contains("--> --set group.val.count=0"), "{text}");
+    assert!(
+        text.contains("--> --set load.0.rte=3\n   = help: did you mean `rate`?"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_missing_key_is_not_reported_beside_its_misspelling() {
+    let text = SOUND.replace("count = 4\nrole = \"full\"", "cuont = 4\nrole = \"full\"");
+    let problems = outcome(&text).unwrap_err();
+    assert_eq!(problems.0.len(), 1, "{problems}");
+}
+
+#[test]
+fn plans_are_deterministic_and_digests_follow_every_choice() {
+    let digest = |text: &str| outcome(text).unwrap().plan.digest();
+    assert_eq!(digest(SOUND), digest(SOUND));
+    assert_ne!(digest(SOUND), digest(&SOUND.replace("rate = 10", "rate = 11")));
+    assert_ne!(digest(SOUND), digest(&format!("seed = 2\n{SOUND}")));
+}
+
+#[test]
+fn plans_survive_both_encodings() {
+    let plan = outcome(&format!("{SOUND}[slo]\nagreement = \"always\"\nstall = \"< 1s\"\n"))
+        .unwrap()
+        .plan;
+    let json = serde_json::to_string(&plan).unwrap();
+    assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plan);
+    let bytes = regatta_base::encode(&plan);
+    assert_eq!(regatta_base::decode::<Plan>(&bytes, 1 << 20).unwrap(), plan);
+}
+
+#[test]
+fn nodes_get_names_addresses_regions_and_weights() {
+    let plan = outcome(&SOUND.replace(
+        "count = 4\nrole = \"v",
+        "count = 4\nregions = { eu = 2, us = 1 }\nrole = \"v",
+    ));
+    let plan = plan.unwrap().plan;
+    let mut text = String::new();
+    for node in &plan.nodes {
+        let region = node.region.as_deref().unwrap_or("-");
+        writeln!(
+            text,
+            "{} {} {} {region} {}",
+            node.index, node.name, node.address, node.weight
+        )
+        .unwrap();
+    }
+    let expected = "0 val-0 127.60.0.1 eu 1\n1 val-1 127.60.0.2 us 1\n2 val-2 127.60.0.3 eu 1\n\
+                    3 val-3 127.60.0.4 eu 1\n4 full-0 127.60.0.5 - 0\n5 full-1 127.60.0.6 - 0\n\
+                    6 full-2 127.60.0.7 - 0\n7 full-3 127.60.0.8 - 0\n";
+    assert_eq!(text, expected);
+    assert_eq!(plan.loads[0].targets, [4, 5, 6, 7]);
+    assert_eq!(plan.peers(0), [1, 2, 3, 4, 5, 6, 7]);
+}
+
+#[test]
+fn steps_start_with_the_build_and_end_with_the_report() {
+    let plan = outcome(SOUND).unwrap().plan;
+    assert!(matches!(plan.steps[0].step, Step::Build { .. }));
+    assert_eq!(plan.steps.last().unwrap().step, Step::Report);
+    let at = |wanted: &Step| {
+        plan.steps
+            .iter()
+            .find(|planned| planned.step == *wanted)
+            .and_then(|planned| planned.at_ms)
+    };
+    assert_eq!(at(&Step::Load { load: 0 }), Some(0));
+    assert_eq!(at(&Step::Inject { fault: 0 }), Some(8000));
+    assert_eq!(at(&Step::Heal { fault: 0 }), Some(13_000));
+    assert_eq!(at(&Step::Drain { up_to_ms: 10_000 }), Some(37_000));
+    let times: Vec<u64> = plan.steps.iter().filter_map(|planned| planned.at_ms).collect();
+    assert!(times.is_sorted(), "{times:?}");
+    let sound = |(position, planned): (usize, &PlannedStep)| planned.id as usize == position && planned.deadline_ms > 0;
+    assert!(plan.steps.iter().enumerate().all(sound));
+}
+
+#[test]
+fn the_rendered_plan_says_everything() {
+    insta::assert_snapshot!(outcome(SOUND).unwrap().plan.render());
+}
+
+/// Values at the edges of what each type holds, and beyond.
+fn extreme() -> impl Strategy<Value = &'static str> {
+    proptest::sample::select(vec![
+        "0",
+        "1",
+        "-1",
+        "3",
+        "4294967295",
+        "4294967296",
+        "9223372036854775807",
+        "1e300",
+        "nan",
+        "inf",
+        "0s",
+        "1ns",
+        "200000d",
+        "8EiB",
+        "16383TiB",
+        "100%",
+        "[]",
+        "{}",
+        "true",
+        "all",
+        "val",
+        "val-0",
+        "2020-01-01",
+        "0.0.0.0/0",
+        "255.255.255.255/32",
+        "[[\"val-0\",\"val-1\"]]",
+        "{ ramp = [0, 1e7], over = \"200000d\" }",
+        "{ kind = \"k_regular\", of = \"all\", k = 4294967295 }",
+    ])
+}
+
+fn key() -> impl Strategy<Value = &'static str> {
+    proptest::sample::select(vec![
+        "seed",
+        "name",
+        "schema",
+        "net.ipv4",
+        "net.p2p_port",
+        "group.0.count",
+        "group.1.count",
+        "group.0.regions.eu",
+        "group.1.role",
+        "peering.mesh",
+        "peering.mesh.of",
+        "peering.edges",
+        "peering.x",
+        "consensus.0.validators",
+        "consensus.0.validators.val",
+        "consensus.0.block_interval",
+        "consensus.0.round_timeout",
+        "consensus.0.byzantine",
+        "phases.warmup",
+        "phases.measure",
+        "phases.cooldown",
+        "phases.drain",
+        "load.0.rate",
+        "load.0.size",
+        "load.0.senders",
+        "load.0.timeout",
+        "load.0.mix.put",
+        "fault.0.at",
+        "fault.0.for",
+        "fault.0.nodes",
+        "budget.wall",
+        "budget.disk",
+        "budget.memory",
+        "link.rate",
+        "link.matrix.a-b",
+        "link.jitter",
+        "node.batch_bytes",
+        "node.mempool_bytes",
+        "slo.stall",
+        "slo.agreement",
+        "churn",
+        "provider.kind",
+        "build",
+    ])
+}
+
+proptest! {
+    #[test]
+    fn no_value_makes_it_panic(changes in proptest::collection::vec((key(), extreme()), 1..4)) {
+        let overrides: Vec<String> = changes.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let _ = resolve(&Source::read("s.toml", SOUND, &overrides), &host());
+    }
+
+    #[test]
+    fn no_text_makes_it_panic(at in 0..SOUND.len(), length in 0_usize..30, text in "[ -~\n\u{e9}]{0,12}") {
+        let mut changed = SOUND.to_owned();
+        changed.replace_range(at..(at + length).min(SOUND.len()), &text);
+        if let Err(problems) = outcome(&changed) {
+            prop_assert!(problems.has_errors());
+        }
+    }
+}

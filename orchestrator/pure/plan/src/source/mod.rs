@@ -126,7 +126,11 @@ impl Source {
         for position in 0..self.overrides.len() {
             self.apply(position, &mut document);
         }
-        self.problems.extend(shape::check(&mut document));
+        let (problems, readable) = shape::check(&mut document);
+        self.problems.extend(problems);
+        if !readable {
+            return;
+        }
         match Scenario::deserialize(&document) {
             Ok(scenario) => self.scenario = Some(scenario),
             // The shape check words everything that it knows better; this is the net below it.

@@ -10,15 +10,15 @@ use crate::{
 };
 use serde_json::{Map, Value};
 
-/// All problems of `document`'s shape; what can be left out is removed from it.
-pub(super) fn check(document: &mut Value) -> Vec<Problem> {
+/// All problems of `document`'s shape, and whether the rest of it can still be read; what can be left out is removed.
+pub(super) fn check(document: &mut Value) -> (Vec<Problem>, bool) {
     let schema = schemars::schema_for!(Scenario).to_value();
     let mut walk = Walk {
         root: &schema,
         problems: Vec::new(),
     };
-    walk.value(document, &schema, "");
-    walk.problems
+    let fit = walk.value(document, &schema, "");
+    (walk.problems, fit == Fit::Good)
 }
 
 struct Walk<'a> {
@@ -27,7 +27,15 @@ struct Walk<'a> {
 }
 
 /// Whether a value has its schema's shape.
-type Fits = bool;
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fit {
+    /// It has, perhaps after something optional was removed from it.
+    Good,
+    /// It has not and can be left out, when its key is optional.
+    Bad,
+    /// Something in it that cannot be left out has not: without it, checks of meaning would blame the innocent.
+    Broken,
+}
 
 impl<'a> Walk<'a> {
     /// Follows `$ref` and takes the null branch off optional values, which TOML cannot write.
@@ -51,12 +59,12 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn report(&mut self, problem: Problem) -> Fits {
+    fn report(&mut self, problem: Problem) -> Fit {
         self.problems.push(problem);
-        false
+        Fit::Bad
     }
 
-    fn value(&mut self, value: &mut Value, schema: &'a Value, path: &str) -> Fits {
+    fn value(&mut self, value: &mut Value, schema: &'a Value, path: &str) -> Fit {
         let schema = self.follow(schema);
         if schema["anyOf"].is_array() {
             return self.first_of_type(value, schema, path);
@@ -80,7 +88,7 @@ impl<'a> Walk<'a> {
     }
 
     /// An untagged choice: the branch that has the value's type.
-    fn first_of_type(&mut self, value: &mut Value, schema: &'a Value, path: &str) -> Fits {
+    fn first_of_type(&mut self, value: &mut Value, schema: &'a Value, path: &str) -> Fit {
         let branches: Vec<&Value> = list(&schema["anyOf"]).map(|branch| self.follow(branch)).collect();
         let fitting = branches
             .iter()
@@ -101,7 +109,7 @@ impl<'a> Walk<'a> {
     }
 
     /// A word of a list, a table told apart by `kind`, or a table told apart by its only key.
-    fn one_of(&mut self, value: &mut Value, schema: &'a Value, path: &str) -> Fits {
+    fn one_of(&mut self, value: &mut Value, schema: &'a Value, path: &str) -> Fit {
         let branches: Vec<&Value> = list(&schema["oneOf"]).collect();
         if branches.iter().all(|branch| branch["type"] == "string") {
             return self.word(value, &branches, path);
@@ -125,14 +133,14 @@ impl<'a> Walk<'a> {
         match chosen {
             Some(branch) => self.object(object, branch, path),
             None => {
-                let problem = Problem::error(Code::MissingKey, path, format!("{} says no distribution", label(path)));
+                let problem = Problem::error(Code::MissingKey, path, format!("{} names no distribution", label(path)));
                 let help = did_you_mean(object.keys().next().map_or("", String::as_str), names);
                 self.report(Problem { help, ..problem })
             }
         }
     }
 
-    fn tagged(&mut self, object: &mut Map<String, Value>, branches: &[&'a Value], path: &str) -> Fits {
+    fn tagged(&mut self, object: &mut Map<String, Value>, branches: &[&'a Value], path: &str) -> Fit {
         let kinds: Vec<&str> = branches
             .iter()
             .filter_map(|branch| branch["properties"]["kind"]["const"].as_str())
@@ -149,19 +157,20 @@ impl<'a> Walk<'a> {
             Some(branch) => self.object(object, branch, path),
             None => {
                 let words: Vec<&Value> = branches.iter().map(|branch| &branch["properties"]["kind"]).collect();
-                self.word(kind, &words, &super::join(path, "kind"))
+                self.word(kind, &words, &super::join(path, "kind"));
+                Fit::Broken
             }
         }
     }
 
-    fn word(&mut self, value: &Value, branches: &[&Value], path: &str) -> Fits {
+    fn word(&mut self, value: &Value, branches: &[&Value], path: &str) -> Fit {
         let Some(text) = value.as_str() else {
             let message = format!("{} must be a word in quotes, not {}", label(path), describe(value));
             return self.report(Problem::error(Code::WrongType, path, message));
         };
         let words = || branches.iter().filter_map(|branch| branch["const"].as_str());
         if words().any(|word| word == text) {
-            return true;
+            return Fit::Good;
         }
         let problem = Problem::error(Code::UnknownWord, path, format!("{} cannot be `{text}`", label(path)));
         self.report(Problem {
@@ -170,68 +179,84 @@ impl<'a> Walk<'a> {
         })
     }
 
-    fn object(&mut self, object: &mut Map<String, Value>, schema: &'a Value, path: &str) -> Fits {
-        let none = Map::new();
-        let properties = schema["properties"].as_object().unwrap_or(&none);
-        // References into the schema live as long as the walk; the empty map has no elements to refer to.
-        let lookup = |name: &str| schema["properties"].get(name);
+    fn object(&mut self, object: &mut Map<String, Value>, schema: &'a Value, path: &str) -> Fit {
+        let known = || {
+            schema["properties"]
+                .as_object()
+                .into_iter()
+                .flat_map(Map::keys)
+                .map(String::as_str)
+        };
         let others = schema.get("additionalProperties").filter(|others| others.is_object());
-        let free_form = schema["additionalProperties"] == true;
+        let required: Vec<&str> = list(&schema["required"]).filter_map(Value::as_str).collect();
         let mut meant = Vec::new();
         let mut wrong = Vec::new();
+        let mut worst = Fit::Good;
         for (name, value) in object.iter_mut() {
             let path = super::join(path, name);
-            let fits = match lookup(name).or(others) {
+            let property = schema["properties"].get(name);
+            let fit = match property.or(others) {
                 Some(schema) => self.value(value, schema, &path),
-                None if free_form => true,
                 None => {
-                    meant.extend(nearest(name, properties.keys().map(String::as_str)));
-                    let help = did_you_mean(name, properties.keys().map(String::as_str));
+                    meant.extend(nearest(name, known()));
                     let problem = Problem::error(Code::UnknownKey, path, format!("unknown key `{name}`")).at_key();
-                    self.report(Problem { help, ..problem })
+                    self.report(Problem {
+                        help: did_you_mean(name, known()),
+                        ..problem
+                    })
                 }
             };
-            if !fits {
-                wrong.push(name.clone());
+            let optional = !required.contains(&name.as_str()) && (property.is_some() || others.is_none());
+            match fit {
+                Fit::Good => {}
+                Fit::Bad if optional => wrong.push(name.clone()),
+                Fit::Bad | Fit::Broken => worst = Fit::Broken,
             }
-        }
-        let missing: Vec<&str> = list(&schema["required"])
-            .filter_map(Value::as_str)
-            .filter(|name| !object.contains_key(*name))
-            .collect();
-        for name in missing.iter().filter(|name| !meant.contains(name)) {
-            let message = format!("{} has no `{name}`", label(path));
-            self.report(Problem::error(Code::MissingKey, path, message).help(format!("add `{name} = ...`")));
         }
         for name in &wrong {
             object.remove(name);
         }
-        missing.is_empty() && !list(&schema["required"]).any(|name| wrong.iter().any(|wrong| name == wrong))
+        worst.max(self.missing(object, &required, &meant, path))
     }
 
-    fn array(&mut self, elements: &mut [Value], schema: &'a Value, path: &str) -> Fits {
-        if let Some(prefix) = schema["prefixItems"].as_array() {
-            if elements.len() != prefix.len() {
-                let message = format!(
-                    "{} must have {} elements, not {}",
-                    label(path),
-                    prefix.len(),
-                    elements.len()
-                );
-                return self.report(Problem::error(Code::WrongType, path, message));
+    /// Reports required keys that are missing, unless an unknown key looks like a slip for one.
+    fn missing(&mut self, object: &Map<String, Value>, required: &[&str], meant: &[&str], path: &str) -> Fit {
+        let mut fit = Fit::Good;
+        for name in required.iter().filter(|name| !object.contains_key(**name)) {
+            fit = Fit::Broken;
+            if !meant.contains(name) {
+                let message = format!("{} has no `{name}`", label(path));
+                self.report(Problem::error(Code::MissingKey, path, message).help(format!("add `{name} = ...`")));
             }
-            let fits = elements.iter_mut().zip(prefix).enumerate();
-            return fits.fold(true, |all, (index, (value, schema))| {
-                self.value(value, schema, &super::join(path, &index.to_string())) && all
-            });
         }
-        let fits = elements.iter_mut().enumerate();
-        fits.fold(true, |all, (index, value)| {
-            self.value(value, &schema["items"], &super::join(path, &index.to_string())) && all
-        })
+        fit
     }
 
-    fn scalar(&mut self, value: &Value, schema: &Value, path: &str) -> Fits {
+    fn array(&mut self, elements: &mut [Value], schema: &'a Value, path: &str) -> Fit {
+        let prefix = schema["prefixItems"].as_array();
+        if let Some(prefix) = prefix
+            && elements.len() != prefix.len()
+        {
+            let message = format!(
+                "{} must have {} elements, not {}",
+                label(path),
+                prefix.len(),
+                elements.len()
+            );
+            return self.report(Problem::error(Code::WrongType, path, message));
+        }
+        let mut fit = Fit::Good;
+        for (index, value) in elements.iter_mut().enumerate() {
+            let schema = prefix.map_or(&schema["items"], |prefix| &prefix[index]);
+            // An element cannot be left out: the others would change their positions.
+            if self.value(value, schema, &super::join(path, &index.to_string())) != Fit::Good {
+                fit = Fit::Broken;
+            }
+        }
+        fit
+    }
+
+    fn scalar(&mut self, value: &Value, schema: &Value, path: &str) -> Fit {
         let format = schema["format"].as_str().unwrap_or("");
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let parsed = match format {
@@ -251,7 +276,7 @@ impl<'a> Walk<'a> {
             let message = format!("{} must be from {least} to {most}, not {value}", label(path));
             return self.report(Problem::error(Code::WrongType, path, message));
         }
-        true
+        Fit::Good
     }
 }
 

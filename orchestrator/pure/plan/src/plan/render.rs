@@ -1,0 +1,180 @@
+//! The plan as text for people, and as JSON for programs.
+
+use super::{Plan, PlannedFault, PlannedLoad};
+use crate::{
+    scenario::Rate,
+    units::{Duration, Size},
+};
+use std::fmt::Write;
+
+/// Nodes and edges that are written out; of more, the first ones and how many there are.
+const ROWS_MAX: usize = 24;
+
+impl Plan {
+    /// What `regatta plan` prints: nodes with their addresses and peers, the graph, loads, faults, steps, digest.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = self.write(&mut text);
+        text
+    }
+
+    /// The plan with its digest as one JSON object.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::json!({ "digest": self.digest(), "plan": self })
+    }
+
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(
+            out,
+            "plan      {}  seed {}  provider {}",
+            self.name, self.seed, self.provider
+        )?;
+        if !self.question.is_empty() {
+            writeln!(out, "question  {}", self.question)?;
+        }
+        writeln!(out, "digest    {}", self.digest())?;
+        self.write_nodes(out)?;
+        self.write_graph(out)?;
+        self.write_instances(out)?;
+        for load in &self.loads {
+            self.write_load(out, load)?;
+        }
+        for fault in &self.faults {
+            self.write_fault(out, fault)?;
+        }
+        for objective in &self.objectives {
+            writeln!(out, "objective {} {}", objective.metric, objective.text)?;
+        }
+        self.write_steps(out)
+    }
+
+    fn write_nodes(&self, out: &mut String) -> std::fmt::Result {
+        let width = self.nodes.iter().map(|node| node.name.len()).max().unwrap_or(0).max(4);
+        writeln!(
+            out,
+            "\n{:width$}  role       address          p2p    http   peers",
+            "node"
+        )?;
+        for node in self.nodes.iter().take(ROWS_MAX) {
+            let (name, role, address) = (&node.name, node.role, node.address.to_string());
+            write!(
+                out,
+                "{name:width$}  {role:9}  {address:15}  {:5}  {:5}  ",
+                node.p2p_port, node.http_port
+            )?;
+            writeln!(out, "{}", self.names(&self.peers(node.index)))?;
+        }
+        match self.nodes.len().saturating_sub(ROWS_MAX) {
+            0 => Ok(()),
+            more => writeln!(out, "... and {more} more nodes"),
+        }
+    }
+
+    fn write_graph(&self, out: &mut String) -> std::fmt::Result {
+        let graph = &self.graph;
+        writeln!(
+            out,
+            "\ngraph     {} nodes, {} edges, diameter {}, mean path {:.2}, degree {} to {}, mean {:.1}",
+            self.nodes.len(),
+            self.edges.len(),
+            graph.diameter,
+            graph.mean_path,
+            graph.degree_min,
+            graph.degree_max,
+            graph.degree_mean,
+        )?;
+        if !graph.cut_vertices.is_empty() {
+            writeln!(out, "          cut vertices: {}", self.names(&graph.cut_vertices))?;
+        }
+        let name = |node: u32| &self.nodes[node as usize].name;
+        let edges: Vec<String> = self
+            .edges
+            .iter()
+            .take(ROWS_MAX)
+            .map(|&(a, b)| format!("{} - {}", name(a), name(b)))
+            .collect();
+        let more = self.edges.len().saturating_sub(ROWS_MAX);
+        let more = if more == 0 {
+            String::new()
+        } else {
+            format!(", and {more} more")
+        };
+        writeln!(out, "edges     {}{more}", edges.join(", "))
+    }
+
+    fn write_instances(&self, out: &mut String) -> std::fmt::Result {
+        for instance in &self.instances {
+            let (count, total) = (instance.validators.len(), instance.total_weight());
+            let interval = Duration::from_millis(instance.block_interval_ms);
+            let timeout = Duration::from_millis(instance.round_timeout_ms);
+            write!(out, "instance  {}: {count} validators, weight {total}, ", instance.id)?;
+            writeln!(out, "block interval {interval}, round timeout {timeout}")?;
+        }
+        Ok(())
+    }
+
+    fn write_load(&self, out: &mut String, load: &PlannedLoad) -> std::fmt::Result {
+        let rate = match load.rate {
+            Rate::Constant(rate) => format!("{rate} tx/s"),
+            Rate::Ramp { ramp: (from, to), over } => format!("{from} to {to} tx/s over {over}"),
+        };
+        let mix: Vec<String> = load
+            .mix
+            .iter()
+            .map(|(kind, share)| format!("{:.0}% {kind}", share * 100.0))
+            .collect();
+        let arrivals = format!("{:?}", load.arrivals).to_lowercase();
+        write!(
+            out,
+            "load      {}: {arrivals} {rate}, {}, {}, ",
+            load.index,
+            mix.join(" + "),
+            Size(u64::from(load.size))
+        )?;
+        writeln!(out, "{} transactions to {} nodes", load.expected, load.targets.len())
+    }
+
+    fn write_fault(&self, out: &mut String, fault: &PlannedFault) -> std::fmt::Result {
+        let (at, until) = (
+            Duration::from_millis(fault.at_ms),
+            Duration::from_millis(fault.until_ms),
+        );
+        writeln!(
+            out,
+            "fault     {}: {} {} from {at} to {until}",
+            fault.index,
+            fault.kind,
+            self.names(&fault.nodes)
+        )
+    }
+
+    fn write_steps(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(out, "\nstep  at       limit    what")?;
+        for step in &self.steps {
+            let at = step
+                .at_ms
+                .map_or_else(|| "-".to_owned(), |at| Duration::from_millis(at).to_string());
+            let limit = Duration::from_millis(step.deadline_ms);
+            writeln!(out, "{:4}  {at:7}  {limit:7}  {}", step.id, step.step)?;
+        }
+        Ok(())
+    }
+
+    /// Names of `nodes`, or of the first of them.
+    fn names(&self, nodes: &[u32]) -> String {
+        let names = nodes
+            .iter()
+            .take(ROWS_MAX)
+            .map(|&node| self.nodes[node as usize].name.as_str());
+        let names: Vec<&str> = names.collect();
+        let more = nodes.len().saturating_sub(ROWS_MAX);
+        if more == 0 {
+            names.join(" ")
+        } else {
+            format!("{} and {more} more", names.join(" "))
+        }
+    }
+}
