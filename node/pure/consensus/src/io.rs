@@ -69,7 +69,8 @@ pub enum Input {
         /// The last height of those.
         height: Height,
     },
-    /// A tick every few round-trip times; two without a step forward make the core send again.
+    /// A tick every few round-trip times; two without a step forward make the core send again. Followers
+    /// need it too, although they never set a timer.
     Retry,
 }
 
@@ -211,7 +212,7 @@ impl Draft {
     }
 }
 
-/// What survives a crash.
+/// What survives a crash; encodes to at most `MESSAGE_BYTES_MAX` bytes.
 ///
 /// A store may drop every record whose [`height`](WalRecord::height) is at most the last durably
 /// applied height (`Config::height - 1` at the next start); the core ignores those.

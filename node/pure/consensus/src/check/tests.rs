@@ -239,7 +239,7 @@ fn real_keys_verify_in_one_batch_and_a_flipped_bit_does_not() {
 }
 
 #[test]
-fn the_largest_message_fits_its_limit() {
+fn the_largest_message_and_record_fit_their_limit() {
     let size = VALIDATORS_MAX;
     let signatures = vec![Signature([0xff; 64]); size];
     let signers = Signers::of(size, 0..size as u16);
