@@ -1,5 +1,26 @@
 //! Authenticated links to the configured peers, and to nobody else.
+//!
+//! A libp2p swarm (TCP, Noise, Yamux) proves who is on the other side; each link then is one stream of
+//! length-prefixed frames. Of each pair the side with the lower key dials first; the other one dials
+//! too when no connection comes.
 
+mod admission;
+mod backoff;
 mod board;
+mod frame;
+mod handler;
+mod identity;
+mod link;
+mod network;
+mod outbox;
+mod queue;
+mod transport;
 
 pub use board::PeerBoard;
+pub use identity::BadKey;
+pub use link::{FrameShare, NetworkEvent};
+pub use network::{Network, NetworkError, Setup};
+pub use outbox::Outbox;
+
+#[cfg(test)]
+mod tests;
