@@ -2,12 +2,14 @@
 //!
 //! Pure: a [`RunRecord`] goes in, a [`RunResult`] and texts or bytes come out.
 
+pub mod figure;
 #[cfg(test)]
 mod fixture;
 pub mod format;
 pub mod histogram;
 pub mod model;
 pub mod objective;
+pub mod render;
 pub mod result;
 mod stats;
 pub mod summary;

@@ -467,12 +467,14 @@ pub struct Finding {
 }
 
 /// An objective of the scenario and how it went.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Objective {
     /// The metric, e.g. `latency_p99`.
     pub metric: String,
     /// What was wanted, e.g. `< 900 ms`.
     pub wanted: String,
+    /// The wanted limit as a number, to draw in figures: microseconds, a share or transactions per second.
+    pub limit: Option<f64>,
     /// What was observed, with its interval.
     pub observed: String,
     /// Whether it was met; `None` when the run cannot tell.

@@ -65,6 +65,7 @@ pub fn judge(metric: &str, bound: &Bound, summary: &Summary) -> Option<Objective
     Some(Objective {
         metric: metric.to_owned(),
         wanted: bound.text.clone(),
+        limit: Some(bound.value),
         observed,
         met,
     })

@@ -48,7 +48,10 @@ fn the_warm_up_cut_never_hides_a_fault() {
     assert!(window.start_ms < fault.start_ms, "{window:?}");
     let mut unannounced = record.clone();
     unannounced.events.clear();
-    assert!(summarise(&unannounced).window.start_ms > fault.start_ms, "without the event it looks like a warm-up");
+    assert!(
+        summarise(&unannounced).window.start_ms > fault.start_ms,
+        "without the event it looks like a warm-up"
+    );
 }
 
 #[test]

@@ -34,14 +34,24 @@ pub(super) fn find(record: &RunRecord) -> Window {
     let inside = || record.blocks.iter().filter(|block| window.contains(block.at_ms));
     let blocks = inside().count() as u64;
     let loaded_blocks = inside().filter(|block| !block.latency.is_empty()).count() as u64;
-    Window { blocks, loaded_blocks, ..window }
+    Window {
+        blocks,
+        loaded_blocks,
+        ..window
+    }
 }
 
 /// When the first fault inside the window begins to act.
 pub(super) fn first_fault(record: &RunRecord, window: &Window) -> Option<u64> {
     let inside = |event: &&Event| event.start_ms < window.end_ms && event.end_ms >= window.start_ms;
     let acting = |event: &&Event| matches!(event.kind, EventKind::Fault | EventKind::Crash);
-    record.events.iter().filter(acting).filter(inside).map(|event| event.start_ms).min()
+    record
+        .events
+        .iter()
+        .filter(acting)
+        .filter(inside)
+        .map(|event| event.start_ms)
+        .min()
 }
 
 /// The seconds that lie wholly inside the window.

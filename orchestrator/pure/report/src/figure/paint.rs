@@ -1,0 +1,240 @@
+//! Scenes through plotters' backends: SVG that follows the page's theme, SVG that stands alone, and PNG.
+
+use super::{
+    Figure,
+    scene::{Anchor, Ink, Mark, Point, Scene},
+};
+use plotters::prelude::{BitMapBackend, DrawingBackend, FontFamily, FontStyle, IntoFont, RGBColor, SVGBackend};
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+use plotters::style::{Color, ShapeStyle, TextStyle, register_font};
+
+/// Backends know whole pixels only: drawing four times as large keeps a quarter of a pixel.
+const FINE: f64 = 4.0;
+/// The bitmap is drawn this much larger than logical pixels, then averaged down to `PNG_SCALE` for smooth edges.
+const PNG_FINE: f64 = 4.0;
+/// Pixels of the PNG for each logical pixel.
+const PNG_SCALE: f64 = 2.0;
+/// plotters' font sizes are this much larger than those of CSS.
+const FONT_RATIO: f64 = 1.24;
+/// The registered face of bitmaps: Ubuntu Light, under the Ubuntu Font Licence 1.0.
+const FACE: &str = "figure";
+
+/// Why a figure could not be drawn.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cannot draw figure `{figure}`: {reason}")]
+pub struct DrawError {
+    /// The figure's name.
+    pub figure: String,
+    /// What the backend said.
+    pub reason: String,
+}
+
+impl Figure {
+    /// The figure for a page that defines the colour variables, without a namespace.
+    ///
+    /// # Errors
+    /// [`DrawError`] when the backend refuses a mark.
+    pub fn inline_svg(&self) -> Result<String, DrawError> {
+        let body = draw_body(&self.scene).map_err(|reason| self.error(&reason))?;
+        Ok(format!("<svg role=\"img\" {}{body}</svg>", self.svg_head()))
+    }
+
+    /// The figure as a file of its own, in the light theme.
+    ///
+    /// # Errors
+    /// [`DrawError`] when the backend refuses a mark.
+    pub fn svg(&self) -> Result<String, DrawError> {
+        let body = svg_body(&self.scene).map_err(|reason| self.error(&reason))?;
+        let (width, height) = (self.scene.width, self.scene.height);
+        Ok(format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" width=\"{width}\" height=\"{height}\" \
+             font-family=\"system-ui, sans-serif\" {}<rect width=\"100%\" height=\"100%\" fill=\"#FFFFFF\"/>{body}</svg>\n",
+            self.svg_head()
+        ))
+    }
+
+    fn svg_head(&self) -> String {
+        let id = &self.id;
+        let [title, description] = [&self.title, &self.description].map(|text| escape(text));
+        format!(
+            "viewBox=\"0 0 {} {}\" stroke-linejoin=\"round\" aria-labelledby=\"{id}-t {id}-d\">\
+             <title id=\"{id}-t\">{title}</title><desc id=\"{id}-d\">{description}</desc>",
+            self.scene.width * FINE,
+            self.scene.height * FINE
+        )
+    }
+
+    /// The figure as a PNG file in the light theme, two pixels to a logical one.
+    ///
+    /// # Errors
+    /// [`DrawError`] when the backend refuses a mark or the encoder its size.
+    pub fn png(&self) -> Result<Vec<u8>, DrawError> {
+        let registered = register_font(FACE, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT);
+        registered.map_err(|_| self.error(&"the font is not readable"))?;
+        let (width, height) = (
+            (self.scene.width * PNG_FINE) as u32,
+            (self.scene.height * PNG_FINE) as u32,
+        );
+        let mut pixels = vec![0xff; width as usize * height as usize * 3];
+        {
+            let mut backend = BitMapBackend::with_buffer(&mut pixels, (width, height));
+            draw(&self.scene, &mut backend, PNG_FINE, FontFamily::Name(FACE)).map_err(|reason| self.error(&reason))?;
+        }
+        let shrink = (PNG_FINE / PNG_SCALE) as usize;
+        encode(
+            &halve(&pixels, width as usize, shrink),
+            width / shrink as u32,
+            height / shrink as u32,
+        )
+        .map_err(|reason| self.error(&reason))
+    }
+
+    fn error(&self, reason: &dyn std::fmt::Display) -> DrawError {
+        DrawError {
+            figure: self.id.clone(),
+            reason: reason.to_string(),
+        }
+    }
+}
+
+/// The marks of a scene as SVG elements with the colours of the page's theme.
+pub(super) fn draw_body(scene: &Scene) -> Result<String, String> {
+    let mut body = svg_body(scene)?;
+    for (name, (r, g, b)) in Ink::all() {
+        body = body.replace(&format!("\"#{r:02X}{g:02X}{b:02X}\""), &format!("\"var(--{name})\""));
+    }
+    Ok(body)
+}
+
+fn svg_body(scene: &Scene) -> Result<String, String> {
+    let mut text = String::new();
+    let size = ((scene.width * FINE) as u32, (scene.height * FINE) as u32);
+    {
+        let mut backend = SVGBackend::with_string(&mut text, size);
+        draw(scene, &mut backend, FINE, FontFamily::SansSerif)?;
+    }
+    let body = text.split_once('>').map_or("", |(_, body)| body);
+    Ok(compact(body.trim_end().trim_end_matches("</svg>")))
+}
+
+fn draw<B: DrawingBackend>(scene: &Scene, backend: &mut B, scale: f64, face: FontFamily<'_>) -> Result<(), String> {
+    for (mark, ink, opacity) in &scene.marks {
+        let (r, g, b) = ink.light();
+        let colour = RGBColor(r, g, b).mix(*opacity);
+        draw_mark(mark, colour, backend, scale, face)?;
+    }
+    backend.present().map_err(|error| error.to_string())
+}
+
+fn draw_mark<B: DrawingBackend>(
+    mark: &Mark,
+    colour: plotters::style::RGBAColor,
+    backend: &mut B,
+    scale: f64,
+    face: FontFamily<'_>,
+) -> Result<(), String> {
+    let at = |point: &Point| ((point.0 * scale).round() as i32, (point.1 * scale).round() as i32);
+    let stroke = |width: f64| ShapeStyle {
+        color: colour,
+        filled: false,
+        stroke_width: (width * scale).round() as u32,
+    };
+    let drawn = match mark {
+        Mark::Line { points, width } if points.len() == 2 => {
+            backend.draw_line(at(&points[0]), at(&points[1]), &stroke(*width))
+        }
+        Mark::Line { points, width } => backend.draw_path(points.iter().map(at), &stroke(*width)),
+        Mark::Area { points } => backend.fill_polygon(points.iter().map(at), &colour.filled()),
+        Mark::Rect { at: corner, size } => {
+            let far = (corner.0 + size.0, corner.1 + size.1);
+            backend.draw_rect(at(corner), at(&far), &colour.filled(), true)
+        }
+        Mark::Circle { centre, radius, filled } => {
+            backend.draw_circle(at(centre), (radius * scale).round() as u32, &stroke(1.5), *filled)
+        }
+        Mark::Text {
+            at: point,
+            text,
+            size,
+            anchor,
+            bold,
+        } => {
+            let font = (face, size * scale * FONT_RATIO).into_font();
+            let weight = if *bold { FontStyle::Bold } else { FontStyle::Normal };
+            let horizontal = match anchor {
+                Anchor::Start => HPos::Left,
+                Anchor::Middle => HPos::Center,
+                Anchor::End => HPos::Right,
+            };
+            let style = TextStyle::from(font.style(weight))
+                .color(&colour)
+                .pos(Pos::new(horizontal, VPos::Center));
+            let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+            backend.draw_text(&clean, &style, at(point))
+        }
+    };
+    drawn.map_err(|error| error.to_string())
+}
+
+/// Leaves out what SVG assumes anyway and what the page sets once: about a third of the text.
+fn compact(body: &str) -> String {
+    let mut text = body.replace('\n', "");
+    for idle in [
+        " opacity=\"1\"",
+        " stroke=\"none\" stroke-width=\"6\"",
+        " stroke=\"none\"",
+        " font-family=\"sans-serif\"",
+        " text-anchor=\"start\"",
+    ] {
+        text = text.replace(idle, "");
+    }
+    text.replace(" \"/>", "\"/>")
+}
+
+/// Averages squares of `by` pixels.
+fn halve(pixels: &[u8], width: usize, by: usize) -> Vec<u8> {
+    let (columns, rows) = (width / by, pixels.len() / 3 / width / by);
+    let mut small = Vec::with_capacity(columns * rows * 3);
+    for row in 0..rows {
+        for column in 0..columns {
+            for channel in 0..3 {
+                let value = |dy: usize, dx: usize| {
+                    u32::from(pixels[((row * by + dy) * width + column * by + dx) * 3 + channel])
+                };
+                let sum: u32 = (0..by * by).map(|cell| value(cell / by, cell % by)).sum();
+                small.push((sum / (by * by) as u32) as u8);
+            }
+        }
+    }
+    small
+}
+
+fn encode(pixels: &[u8], width: u32, height: u32) -> Result<Vec<u8>, png::EncodingError> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(pixels)?;
+    writer.finish()?;
+    Ok(bytes)
+}
+
+/// Text for the contents or a quoted attribute of an XML or HTML element; control characters become a mark.
+#[must_use]
+pub(crate) fn escape(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '&' => safe.push_str("&amp;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            '\n' | '\t' => safe.push(' '),
+            other if other.is_control() || matches!(other, '\u{fffe}' | '\u{ffff}') => safe.push('\u{fffd}'),
+            other => safe.push(other),
+        }
+    }
+    safe
+}

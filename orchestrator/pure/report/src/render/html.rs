@@ -1,0 +1,143 @@
+//! The report as one page: no network, no script, light and dark, prints.
+
+mod parts;
+
+use super::RenderError;
+use crate::{
+    figure::{DrawError, Figure, Table, figures},
+    model::{Identity, NamedText},
+    result::{ChipState, RunResult, Status},
+    verdict::labels,
+};
+use askama::Template;
+use parts::{Card, Check, Chip, EventRow, FileRow, NodeRow, Section};
+use regatta_base::Digest;
+
+/// The figures of the first screen, in its order.
+const FIRST: [&str; 3] = ["latency-throughput", "time-strip", "accounting"];
+/// Figures of the first screen that speak of speed.
+const SPEED: [&str; 1] = ["latency-throughput"];
+/// Sections with their figures.
+const SECTIONS: [(&str, &str, &[&str]); 4] = [
+    ("latency", "Latency", &["percentiles", "stages", "latency-over-time"]),
+    ("time", "Throughput and blocks", &["throughput", "backlog", "blocks"]),
+    ("network", "Network", &["topology", "protocols"]),
+    ("resources", "Resources", &["cpu", "memory", "traffic"]),
+];
+
+#[derive(Template)]
+#[template(path = "report.html")]
+struct Page<'a> {
+    nonce: String,
+    identity: &'a Identity,
+    word: &'static str,
+    state: &'static str,
+    icon: &'static str,
+    sentence: &'a str,
+    chips: Vec<Chip<'a>>,
+    problems: &'a [String],
+    labels: Vec<String>,
+    cards: Vec<Card>,
+    first: Vec<Drawn>,
+    digests: Vec<NamedText>,
+    sections: Vec<FigureSection>,
+    nodes: Vec<NodeRow<'a>>,
+    events: Vec<EventRow<'a>>,
+    invariants: Vec<Check<'a>>,
+    objectives: Vec<Check<'a>>,
+    environment: Vec<Section<'a>>,
+    method: Vec<String>,
+    files: Vec<FileRow<'a>>,
+}
+
+/// A figure ready to be put in.
+struct Drawn {
+    id: String,
+    title: String,
+    description: String,
+    svg: String,
+    table: Table,
+}
+
+struct FigureSection {
+    id: &'static str,
+    title: &'static str,
+    figures: Vec<Drawn>,
+}
+
+/// The self-contained page.
+///
+/// # Errors
+/// [`RenderError`] when a figure cannot be drawn.
+pub fn html(result: &RunResult) -> Result<String, RenderError> {
+    let all = figures(result);
+    let speed = result.speed_counts();
+    let first = FIRST.iter().filter(|&id| speed || !SPEED.contains(id));
+    let mut sections = Vec::new();
+    for (id, title, ids) in SECTIONS {
+        let figures = draw(&all, ids.iter())?;
+        if !figures.is_empty() {
+            sections.push(FigureSection { id, title, figures });
+        }
+    }
+    let verdict = &result.verdict;
+    let (state, icon) = parts::mark(state(verdict.status));
+    // The badge says the first word of the sentence.
+    let sentence = verdict
+        .sentence
+        .strip_prefix(verdict.status.word())
+        .unwrap_or(&verdict.sentence);
+    let page = Page {
+        nonce: nonce(result)?,
+        identity: &result.record.identity,
+        word: verdict.status.word(),
+        state,
+        icon,
+        sentence: sentence.trim_start_matches(" · "),
+        chips: parts::chips(result),
+        problems: &verdict.problems,
+        labels: labels(&result.record),
+        cards: if speed { parts::cards(result) } else { Vec::new() },
+        first: draw(&all, first)?,
+        digests: parts::digests(result),
+        sections,
+        nodes: parts::nodes(result),
+        events: parts::events(result),
+        invariants: parts::invariants(result),
+        objectives: parts::objectives(result),
+        environment: parts::environment(result),
+        method: parts::method(result),
+        files: parts::files(result),
+    };
+    Ok(page.render()?)
+}
+
+fn state(status: Status) -> ChipState {
+    match status {
+        Status::Valid => ChipState::Good,
+        Status::Inconclusive => ChipState::Doubtful,
+        Status::Missed | Status::Invalid | Status::Broken | Status::Incorrect => ChipState::Bad,
+    }
+}
+
+fn draw<'a>(all: &[Figure], ids: impl Iterator<Item = &'a &'a str>) -> Result<Vec<Drawn>, DrawError> {
+    let chosen = ids.filter_map(|id| all.iter().find(|figure| figure.id == *id));
+    chosen
+        .map(|figure| {
+            Ok(Drawn {
+                id: figure.id.clone(),
+                title: figure.title.clone(),
+                description: figure.description.clone(),
+                svg: figure.inline_svg()?,
+                table: figure.table.clone(),
+            })
+        })
+        .collect()
+}
+
+/// Names the page's own style sheet to the browser: nobody who chose a name in the run could know it beforehand.
+fn nonce(result: &RunResult) -> Result<String, serde_json::Error> {
+    let contents = serde_json::to_vec(result)?;
+    let digest = Digest::of("regatta report style nonce v1", &[&contents]).to_string();
+    Ok(digest.chars().take(32).collect())
+}
