@@ -91,9 +91,9 @@ impl CheckedBatch {
         }
     }
 
-    /// Takes a batch apart and checks it: framing and ids always; the author's and all transactions'
-    /// signatures where `signatures` is set. One bad transaction makes the whole batch bad: its author
-    /// checked each before signing, unless it is faulty.
+    /// Takes a batch apart and checks it: framing, ids and the author's signature always; the
+    /// transactions' signatures where `signatures` is set. One bad transaction makes the whole batch bad:
+    /// its author checked each before signing, unless it is faulty.
     ///
     /// # Errors
     /// [`TransactionError`] names the first thing that is wrong.
@@ -113,7 +113,8 @@ impl CheckedBatch {
         for range in &frame.ranges {
             scanned.push(scan(domain, &bytes[range.clone()])?);
         }
-        if signatures && !signatures_hold(&author_key, &digest, &frame.signature, &scanned, rng) {
+        let to_check = if signatures { scanned.as_slice() } else { &[] };
+        if !signatures_hold(&author_key, &digest, &frame.signature, to_check, rng) {
             return Err(TransactionError::BadSignature);
         }
         let items = frame.ranges.iter().zip(&scanned).map(|(range, scanned)| CheckedItem {
@@ -144,7 +145,7 @@ impl CheckedBatch {
     }
 }
 
-/// Checks all signatures of a batch at once.
+/// Checks the author's signature and those of the scanned transactions at once.
 fn signatures_hold(
     author: &PublicKey,
     digest: &Digest,
@@ -262,6 +263,13 @@ mod tests {
             &mut seed::rng(1, "t"),
         );
         assert_eq!(unsigned, Ok(batch));
+    }
+
+    #[test]
+    fn without_transaction_signatures_the_author_is_still_checked() {
+        let batch = sample(1, 2);
+        let result = CheckedBatch::check(&domain(), &authors(), batch.bytes, false, &mut seed::rng(1, "t"));
+        assert_eq!(result, Err(TransactionError::BadSignature));
     }
 
     #[test]

@@ -32,7 +32,10 @@ impl Header {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
         let header: Self = decode(bytes, HEADER_BYTES_MAX)?;
         if header.batches.len() > limits::BATCHES_PER_BLOCK_MAX {
-            return Err(CodecError::TooLarge { got: header.batches.len(), max: limits::BATCHES_PER_BLOCK_MAX });
+            return Err(CodecError::TooLarge {
+                got: header.batches.len(),
+                max: limits::BATCHES_PER_BLOCK_MAX,
+            });
         }
         Ok(header)
     }

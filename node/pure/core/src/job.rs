@@ -18,8 +18,8 @@ pub type JobId = u64;
 pub enum Job {
     /// Check signatures of consensus statements.
     Claims(Vec<SignatureClaim>),
-    /// Parse and check a batch from another validator: framing, ids and (where `signatures`) the
-    /// author's and each transaction's signature.
+    /// Parse and check a batch from another validator: framing, ids, the author's signature and (where
+    /// `signatures`) each transaction's.
     Batch {
         /// Domain of the instance.
         domain: Domain,
@@ -27,7 +27,7 @@ pub enum Job {
         authors: Arc<[PublicKey]>,
         /// Exact bytes.
         bytes: Bytes,
-        /// Whether signatures are checked: validators do, followers rely on the quorum.
+        /// Whether transaction signatures are checked: validators do, followers rely on the quorum.
         signatures: bool,
     },
     /// Parse and check transactions that a client or another node submits.
@@ -69,9 +69,12 @@ impl Job {
                 let claims: Vec<Claim<'_>> = claims.iter().map(SignatureClaim::as_claim).collect();
                 JobResult::Claims(verify_each(&claims, rng))
             }
-            Self::Batch { domain, authors, bytes, signatures } => {
-                JobResult::Batch(CheckedBatch::check(&domain, &authors, bytes, signatures, rng))
-            }
+            Self::Batch {
+                domain,
+                authors,
+                bytes,
+                signatures,
+            } => JobResult::Batch(CheckedBatch::check(&domain, &authors, bytes, signatures, rng)),
             Self::Transactions { domain, transactions } => {
                 JobResult::Transactions(check_transactions(&domain, transactions, rng))
             }

@@ -4,12 +4,16 @@
 //! [`Job`] and comes back as [`Event::Done`]; what must survive a crash leaves as [`Output::Append`],
 //! and whatever depends on it carries the number of that record.
 
+mod chain;
+mod context;
 mod event;
 mod header;
 mod job;
 mod links;
 mod node;
 mod record;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 pub use event::{Event, LogLevel, Output, PeerIndex, Protocol, RequestId, Time, TrafficClass};

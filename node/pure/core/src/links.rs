@@ -40,7 +40,11 @@ impl Links {
             neighbours: BTreeSet::new(),
         };
         let own_distance = if is_validator { 0 } else { DISTANCE_MAX };
-        Self { own_prefix: prefix(&own.0), own_distance, list: peers.map(link).collect() }
+        Self {
+            own_prefix: prefix(&own.0),
+            own_distance,
+            list: peers.map(link).collect(),
+        }
     }
 
     pub(crate) fn get(&self, peer: PeerIndex) -> Option<&Link> {
@@ -75,18 +79,29 @@ impl Links {
 
     /// Neighbours whose link is up, in the order of the configuration.
     pub(crate) fn up(&self) -> impl Iterator<Item = PeerIndex> + '_ {
-        self.list.iter().enumerate().filter(|(_, link)| link.up).map(|(peer, _)| peer)
+        self.list
+            .iter()
+            .enumerate()
+            .filter(|(_, link)| link.up)
+            .map(|(peer, _)| peer)
     }
 
     /// Whether `source` has a link to `peer`, so that what `source` sent everybody need not be passed on.
     pub(crate) fn covers(&self, source: PeerIndex, peer: PeerIndex) -> bool {
-        let (Some(source), Some(peer)) = (self.list.get(source), self.list.get(peer)) else { return false };
+        let (Some(source), Some(peer)) = (self.list.get(source), self.list.get(peer)) else {
+            return false;
+        };
         source.up && source.neighbours.contains(&peer.prefix)
     }
 
     /// Links to the nearest validator, [`DISTANCE_MAX`] when none is known.
     pub(crate) fn distance(&self) -> u8 {
-        let through = self.list.iter().filter(|link| link.up).map(|link| link.distance.saturating_add(1)).min();
+        let through = self
+            .list
+            .iter()
+            .filter(|link| link.up)
+            .map(|link| link.distance.saturating_add(1))
+            .min();
         self.own_distance.min(through.unwrap_or(DISTANCE_MAX)).min(DISTANCE_MAX)
     }
 
@@ -103,9 +118,17 @@ impl Links {
 
     /// What to tell the neighbours.
     pub(crate) fn topology(&self) -> Topology {
-        let mut neighbours: Vec<_> = self.list.iter().filter(|link| link.up).map(|link| link.prefix).collect();
+        let mut neighbours: Vec<_> = self
+            .list
+            .iter()
+            .filter(|link| link.up)
+            .map(|link| link.prefix)
+            .collect();
         neighbours.sort_unstable();
-        Topology { distance: self.distance(), neighbours }
+        Topology {
+            distance: self.distance(),
+            neighbours,
+        }
     }
 }
 
@@ -118,7 +141,10 @@ mod tests {
     }
 
     fn topology(distance: u8, of: &[u8]) -> Topology {
-        Topology { distance, neighbours: of.iter().map(|&n| prefix(&key(n).0)).collect() }
+        Topology {
+            distance,
+            neighbours: of.iter().map(|&n| prefix(&key(n).0)).collect(),
+        }
     }
 
     #[test]

@@ -1,0 +1,281 @@
+//! Payload that this node holds, and payload that it looks for.
+
+use crate::event::{PeerIndex, Time};
+use regatta_apps::CheckedBatch;
+use regatta_base::{Digest, Height, limits};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+/// Most bytes of one author's batches that wait to be ordered.
+pub(crate) const AUTHOR_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Most bytes of batches in one block, so that blocks stay short at overload.
+pub(crate) const BLOCK_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of ordered batches that are kept for neighbours that ask a little late.
+const RECENT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Most batches that are looked for at once.
+const WANTS_MAX: usize = 4096;
+/// How long a neighbour has to answer, in milliseconds.
+const WANT_TIMEOUT_MS: Time = 1000;
+
+#[derive(Debug, Clone)]
+struct Held {
+    batch: Arc<CheckedBatch>,
+    /// Whether every signature in it was checked here: what a vote for it requires.
+    votable: bool,
+    included: bool,
+}
+
+/// A batch that somebody says exists.
+#[derive(Debug, Default)]
+struct Want {
+    sources: VecDeque<PeerIndex>,
+    asked_at: Option<Time>,
+    attempts: u32,
+}
+
+/// Batches by digest.
+#[derive(Debug, Default)]
+pub(crate) struct Batches {
+    held: BTreeMap<Digest, Held>,
+    /// Batches that wait to be ordered, in order of arrival.
+    waiting: VecDeque<Digest>,
+    author_bytes: BTreeMap<u16, usize>,
+    recent: VecDeque<Digest>,
+    recent_bytes: usize,
+    wants: BTreeMap<Digest, Want>,
+}
+
+impl Batches {
+    pub(crate) fn get(&self, digest: &Digest) -> Option<&Arc<CheckedBatch>> {
+        self.held.get(digest).map(|held| &held.batch)
+    }
+
+    pub(crate) fn is_votable(&self, digest: &Digest) -> bool {
+        self.held.get(digest).is_some_and(|held| held.votable)
+    }
+
+    /// Bytes of `author`'s batches that wait to be ordered.
+    pub(crate) fn author_bytes(&self, author: u16) -> usize {
+        self.author_bytes.get(&author).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn is_wanted(&self, digest: &Digest) -> bool {
+        self.wants.contains_key(digest)
+    }
+
+    /// Whether anything waits to be ordered.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Takes a batch in; says whether it is new here (or newly votable).
+    pub(crate) fn hold(&mut self, batch: Arc<CheckedBatch>, votable: bool) -> bool {
+        self.wants.remove(&batch.digest);
+        if let Some(held) = self.held.get_mut(&batch.digest) {
+            let better = votable && !held.votable;
+            held.votable |= votable;
+            return better;
+        }
+        *self.author_bytes.entry(batch.author).or_default() += batch.bytes.len();
+        self.waiting.push_back(batch.digest);
+        self.held.insert(
+            batch.digest,
+            Held {
+                batch,
+                votable,
+                included: false,
+            },
+        );
+        true
+    }
+
+    /// What the next block at `height` should order, oldest first.
+    pub(crate) fn propose(&self, height: Height) -> Vec<Digest> {
+        let (mut digests, mut bytes) = (Vec::new(), 0);
+        for digest in &self.waiting {
+            let Some(held) = self.held.get(digest) else { continue };
+            if !held.votable || !held.batch.may_be_ordered_at(height) {
+                continue;
+            }
+            bytes += held.batch.bytes.len();
+            if digests.len() == limits::BATCHES_PER_BLOCK_MAX || (bytes > BLOCK_BYTES_MAX && !digests.is_empty()) {
+                break;
+            }
+            digests.push(*digest);
+        }
+        digests
+    }
+
+    /// Notes that a block ordered these batches; the oldest ordered ones are let go.
+    pub(crate) fn mark_included(&mut self, digests: &[Digest]) {
+        for digest in digests {
+            let Some(held) = self.held.get_mut(digest) else {
+                continue;
+            };
+            if std::mem::replace(&mut held.included, true) {
+                continue;
+            }
+            let (author, bytes) = (held.batch.author, held.batch.bytes.len());
+            self.recent_bytes += bytes;
+            self.recent.push_back(*digest);
+            self.release_author(author, bytes);
+        }
+        self.waiting
+            .retain(|digest| self.held.get(digest).is_some_and(|held| !held.included));
+        while self.recent_bytes > RECENT_BYTES_MAX {
+            let Some(oldest) = self.recent.pop_front() else { break };
+            if let Some(held) = self.held.remove(&oldest) {
+                self.recent_bytes -= held.batch.bytes.len();
+            }
+        }
+    }
+
+    fn release_author(&mut self, author: u16, bytes: usize) {
+        if let Some(held) = self.author_bytes.get_mut(&author) {
+            *held = held.saturating_sub(bytes);
+        }
+    }
+
+    /// Lets go of waiting batches that can no longer be ordered at or after `height`, and returns them.
+    pub(crate) fn take_expired(&mut self, height: Height) -> Vec<Arc<CheckedBatch>> {
+        let last_chance = |batch: &CheckedBatch| batch.base_height.saturating_add(limits::BATCH_LIFETIME_BLOCKS);
+        let held = &self.held;
+        let gone: Vec<Digest> = self
+            .waiting
+            .iter()
+            .filter(|digest| held.get(digest).is_none_or(|held| last_chance(&held.batch) < height))
+            .copied()
+            .collect();
+        if gone.is_empty() {
+            return Vec::new();
+        }
+        self.waiting.retain(|digest| !gone.contains(digest));
+        let expired: Vec<_> = gone
+            .iter()
+            .filter_map(|digest| self.held.remove(digest))
+            .map(|held| held.batch)
+            .collect();
+        for batch in &expired {
+            self.release_author(batch.author, batch.bytes.len());
+        }
+        expired
+    }
+
+    /// Notes that `source` holds a batch that is missing here.
+    pub(crate) fn want(&mut self, digest: Digest, source: PeerIndex) {
+        if self.wants.len() >= WANTS_MAX && !self.wants.contains_key(&digest) {
+            return;
+        }
+        let want = self.wants.entry(digest).or_default();
+        if !want.sources.contains(&source) {
+            want.sources.push_back(source);
+        }
+    }
+
+    /// Stops looking for batches that no block at or after the current height needs.
+    pub(crate) fn forget_wants(&mut self, keep: impl Fn(&Digest) -> bool) {
+        self.wants.retain(|digest, want| want.attempts < 20 || keep(digest));
+    }
+
+    /// What to ask whom for now: each missing batch from one neighbour at a time, the next one when the
+    /// last did not answer in time.
+    pub(crate) fn requests(
+        &mut self,
+        now: Time,
+        is_up: impl Fn(PeerIndex) -> bool,
+    ) -> BTreeMap<PeerIndex, Vec<Digest>> {
+        let mut requests: BTreeMap<PeerIndex, Vec<Digest>> = BTreeMap::new();
+        for (digest, want) in &mut self.wants {
+            if want.asked_at.is_some_and(|asked| now < asked + WANT_TIMEOUT_MS) {
+                continue;
+            }
+            want.sources
+                .rotate_left(usize::from(want.attempts > 0 && want.sources.len() > 1));
+            let Some(&source) = want.sources.iter().find(|&&source| is_up(source)) else {
+                continue;
+            };
+            (want.asked_at, want.attempts) = (Some(now), want.attempts.saturating_add(1));
+            requests.entry(source).or_default().push(*digest);
+        }
+        requests
+    }
+
+    /// Whether anything is being looked for.
+    pub(crate) fn has_wants(&self) -> bool {
+        !self.wants.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn batch(n: u8, author: u16, base_height: Height, bytes: usize) -> Arc<CheckedBatch> {
+        let bytes = Bytes::from(vec![n; bytes]);
+        Arc::new(CheckedBatch {
+            digest: Digest([n; 32]),
+            author,
+            base_height,
+            bytes,
+            items: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn a_block_takes_the_oldest_votable_batches_up_to_its_size() {
+        let mut batches = Batches::default();
+        let half = BLOCK_BYTES_MAX / 2;
+        assert!(batches.hold(batch(1, 0, 0, half), true));
+        assert!(batches.hold(batch(2, 0, 0, 10), false));
+        assert!(batches.hold(batch(3, 1, 5, 10), true));
+        assert!(batches.hold(batch(4, 1, 0, half), true));
+        assert!(batches.hold(batch(5, 1, 0, half), true));
+        // 2 was not checked here, 3's author is ahead of height 5, 5 no longer fits.
+        assert_eq!(batches.propose(5), [Digest([1; 32]), Digest([4; 32])]);
+        assert!(batches.hold(batch(2, 0, 0, 10), true), "becomes votable");
+        assert!(!batches.hold(batch(2, 0, 0, 10), true), "twice is nothing new");
+        assert!(batches.propose(6).contains(&Digest([2; 32])));
+    }
+
+    #[test]
+    fn ordering_releases_the_author_and_keeps_only_recent_bytes() {
+        let mut batches = Batches::default();
+        for n in 1..=8 {
+            batches.hold(batch(n, 3, 0, 1024 * 1024), true);
+        }
+        assert_eq!(batches.author_bytes(3), 8 * 1024 * 1024);
+        let digests: Vec<_> = (1..=8).map(|n| Digest([n; 32])).collect();
+        batches.mark_included(&digests);
+        batches.mark_included(&digests);
+        assert_eq!((batches.author_bytes(3), batches.has_waiting()), (0, false));
+        assert!(batches.get(&digests[0]).is_none() && batches.get(&digests[7]).is_some());
+        assert!(batches.recent_bytes <= RECENT_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_silent_source_is_followed_by_the_next_one() {
+        let mut batches = Batches::default();
+        let digest = Digest([1; 32]);
+        batches.want(digest, 4);
+        batches.want(digest, 6);
+        let ask = |batches: &mut Batches, now| batches.requests(now, |_| true).into_keys().collect::<Vec<_>>();
+        assert_eq!(ask(&mut batches, 0), [4]);
+        assert!(ask(&mut batches, 10).is_empty());
+        assert_eq!(ask(&mut batches, WANT_TIMEOUT_MS), [6]);
+        assert!(batches.requests(2 * WANT_TIMEOUT_MS, |peer| peer == 6).contains_key(&6));
+        batches.hold(batch(1, 0, 0, 1), true);
+        assert!(!batches.has_wants());
+    }
+
+    #[test]
+    fn expired_batches_come_back_to_whoever_can_batch_them_again() {
+        let mut batches = Batches::default();
+        batches.hold(batch(1, 2, 0, 7), true);
+        assert!(batches.take_expired(limits::BATCH_LIFETIME_BLOCKS).is_empty());
+        assert_eq!(batches.take_expired(limits::BATCH_LIFETIME_BLOCKS + 1).len(), 1);
+        assert_eq!((batches.author_bytes(2), batches.has_waiting()), (0, false));
+    }
+}

@@ -1,0 +1,228 @@
+//! Catch-up: follows neighbours that have decided more, block by block, by certificates.
+
+use super::Chain;
+use crate::{
+    context::Context,
+    event::{PeerIndex, Protocol, Time},
+    record::StoredBlock,
+    wire::{Body, Plain, batch_frame},
+};
+use regatta_base::{Height, HexBytes, decode, encode};
+use regatta_consensus::{Certificate, Commit, HEADER_BYTES_MAX, MESSAGE_BYTES_MAX, Message};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Blocks that one request asks for.
+const REQUEST_BLOCKS: u16 = 32;
+/// Blocks that are sent to a neighbour that merely says how far it is.
+pub(crate) const HELP_BLOCKS: u16 = 4;
+/// Blocks that are read from the journal for one neighbour at a time.
+const LOADS_PER_PEER_MAX: usize = 64;
+/// Decisions that may be kept ahead of the next height.
+const AHEAD_MAX: Height = 64;
+/// How long a neighbour has to bring the next block, in milliseconds.
+const REQUEST_TIMEOUT_MS: Time = 2000;
+/// A node further behind than this is catching up and does not take part.
+const CATCHING_UP_BLOCKS: Height = 8;
+
+/// What neighbours have, and decisions that arrived ahead of their turn.
+#[derive(Debug)]
+pub(crate) struct Catchup {
+    heights: Vec<Height>,
+    /// A height that consensus messages speak of, without anybody having said to hold it.
+    claimed: Height,
+    ahead: BTreeMap<Height, (PeerIndex, Commit)>,
+    /// Heights whose decision is being checked.
+    checking: BTreeSet<Height>,
+    asked: Option<(PeerIndex, Height, Time)>,
+}
+
+impl Catchup {
+    pub(crate) fn new(peers: usize) -> Self {
+        Self {
+            heights: vec![0; peers],
+            claimed: 0,
+            ahead: BTreeMap::new(),
+            checking: BTreeSet::new(),
+            asked: None,
+        }
+    }
+
+    pub(crate) fn note_height(&mut self, peer: PeerIndex, height: Height) {
+        if let Some(known) = self.heights.get_mut(peer) {
+            *known = (*known).max(height);
+        }
+    }
+
+    pub(crate) fn note_claim(&mut self, height: Height) {
+        self.claimed = self.claimed.max(height);
+    }
+
+    pub(crate) fn height_of(&self, peer: PeerIndex) -> Height {
+        self.heights.get(peer).copied().unwrap_or(0)
+    }
+
+    /// A peer that returns may have lost its disk.
+    pub(crate) fn peer_down(&mut self, peer: PeerIndex) {
+        if let Some(known) = self.heights.get_mut(peer) {
+            *known = 0;
+        }
+        if self.asked.is_some_and(|(asked, ..)| asked == peer) {
+            self.asked = None;
+        }
+    }
+
+    /// The greatest height that a linked neighbour has.
+    pub(crate) fn target(&self) -> Height {
+        self.heights.iter().copied().max().unwrap_or(0)
+    }
+
+    pub(crate) fn is_behind(&self, height: Height) -> bool {
+        self.target() > height
+    }
+
+    pub(crate) fn is_catching_up(&self, height: Height) -> bool {
+        self.target() > height + CATCHING_UP_BLOCKS
+    }
+
+    /// Whether a decision of `height` is worth checking; it is then noted as being checked.
+    pub(crate) fn takes(&mut self, height: Height, next: Height) -> bool {
+        height < next + AHEAD_MAX && !self.ahead.contains_key(&height) && self.checking.insert(height)
+    }
+
+    pub(crate) fn refuse(&mut self, height: Height) {
+        self.checking.remove(&height);
+    }
+
+    /// Keeps a verified decision until its turn.
+    pub(crate) fn keep(&mut self, from: PeerIndex, commit: Commit) {
+        self.checking.remove(&commit.height());
+        self.ahead.insert(commit.height(), (from, commit));
+    }
+
+    pub(crate) fn take(&mut self, height: Height) -> Option<(PeerIndex, Commit)> {
+        self.ahead.remove(&height)
+    }
+
+    /// Forgets everything below `next`.
+    pub(crate) fn advance(&mut self, next: Height) {
+        self.ahead = self.ahead.split_off(&next);
+        self.checking = self.checking.split_off(&next);
+    }
+
+    /// Whom to ask for the blocks after `height` now, if anybody: one neighbour at a time, another one
+    /// when the last did not bring the next block in time.
+    fn next_request(&mut self, now: Time, height: Height, is_up: impl Fn(PeerIndex) -> bool) -> Option<PeerIndex> {
+        let stuck = |(_, from, deadline): (PeerIndex, Height, Time)| height < from && now >= deadline;
+        let done = |(_, from, _): (PeerIndex, Height, Time)| height >= from;
+        let last = self.asked.filter(|&asked| stuck(asked)).map(|(peer, ..)| peer);
+        if self.asked.is_some_and(|asked| !stuck(asked) && !done(asked)) {
+            return None;
+        }
+        let ahead = |&peer: &PeerIndex| self.heights[peer] > height && is_up(peer);
+        let peer = (0..self.heights.len())
+            .filter(ahead)
+            .min_by_key(|&peer| (Some(peer) == last, peer))?;
+        // Done when this many blocks have arrived, or all that the neighbour has.
+        let until = self.heights[peer].min(height + Height::from(REQUEST_BLOCKS));
+        self.asked = Some((peer, until, now + REQUEST_TIMEOUT_MS));
+        Some(peer)
+    }
+}
+
+impl Chain {
+    /// Asks a neighbour that is ahead for blocks. Called when nothing else brought them for a while.
+    pub(super) fn request_blocks(&mut self, ctx: &mut Context<'_>, height: Height) {
+        let links = ctx.links;
+        let is_up = |peer: PeerIndex| links.get(peer).is_some_and(|link| link.up);
+        if let Some(peer) = self.catchup.next_request(ctx.now, height, is_up) {
+            let body = Body::BlockRequest {
+                from: height + 1,
+                count: REQUEST_BLOCKS,
+            };
+            ctx.send(peer, Plain::Instance(self.tag, body).encode(), Protocol::Sync, 0);
+        }
+    }
+
+    pub(super) fn on_block_request(&mut self, ctx: &mut Context<'_>, peer: PeerIndex, from: Height, count: u16) {
+        self.catchup.note_height(peer, from.saturating_sub(1));
+        let last = self.ledger.height().min(
+            from.saturating_add(Height::from(count.min(REQUEST_BLOCKS)))
+                .saturating_sub(1),
+        );
+        for height in from.max(1)..=last {
+            if ctx.loads_of(peer) >= LOADS_PER_PEER_MAX {
+                break;
+            }
+            ctx.load(peer, height);
+        }
+    }
+
+    /// A block was read for `peer`: the decision first, then its batches.
+    pub(crate) fn on_loaded(&mut self, ctx: &mut Context<'_>, peer: PeerIndex, block: &StoredBlock) {
+        let (header, certificate) = (HexBytes(block.header.clone()), HexBytes(block.certificate.clone()));
+        let frame = Plain::Instance(self.tag, Body::Block { header, certificate }).encode();
+        ctx.send_bulk(peer, frame, Protocol::Sync);
+        for batch in &block.batches {
+            ctx.send_bulk(peer, batch_frame(self.tag, batch), Protocol::Sync);
+        }
+    }
+
+    pub(super) fn on_block(&mut self, ctx: &mut Context<'_>, from: PeerIndex, header: &[u8], certificate: &[u8]) {
+        let parsed = decode::<Certificate>(certificate, MESSAGE_BYTES_MAX);
+        match parsed {
+            Ok(certificate) if header.len() <= HEADER_BYTES_MAX => {
+                let message = Message::Commit(Commit {
+                    certificate,
+                    header: header.to_vec(),
+                });
+                let bytes = HexBytes::from(encode(&message));
+                self.receive(ctx, from, message, bytes);
+            }
+            Ok(_) => ctx.fault(from, "a block with too large a header".to_owned()),
+            Err(error) => ctx.fault(from, format!("block: {error}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_neighbour_at_a_time_and_another_when_it_stays_silent() {
+        let mut catchup = Catchup::new(3);
+        assert_eq!(catchup.next_request(0, 0, |_| true), None);
+        catchup.note_height(1, 100);
+        catchup.note_height(2, 90);
+        assert!(catchup.is_behind(0) && catchup.is_catching_up(0) && !catchup.is_catching_up(95));
+        assert_eq!(catchup.next_request(0, 0, |_| true), Some(1));
+        assert_eq!(catchup.next_request(10, 5, |_| true), None, "still coming");
+        assert_eq!(catchup.next_request(REQUEST_TIMEOUT_MS, 5, |_| true), Some(2));
+        assert_eq!(
+            catchup.next_request(REQUEST_TIMEOUT_MS, 37, |_| true),
+            Some(1),
+            "the next range"
+        );
+        assert_eq!(
+            catchup.next_request(9 * REQUEST_TIMEOUT_MS, 40, |peer| peer == 1),
+            Some(1)
+        );
+        catchup.peer_down(1);
+        assert_eq!(
+            catchup.next_request(9 * REQUEST_TIMEOUT_MS, 95, |_| true),
+            None,
+            "nobody is ahead"
+        );
+    }
+
+    #[test]
+    fn a_decision_is_checked_once_and_only_near_the_next_height() {
+        let mut catchup = Catchup::new(1);
+        assert!(catchup.takes(5, 5) && !catchup.takes(5, 5));
+        assert!(!catchup.takes(5 + AHEAD_MAX, 5));
+        catchup.refuse(5);
+        assert!(catchup.takes(5, 5), "another one may be right");
+        catchup.advance(6);
+        assert!(catchup.checking.is_empty());
+    }
+}

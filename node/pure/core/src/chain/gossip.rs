@@ -1,0 +1,211 @@
+//! Spreading consensus messages over a sparse graph: who has what, and what waits to be sent.
+//!
+//! Every message of the current heights is kept with a bitmap of the neighbours that have it. A link
+//! that comes up gets everything its other end lacks, so that flooding is complete over whatever links
+//! exist, and a vote crosses each link at most about once.
+
+use crate::event::PeerIndex;
+use regatta_base::{Digest, Height, HexBytes, Round, encode};
+use regatta_consensus::{Content, Message, Phase};
+use std::collections::BTreeMap;
+
+/// Messages for this many heights beyond the current one are kept.
+pub(crate) const HEIGHTS_AHEAD_MAX: Height = 2;
+/// Most messages kept: proposals and two votes and timeouts of 1,024 validators in several rounds.
+const MESSAGES_MAX: usize = 16_384;
+
+/// What makes two messages the same.
+pub(crate) type MessageKey = (Height, u8, Round, u16, Digest);
+
+/// The key of a message; `None` for what is not flooded.
+pub(crate) fn key_of(message: &Message) -> Option<MessageKey> {
+    if let Some(signed) = message.signed() {
+        let statement = signed.statement;
+        let (kind, digest) = match statement.content {
+            Content::Propose(digest) => (0, digest),
+            Content::Vote1(digest) => (1, digest),
+            Content::Vote2(digest) => (2, digest),
+            Content::Timeout(high) => (3, Digest::of("regatta timeout key v1", &[&encode(&high)])),
+        };
+        return Some((statement.height, kind, statement.round, signed.signer, digest));
+    }
+    match message {
+        Message::Quorum(certificate) => {
+            let kind = if certificate.phase == Phase::One { 4 } else { 5 };
+            Some((certificate.height, kind, certificate.round, 0, certificate.digest))
+        }
+        Message::TimeoutQuorum(certificate) => Some((certificate.height, 6, certificate.round, 0, Digest::ZERO)),
+        _ => None,
+    }
+}
+
+/// A set of neighbours.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct PeerSet([u64; 8]);
+
+impl PeerSet {
+    pub(crate) fn insert(&mut self, peer: PeerIndex) {
+        if let Some(word) = self.0.get_mut(peer / 64) {
+            *word |= 1 << (peer % 64);
+        }
+    }
+
+    pub(crate) fn remove(&mut self, peer: PeerIndex) {
+        if let Some(word) = self.0.get_mut(peer / 64) {
+            *word &= !(1 << (peer % 64));
+        }
+    }
+
+    pub(crate) fn contains(&self, peer: PeerIndex) -> bool {
+        self.0.get(peer / 64).is_some_and(|word| word & (1 << (peer % 64)) != 0)
+    }
+}
+
+#[derive(Debug)]
+struct Known {
+    peers: PeerSet,
+    /// Absent while its signatures are being checked.
+    encoded: Option<HexBytes>,
+}
+
+/// Messages of the current heights.
+#[derive(Debug, Default)]
+pub(crate) struct Gossip {
+    known: BTreeMap<MessageKey, Known>,
+}
+
+/// What to do with a message that arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// Seen for the first time: check it.
+    New,
+    /// Known, or being checked.
+    Known,
+}
+
+impl Gossip {
+    /// Notes that `peer` sent a message.
+    pub(crate) fn arrived(&mut self, key: MessageKey, peer: PeerIndex) -> Arrival {
+        if let Some(known) = self.known.get_mut(&key) {
+            known.peers.insert(peer);
+            return Arrival::Known;
+        }
+        if self.known.len() < MESSAGES_MAX {
+            let mut peers = PeerSet::default();
+            peers.insert(peer);
+            self.known.insert(key, Known { peers, encoded: None });
+        }
+        Arrival::New
+    }
+
+    /// Forgets a message whose signatures do not hold.
+    pub(crate) fn refuse(&mut self, key: &MessageKey) {
+        if self.known.get(key).is_some_and(|known| known.encoded.is_none()) {
+            self.known.remove(key);
+        }
+    }
+
+    /// Keeps a valid message and returns the neighbours among `targets` that lack it; they are noted as
+    /// having it from now on.
+    pub(crate) fn spread(
+        &mut self,
+        key: MessageKey,
+        encoded: &HexBytes,
+        targets: impl Iterator<Item = PeerIndex>,
+    ) -> Vec<PeerIndex> {
+        let known = self.known.entry(key).or_insert(Known {
+            peers: PeerSet::default(),
+            encoded: None,
+        });
+        known.encoded.get_or_insert_with(|| encoded.clone());
+        let lacking: Vec<_> = targets.filter(|&peer| !known.peers.contains(peer)).collect();
+        for &peer in &lacking {
+            known.peers.insert(peer);
+        }
+        lacking
+    }
+
+    /// Everything that `peer` lacks, now that its link came up.
+    pub(crate) fn catch_up(&mut self, peer: PeerIndex) -> Vec<HexBytes> {
+        let mut lacking = Vec::new();
+        for known in self.known.values_mut() {
+            if let Some(encoded) = &known.encoded
+                && !known.peers.contains(peer)
+            {
+                known.peers.insert(peer);
+                lacking.push(encoded.clone());
+            }
+        }
+        lacking
+    }
+
+    /// Forgets what a neighbour had: it may have restarted.
+    pub(crate) fn peer_down(&mut self, peer: PeerIndex) {
+        for known in self.known.values_mut() {
+            known.peers.remove(peer);
+        }
+    }
+
+    /// Forgets everything below `height`.
+    pub(crate) fn advance(&mut self, height: Height) {
+        self.known = self.known.split_off(&(height, 0, 0, 0, Digest::ZERO));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(height: Height, signer: u16) -> MessageKey {
+        (height, 1, 0, signer, Digest([1; 32]))
+    }
+
+    #[test]
+    fn a_message_crosses_each_link_once() {
+        let mut gossip = Gossip::default();
+        let encoded = HexBytes::from(vec![1]);
+        assert_eq!(gossip.arrived(key(1, 0), 2), Arrival::New);
+        assert_eq!(gossip.arrived(key(1, 0), 3), Arrival::Known);
+        assert_eq!(gossip.spread(key(1, 0), &encoded, 0..5), [0, 1, 4]);
+        assert!(gossip.spread(key(1, 0), &encoded, 0..5).is_empty());
+    }
+
+    #[test]
+    fn a_link_that_returns_gets_what_it_missed() {
+        let mut gossip = Gossip::default();
+        let encoded = HexBytes::from(vec![1]);
+        gossip.spread(key(1, 0), &encoded, 0..2);
+        gossip.spread(key(2, 0), &encoded, 0..2);
+        gossip.arrived(key(2, 1), 0);
+        assert_eq!(gossip.catch_up(0).len(), 0);
+        gossip.peer_down(0);
+        assert_eq!(
+            gossip.catch_up(0).len(),
+            2,
+            "and not the one that is still being checked"
+        );
+        gossip.peer_down(0);
+        gossip.advance(2);
+        assert_eq!(gossip.catch_up(0).len(), 1);
+    }
+
+    #[test]
+    fn a_refused_message_may_be_right_from_somebody_else() {
+        let mut gossip = Gossip::default();
+        gossip.arrived(key(1, 0), 0);
+        gossip.refuse(&key(1, 0));
+        assert_eq!(gossip.arrived(key(1, 0), 1), Arrival::New);
+    }
+
+    #[test]
+    fn peer_sets_hold_every_possible_peer() {
+        let mut set = PeerSet::default();
+        for peer in [0, 63, 64, regatta_base::limits::PEERS_MAX - 1] {
+            assert!(!set.contains(peer));
+            set.insert(peer);
+            assert!(set.contains(peer));
+        }
+        set.remove(63);
+        assert!(!set.contains(63) && set.contains(64));
+    }
+}

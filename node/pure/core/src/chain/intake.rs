@@ -1,0 +1,246 @@
+//! Intake: checks submitted transactions, admits them at a validator, forwards them elsewhere.
+
+use super::{
+    Chain,
+    mempool::Slot,
+    submissions::{Answer, Origin},
+};
+use crate::{
+    context::{Context, Purpose},
+    event::{Output, PeerIndex, Protocol},
+    job::Job,
+    record::RecordNumber,
+    wire::{Body, Plain},
+};
+use bytes::Bytes;
+use regatta_api::{Reject, metrics::Metric, view::SubmitResult};
+use regatta_apps::{CheckedTransaction, TransactionError};
+use regatta_base::{HexBytes, TransactionId};
+use std::collections::BTreeMap;
+
+/// Most transactions of one signature check: large enough for the batch to pay, short enough to answer soon.
+const CHECK_MAX: usize = 2048;
+
+/// What of one submission travels on.
+#[derive(Default)]
+struct Onward {
+    slots: Vec<(u32, TransactionId)>,
+    transactions: Vec<Bytes>,
+}
+
+impl Chain {
+    pub(crate) fn submit(&mut self, ctx: &mut Context<'_>, origin: Origin, transactions: Vec<Bytes>) {
+        let refused = if ctx.counters.disk_full {
+            Some(Reject::DiskFull)
+        } else {
+            None
+        };
+        let count = transactions.len();
+        let is_open = refused.is_none() && count > 0 && self.submissions.open(origin, transactions).is_some();
+        if !is_open {
+            let rejected = Some(refused.unwrap_or(Reject::MempoolFull));
+            ctx.count(Metric::TransactionsRejected, count as u64);
+            let results = vec![SubmitResult { id: None, rejected }; count];
+            self.answer(
+                ctx,
+                Answer {
+                    origin,
+                    results,
+                    after: 0,
+                },
+            );
+        }
+    }
+
+    /// Starts the next check of signatures, unless one runs.
+    pub(super) fn check_transactions(&mut self, ctx: &mut Context<'_>) {
+        let transactions = self.submissions.next_check(CHECK_MAX);
+        if !transactions.is_empty() {
+            ctx.work(
+                Purpose::Transactions,
+                Job::Transactions {
+                    domain: self.domain,
+                    transactions,
+                },
+            );
+        }
+    }
+
+    pub(super) fn on_transactions(
+        &mut self,
+        ctx: &mut Context<'_>,
+        results: Vec<Result<CheckedTransaction, TransactionError>>,
+    ) {
+        let slots = self.submissions.checked();
+        let mut onward: BTreeMap<u64, Onward> = BTreeMap::new();
+        for (slot, result) in slots.into_iter().zip(results) {
+            match result {
+                Err(error) => self.reject(ctx, slot, None, reason(error)),
+                Ok(transaction) if self.own.is_some() => self.admit(ctx, slot, transaction),
+                Ok(transaction) => {
+                    if self.admit_onward(ctx, slot, &transaction) {
+                        let parts = onward.entry(slot.0).or_default();
+                        parts.slots.push((slot.1, transaction.id));
+                        parts.transactions.push(transaction.bytes);
+                    }
+                }
+            }
+        }
+        for (submission, parts) in onward {
+            let forward = self.submissions.forward(submission, parts.slots, parts.transactions);
+            self.send_forward(ctx, forward);
+        }
+    }
+
+    /// At a validator: into the mempool. The answer waits until a batch with it is on the disk.
+    fn admit(&mut self, ctx: &mut Context<'_>, slot: Slot, transaction: CheckedTransaction) {
+        let id = transaction.id;
+        match self.try_admit(ctx, slot, transaction) {
+            Ok(()) => ctx.count(Metric::TransactionsAccepted, 1),
+            Err(rejected) => self.reject(ctx, slot, Some(id), rejected),
+        }
+    }
+
+    fn try_admit(&mut self, ctx: &Context<'_>, slot: Slot, transaction: CheckedTransaction) -> Result<(), Reject> {
+        let id = transaction.id;
+        if self.ledger.place(&id).is_some() {
+            return Err(Reject::Duplicate);
+        }
+        if let Some((sender, sequence)) = transaction.sender {
+            self.ledger
+                .state()
+                .check_sequence(&sender, sequence)
+                .map_err(|_| Reject::StaleSequence)?;
+        }
+        self.mempool.admit(ctx.now, transaction, slot)?;
+        if self.is_from_client(slot) {
+            self.submissions.watch(&id);
+        }
+        Ok(())
+    }
+
+    /// At a follower: whether it may travel on towards a validator.
+    fn admit_onward(&mut self, ctx: &mut Context<'_>, slot: Slot, transaction: &CheckedTransaction) -> bool {
+        let id = transaction.id;
+        let stale = |(sender, sequence)| self.ledger.state().check_sequence(&sender, sequence).is_err();
+        let rejected = if self.ledger.place(&id).is_some() || self.submissions.is_watched(&id) {
+            Some(Reject::Duplicate)
+        } else if transaction.sender.is_some_and(stale) {
+            Some(Reject::StaleSequence)
+        } else if self.is_from_client(slot) && !self.submissions.watch(&id) {
+            Some(Reject::MempoolFull)
+        } else {
+            None
+        };
+        if let Some(rejected) = rejected {
+            self.reject(ctx, slot, Some(id), rejected);
+        }
+        rejected.is_none()
+    }
+
+    fn is_from_client(&self, (submission, _): Slot) -> bool {
+        matches!(self.submissions.origin(submission), Some(Origin::Client(_)))
+    }
+
+    fn reject(&mut self, ctx: &mut Context<'_>, slot: Slot, id: Option<TransactionId>, rejected: Reject) {
+        ctx.count(Metric::TransactionsRejected, 1);
+        self.resolve(
+            ctx,
+            slot,
+            SubmitResult {
+                id,
+                rejected: Some(rejected),
+            },
+            0,
+        );
+    }
+
+    /// Notes one result; answers when it was the last one of its submission.
+    pub(super) fn resolve(&mut self, ctx: &mut Context<'_>, slot: Slot, result: SubmitResult, after: RecordNumber) {
+        if let Some(answer) = self.submissions.resolve(slot, result, after) {
+            self.answer(ctx, answer);
+        }
+    }
+
+    fn answer(&self, ctx: &mut Context<'_>, answer: Answer) {
+        let Answer { origin, results, after } = answer;
+        match origin {
+            Origin::Client(request) => ctx.out.push(Output::Reply {
+                request,
+                results,
+                after,
+            }),
+            Origin::Peer(peer, id) => {
+                let frame = Plain::Instance(self.tag, Body::ForwardResult { id, results }).encode();
+                ctx.send(peer, frame, Protocol::Payload, after);
+            }
+        }
+    }
+
+    fn send_forward(&mut self, ctx: &mut Context<'_>, id: u64) {
+        let Some(forward) = self.submissions.get_forward(id) else {
+            return;
+        };
+        // Never back to where it came from: two followers would play ball with it.
+        let Some(peer) = ctx.links.towards_validator(forward.sent_to) else {
+            self.submissions.forward_sent(id, None, ctx.now);
+            return;
+        };
+        let transactions = forward.transactions.iter().cloned().map(HexBytes).collect();
+        let frame = Plain::Instance(self.tag, Body::Forward { id, transactions }).encode();
+        // Not bulk: a dropped one would be noticed by its time-out only.
+        ctx.send(peer, frame, Protocol::Payload, 0);
+        self.submissions.forward_sent(id, Some(peer), ctx.now);
+    }
+
+    /// Sends forwards again whose answer is overdue or whose neighbour is gone; gives spent ones up.
+    pub(super) fn resend_forwards(&mut self, ctx: &mut Context<'_>, down: Option<PeerIndex>) {
+        for id in self.submissions.due(ctx.now, down) {
+            if self.submissions.is_spent(id) {
+                let results = self.submissions.finish_forward(id, None, &[]);
+                self.finish_forward(ctx, results);
+            } else {
+                self.send_forward(ctx, id);
+            }
+        }
+    }
+
+    pub(super) fn on_forward_result(
+        &mut self,
+        ctx: &mut Context<'_>,
+        from: PeerIndex,
+        id: u64,
+        results: &[SubmitResult],
+    ) {
+        let results = self.submissions.finish_forward(id, Some(from), results);
+        self.finish_forward(ctx, results);
+    }
+
+    fn finish_forward(&mut self, ctx: &mut Context<'_>, results: Vec<(Slot, SubmitResult)>) {
+        for (slot, result) in results {
+            let certain = result
+                .rejected
+                .is_some_and(|rejected| rejected != Reject::NoAcknowledgement);
+            if let Some(id) = &result.id
+                && certain
+            {
+                self.submissions.unwatch(id);
+            }
+            let metric = if result.rejected.is_some() {
+                Metric::TransactionsRejected
+            } else {
+                Metric::TransactionsAccepted
+            };
+            ctx.count(metric, 1);
+            self.resolve(ctx, slot, result, 0);
+        }
+    }
+}
+
+fn reason(error: TransactionError) -> Reject {
+    match error {
+        TransactionError::Malformed => Reject::Malformed,
+        TransactionError::TooLarge => Reject::TooLarge,
+        TransactionError::BadSignature => Reject::BadSignature,
+    }
+}

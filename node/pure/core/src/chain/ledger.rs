@@ -1,0 +1,282 @@
+//! What was decided and what it did: the state, one row a block, and where each transaction went.
+
+use super::mempool::{ShortId, short};
+use crate::record::RecordNumber;
+use regatta_api::view::{Failure, Outcome};
+use regatta_apps::{CheckedBatch, State, View};
+use regatta_base::{Digest, Height, PublicKey, Round, TransactionId, limits};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+/// Rows that are kept in memory; older blocks are only in the journal.
+const ROWS_MAX: usize = 500_000;
+/// Transactions whose place is kept in memory.
+const INDEX_MAX: usize = 1_000_000;
+
+/// One executed block.
+#[derive(Debug, Clone)]
+pub(crate) struct Row {
+    pub(crate) hash: Digest,
+    pub(crate) parent: Digest,
+    pub(crate) state_root: Digest,
+    pub(crate) round: Round,
+    pub(crate) proposer: u16,
+    pub(crate) transactions: u32,
+    pub(crate) bytes: u64,
+    /// Positions that failed, and why; the others took effect.
+    pub(crate) failed: Vec<(u32, Failure)>,
+    /// The journal record of the block: what readers wait for. 0 for blocks of earlier runs.
+    pub(crate) record: RecordNumber,
+}
+
+impl Row {
+    pub(crate) fn outcome(&self, index: u32) -> Outcome {
+        match self.failed.binary_search_by_key(&index, |(position, _)| *position) {
+            Ok(found) => Outcome::Failed(self.failed[found].1),
+            Err(_) => Outcome::Ok,
+        }
+    }
+}
+
+/// What identifies a block apart from its batches.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Decision {
+    pub(crate) hash: Digest,
+    pub(crate) parent: Digest,
+    pub(crate) round: Round,
+    pub(crate) proposer: u16,
+}
+
+/// One executed transaction.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Executed {
+    pub(crate) id: TransactionId,
+    pub(crate) sender: Option<(PublicKey, u64)>,
+    pub(crate) outcome: Outcome,
+}
+
+/// Executed blocks of one instance.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    height: Height,
+    rows: VecDeque<Row>,
+    state: State,
+    index: BTreeMap<ShortId, (Height, u32)>,
+    indexed: VecDeque<Vec<ShortId>>,
+    /// Batches that may not be ordered again, while they would otherwise be allowed to.
+    included: BTreeMap<Digest, Height>,
+    included_by_height: VecDeque<(Height, Vec<Digest>)>,
+}
+
+impl Ledger {
+    pub(crate) fn height(&self) -> Height {
+        self.height
+    }
+
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
+    pub(crate) fn row(&self, height: Height) -> Option<&Row> {
+        let age = self.height.checked_sub(height)?;
+        let from_end = usize::try_from(age).ok()?.checked_add(1)?;
+        self.rows.get(self.rows.len().checked_sub(from_end)?)
+    }
+
+    /// Digest of the last block's header; zero before the first.
+    pub(crate) fn hash(&self) -> Digest {
+        self.rows.back().map_or(Digest::ZERO, |row| row.hash)
+    }
+
+    /// Root of the state after `height`; zero for heights before the first block.
+    pub(crate) fn state_root_at(&self, height: Height) -> Digest {
+        self.row(height).map_or(Digest::ZERO, |row| row.state_root)
+    }
+
+    pub(crate) fn is_included(&self, batch: &Digest) -> bool {
+        self.included.contains_key(batch)
+    }
+
+    /// Where a transaction was executed.
+    pub(crate) fn place(&self, id: &TransactionId) -> Option<(Height, u32)> {
+        self.index.get(&short(id)).copied()
+    }
+
+    /// Executes the next block and returns what became of its transactions, in order.
+    pub(crate) fn execute(&mut self, decision: Decision, batches: &[Arc<CheckedBatch>]) -> Vec<Executed> {
+        self.height += 1;
+        let mut executed = Vec::with_capacity(batches.iter().map(|batch| batch.items.len()).sum());
+        let mut failed = Vec::new();
+        let mut bytes = 0;
+        for batch in batches {
+            for item in &batch.items {
+                let raw = &batch.bytes[item.range()];
+                bytes += raw.len() as u64;
+                // A held batch parsed before, so its transactions parse again.
+                let Ok(view) = View::parse(raw) else { continue };
+                let outcome = self.state.execute(&view);
+                if let Outcome::Failed(failure) = outcome {
+                    failed.push((executed.len() as u32, failure));
+                }
+                executed.push(Executed {
+                    id: item.id,
+                    sender: view.sender(),
+                    outcome,
+                });
+            }
+        }
+        self.remember_places(&executed);
+        self.remember_batches(batches);
+        let Decision {
+            hash,
+            parent,
+            round,
+            proposer,
+        } = decision;
+        let (state_root, transactions) = (self.state.root(), executed.len() as u32);
+        let row = Row {
+            hash,
+            parent,
+            state_root,
+            round,
+            proposer,
+            transactions,
+            bytes,
+            failed,
+            record: 0,
+        };
+        self.rows.push_back(row);
+        if self.rows.len() > ROWS_MAX {
+            self.rows.pop_front();
+        }
+        executed
+    }
+
+    /// Notes the journal record of the last block.
+    pub(crate) fn set_record(&mut self, record: RecordNumber) {
+        if let Some(row) = self.rows.back_mut() {
+            row.record = record;
+        }
+    }
+
+    fn remember_places(&mut self, executed: &[Executed]) {
+        let height = self.height;
+        let mut ids = Vec::with_capacity(executed.len());
+        for (index, one) in executed.iter().enumerate() {
+            let id = short(&one.id);
+            // A second inclusion fails; the place that counts is the one that took effect.
+            if one.outcome == Outcome::Ok || !self.index.contains_key(&id) {
+                self.index.insert(id, (height, index as u32));
+                ids.push(id);
+            }
+        }
+        self.indexed.push_back(ids);
+        while self.index.len() > INDEX_MAX {
+            let Some(oldest) = self.indexed.pop_front() else { break };
+            for id in oldest {
+                self.index.remove(&id);
+            }
+        }
+    }
+
+    fn remember_batches(&mut self, batches: &[Arc<CheckedBatch>]) {
+        let digests: Vec<Digest> = batches.iter().map(|batch| batch.digest).collect();
+        self.included
+            .extend(digests.iter().map(|digest| (*digest, self.height)));
+        self.included_by_height.push_back((self.height, digests));
+        while let Some((height, _)) = self.included_by_height.front()
+            && height + limits::BATCH_LIFETIME_BLOCKS < self.height
+        {
+            let Some((_, digests)) = self.included_by_height.pop_front() else {
+                break;
+            };
+            for digest in digests {
+                self.included.remove(&digest);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use regatta_apps::{CheckedTransaction, Domain, transaction};
+    use regatta_base::SecretKey;
+
+    fn domain() -> Domain {
+        Domain::new(&"test".parse().unwrap(), &"main".parse().unwrap())
+    }
+
+    fn batch(base: Height, transactions: &[Bytes]) -> Arc<CheckedBatch> {
+        let checked: Vec<_> = transactions
+            .iter()
+            .map(|bytes| CheckedTransaction {
+                id: transaction::transaction_id(&domain(), bytes).unwrap(),
+                sender: View::parse(bytes).unwrap().sender(),
+                bytes: bytes.clone(),
+            })
+            .collect();
+        Arc::new(CheckedBatch::build(
+            &domain(),
+            0,
+            base,
+            &checked,
+            &SecretKey::from_seed([1; 32]),
+        ))
+    }
+
+    fn decision(n: u8, parent: Digest) -> Decision {
+        Decision {
+            hash: Digest([n; 32]),
+            parent,
+            round: 0,
+            proposer: 0,
+        }
+    }
+
+    #[test]
+    fn a_transaction_in_two_blocks_takes_effect_once_and_keeps_its_first_place() {
+        let mut ledger = Ledger::default();
+        let bytes = transaction::put(&domain(), &SecretKey::from_seed([5; 32]), 1, b"k", b"v");
+        let id = transaction::transaction_id(&domain(), &bytes).unwrap();
+        let first = ledger.execute(decision(1, Digest::ZERO), &[batch(0, std::slice::from_ref(&bytes))]);
+        let root = ledger.state_root_at(1);
+        let second = ledger.execute(decision(2, ledger.hash()), &[batch(1, &[bytes])]);
+        assert_eq!(first[0].outcome, Outcome::Ok);
+        assert_eq!(second[0].outcome, Outcome::Failed(Failure::SequenceUsed));
+        assert_eq!((ledger.place(&id), ledger.state_root_at(2)), (Some((1, 0)), root));
+        assert_eq!(
+            ledger.row(2).unwrap().outcome(0),
+            Outcome::Failed(Failure::SequenceUsed)
+        );
+    }
+
+    #[test]
+    fn rows_are_found_by_height_and_absent_ones_are_not() {
+        let mut ledger = Ledger::default();
+        assert!(ledger.row(0).is_none() && ledger.row(1).is_none());
+        for n in 1..=3 {
+            ledger.execute(decision(n, ledger.hash()), &[]);
+        }
+        assert_eq!(ledger.row(2).map(|row| row.hash), Some(Digest([2; 32])));
+        assert_eq!(ledger.row(3).map(|row| row.parent), Some(Digest([2; 32])));
+        assert!(ledger.row(0).is_none() && ledger.row(4).is_none());
+    }
+
+    #[test]
+    fn included_batches_are_remembered_exactly_as_long_as_they_could_return() {
+        let mut ledger = Ledger::default();
+        let one = batch(0, &[transaction::blob(b"x")]);
+        ledger.execute(decision(1, Digest::ZERO), std::slice::from_ref(&one));
+        while ledger.height() <= limits::BATCH_LIFETIME_BLOCKS {
+            assert!(ledger.is_included(&one.digest) && one.may_be_ordered_at(ledger.height().max(1)));
+            ledger.execute(decision(2, ledger.hash()), &[]);
+        }
+        assert!(!one.may_be_ordered_at(ledger.height() + 1));
+        ledger.execute(decision(2, ledger.hash()), &[]);
+        assert!(!ledger.is_included(&one.digest));
+    }
+}

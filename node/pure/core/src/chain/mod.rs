@@ -1,0 +1,285 @@
+//! One consensus instance on one node: mempool, payload, agreement, ledger, catch-up.
+//!
+//! A chain handles one event at a time and leaves what is to be done in the [`Context`]. Its parts:
+//! `intake` takes transactions in, `payload` spreads them as batches, `agree` runs the consensus core
+//! and executes what it decides, `catchup` follows neighbours that are ahead, `reads` answers clients.
+
+mod agree;
+mod batches;
+mod catchup;
+mod gossip;
+mod intake;
+mod ledger;
+mod mempool;
+mod outbox;
+mod payload;
+mod reads;
+mod submissions;
+
+use crate::{
+    context::{Context, Purpose},
+    event::{PeerIndex, Time},
+    job::JobResult,
+    node::NodeError,
+    record::{Record, RecordNumber},
+    wire::{Body, InstanceTag, prefix},
+};
+use agree::Agreement;
+use batches::Batches;
+use catchup::Catchup;
+use ledger::Ledger;
+use mempool::Mempool;
+use outbox::Outbox;
+use regatta_api::{NodeConfig, config::InstanceConfig};
+use regatta_apps::{CheckedBatch, Domain};
+use regatta_base::{ChainId, Digest, Height, InstanceId, PublicKey, encode, limits};
+use regatta_consensus::{Input, Scope, Validator, ValidatorSet};
+use std::sync::Arc;
+pub(crate) use submissions::Origin;
+use submissions::Submissions;
+
+/// How often due retries of any kind are looked for, in milliseconds.
+const SWEEP_INTERVAL_MS: Time = 250;
+
+/// One instance.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    pub(crate) id: InstanceId,
+    pub(crate) tag: InstanceTag,
+    index: u16,
+    config: InstanceConfig,
+    domain: Domain,
+    scope: Scope,
+    authors: Arc<[PublicKey]>,
+    /// Own index in the validator set; `None` for a follower.
+    own: Option<u16>,
+    /// Whether this node passes votes on.
+    relays: bool,
+    agreement: Agreement,
+    batches: Batches,
+    mempool: Mempool,
+    submissions: Submissions,
+    ledger: Ledger,
+    outbox: Outbox,
+    catchup: Catchup,
+    /// Bytes of batches that are being checked.
+    checking_bytes: usize,
+    sweep_at: Option<Time>,
+}
+
+impl Chain {
+    pub(crate) fn new(node: &NodeConfig, index: usize, own_key: &PublicKey) -> Result<Self, NodeError> {
+        let config = node.instances[index].clone();
+        let members = config
+            .validators
+            .iter()
+            .map(|v| Validator {
+                key: v.key,
+                weight: v.weight,
+            })
+            .collect();
+        let validators = ValidatorSet::new(members)
+            .map_err(|error| NodeError::Config(format!("instance `{}`: {error}", config.id)))?;
+        let own = validators.index_of(own_key);
+        let authors: Arc<[PublicKey]> = config.validators.iter().map(|v| v.key).collect();
+        let tag = tag(&node.chain, &config.id, &validators.hash());
+        let scope = Scope::new(&node.chain, &config.id, validators);
+        Ok(Self {
+            id: config.id.clone(),
+            tag,
+            index: index as u16,
+            domain: Domain::new(&node.chain, &config.id),
+            agreement: Agreement::new(&scope, own, &config),
+            scope,
+            authors,
+            own,
+            relays: own.is_some() || node.relay_votes,
+            batches: Batches::default(),
+            mempool: Mempool::new(node.mempool.clone()),
+            submissions: Submissions::default(),
+            ledger: Ledger::default(),
+            outbox: Outbox::default(),
+            catchup: Catchup::new(node.peers.len()),
+            config,
+            checking_bytes: 0,
+            sweep_at: None,
+        })
+    }
+
+    pub(crate) fn is_validator(&self) -> bool {
+        self.own.is_some()
+    }
+
+    /// Whether this node wants single votes, not only decisions.
+    pub(crate) fn wants_votes(&self) -> bool {
+        self.relays
+    }
+
+    pub(crate) fn height(&self) -> Height {
+        self.ledger.height()
+    }
+
+    /// Takes one record of an earlier run back in.
+    pub(crate) fn replay(&mut self, record: Record) -> Result<(), NodeError> {
+        match record {
+            Record::Consensus { bytes, .. } => self.replay_consensus(&bytes.0),
+            Record::Batch { bytes, .. } => self.replay_batch(bytes.0),
+            Record::Block {
+                height,
+                header,
+                certificate,
+                ..
+            } => self.replay_block(height, &header.0, &certificate.0),
+        }
+    }
+
+    /// Begins, after the last replayed record.
+    pub(crate) fn start(&mut self, ctx: &mut Context<'_>) {
+        self.start_agreement(ctx);
+        self.signal_work(ctx);
+        self.finish_step(ctx);
+    }
+
+    pub(crate) fn peer_up(&mut self, ctx: &mut Context<'_>, peer: PeerIndex, height: Height) {
+        self.catchup.note_height(peer, height);
+        let wants_votes = ctx.links.get(peer).is_some_and(|link| link.wants_votes);
+        if wants_votes {
+            for message in self.agreement.gossip.catch_up(peer) {
+                self.outbox.push(peer, message, true);
+            }
+        }
+        self.announce_waiting(peer);
+        self.sweep_soon(ctx.now);
+        self.finish_step(ctx);
+    }
+
+    pub(crate) fn peer_down(&mut self, ctx: &mut Context<'_>, peer: PeerIndex) {
+        self.agreement.gossip.peer_down(peer);
+        self.outbox.forget(peer);
+        self.catchup.peer_down(peer);
+        self.resend_forwards(ctx, Some(peer));
+        self.finish_step(ctx);
+    }
+
+    pub(crate) fn frame(&mut self, ctx: &mut Context<'_>, from: PeerIndex, body: Body) {
+        match body {
+            Body::Consensus(messages) => self.on_consensus(ctx, from, messages),
+            Body::Announce(digests) => self.on_announce(ctx, from, &digests),
+            Body::Want(digests) => self.on_want(ctx, from, &digests),
+            Body::Forward { id, transactions } => {
+                let transactions = transactions.into_iter().map(|bytes| bytes.0).collect();
+                self.submit(ctx, submissions::Origin::Peer(from, id), transactions);
+            }
+            Body::ForwardResult { id, results } => self.on_forward_result(ctx, from, id, &results),
+            Body::BlockRequest { from: height, count } => self.on_block_request(ctx, from, height, count),
+            Body::Block { header, certificate } => self.on_block(ctx, from, &header.0, &certificate.0),
+            Body::HeaderRequest { height, digest } => self.on_header_request(ctx, from, height, digest),
+            Body::Header(header) => self.drive(ctx, Input::Header(header.0.to_vec())),
+        }
+        self.finish_step(ctx);
+    }
+
+    pub(crate) fn after_submit(&mut self, ctx: &mut Context<'_>) {
+        self.finish_step(ctx);
+    }
+
+    pub(crate) fn job_done(&mut self, ctx: &mut Context<'_>, purpose: &Purpose, result: JobResult) {
+        match (purpose, result) {
+            (Purpose::Messages, JobResult::Claims(valid)) => self.on_claims(ctx, &valid),
+            (Purpose::Batch { from, bytes, votable }, JobResult::Batch(result)) => {
+                self.checking_bytes = self.checking_bytes.saturating_sub(*bytes);
+                self.on_batch_checked(ctx, *from, *votable, result);
+            }
+            (Purpose::Transactions, JobResult::Transactions(results)) => self.on_transactions(ctx, results),
+            // The node hands every job's own kind of result back.
+            _ => {}
+        }
+        self.finish_step(ctx);
+    }
+
+    /// Does what the time has come for.
+    pub(crate) fn tick(&mut self, ctx: &mut Context<'_>) {
+        self.tick_agreement(ctx);
+        if self.sweep_at.is_some_and(|at| at <= ctx.now) {
+            self.sweep_at = None;
+            self.sweep(ctx);
+        }
+        self.finish_step(ctx);
+    }
+
+    /// The earliest time at which [`Chain::tick`] has something to do.
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
+        let batch = self.batch_due_at();
+        let times = [
+            self.agreement.next_deadline(),
+            self.outbox.due_at(),
+            self.sweep_at,
+            batch,
+        ];
+        times.into_iter().flatten().min()
+    }
+
+    /// Everything that one event may have made possible, in one place and in a fixed order.
+    fn finish_step(&mut self, ctx: &mut Context<'_>) {
+        self.check_transactions(ctx);
+        self.cut_batches(ctx);
+        self.check_messages(ctx);
+        self.flush(ctx);
+        if self.batches.has_wants() || self.submissions.has_forwards() || self.catchup.is_behind(self.ledger.height()) {
+            self.sweep_soon(ctx.now);
+        }
+    }
+
+    fn sweep_soon(&mut self, now: Time) {
+        self.sweep_at.get_or_insert(now + SWEEP_INTERVAL_MS);
+    }
+
+    fn sweep(&mut self, ctx: &mut Context<'_>) {
+        let height = self.ledger.height();
+        let ledger = &self.ledger;
+        let needed = self.agreement.needed_batches();
+        self.batches
+            .forget_wants(|digest| !ledger.is_included(digest) && needed.contains(digest));
+        self.request_batches(ctx);
+        self.resend_forwards(ctx, None);
+        self.request_blocks(ctx, height);
+    }
+
+    /// Takes batches that expired out of the payload; own ones go back into the mempool.
+    fn expire_batches(&mut self, now: Time) {
+        let next = self.ledger.height() + 1;
+        for batch in self.batches.take_expired(next) {
+            if Some(batch.author) == self.own {
+                for transaction in payload::transactions_of(&batch) {
+                    if self.ledger.place(&transaction.id).is_none() {
+                        self.mempool.requeue(now, transaction);
+                    }
+                }
+            }
+        }
+    }
+
+    fn append_batch(&self, ctx: &mut Context<'_>, batch: &CheckedBatch) -> RecordNumber {
+        ctx.append(Record::Batch {
+            instance: self.index,
+            digest: batch.digest,
+            bytes: regatta_base::HexBytes(batch.bytes.clone()),
+        })
+    }
+}
+
+/// The tag of an instance: nodes that disagree about its validators do not hear each other.
+fn tag(chain: &ChainId, instance: &InstanceId, validators: &Digest) -> InstanceTag {
+    let parts: [&[u8]; 3] = [chain.as_str().as_bytes(), instance.as_str().as_bytes(), &validators.0];
+    prefix(&Digest::of("regatta instance tag v1", &parts).0)
+}
+
+/// Encodes a list so that no frame exceeds the limit: splits it into chunks of at most this many bytes.
+const CONSENSUS_FRAME_BYTES_MAX: usize = limits::FRAME_BYTES_MAX / 2;
+
+/// Bytes that MessagePack needs beside a byte string, at most.
+const BYTES_OVERHEAD: usize = 5;
+
+fn encoded<T: serde::Serialize>(value: &T) -> regatta_base::HexBytes {
+    encode(value).into()
+}

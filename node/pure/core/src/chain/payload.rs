@@ -1,0 +1,202 @@
+//! Payload: cuts own batches, spreads them, takes in and passes on those of others.
+//!
+//! An author pushes its batch to every neighbour. Whoever holds a new batch announces it to the
+//! neighbours that its source does not reach, and they ask for what they lack: each node receives a
+//! batch about once, whatever the graph.
+
+use super::{Chain, batches::AUTHOR_BYTES_MAX};
+use crate::{
+    context::{Context, Purpose},
+    event::{PeerIndex, Protocol, Time},
+    job::Job,
+    wire::{Body, Plain, batch_frame},
+};
+use bytes::Bytes;
+use regatta_api::{metrics::Metric, view::SubmitResult};
+use regatta_apps::{CheckedBatch, CheckedTransaction, TransactionError, View};
+use regatta_base::Digest;
+use std::sync::Arc;
+
+/// Most bytes of own batches that wait to be ordered; then the mempool fills and says so.
+const OWN_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Most bytes of batches that are being checked at once.
+const CHECKING_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// The transactions of a checked batch, as if a client had just submitted them.
+pub(super) fn transactions_of(batch: &CheckedBatch) -> impl Iterator<Item = CheckedTransaction> + '_ {
+    batch.items.iter().map(|item| {
+        let bytes = batch.bytes.slice(item.range());
+        let sender = View::parse(&bytes).ok().and_then(|view| view.sender());
+        CheckedTransaction {
+            id: item.id,
+            sender,
+            bytes,
+        }
+    })
+}
+
+impl Chain {
+    /// When the oldest waiting transaction has waited long enough.
+    pub(super) fn batch_due_at(&self) -> Option<Time> {
+        let since = self.mempool.queued_since()?;
+        let has_room = self.batches.author_bytes(self.own?) < OWN_BYTES_MAX;
+        has_room.then_some(since + self.config.batch_delay_ms)
+    }
+
+    /// Makes batches of what is waiting, as long as they are full or due and the last ones get ordered.
+    pub(super) fn cut_batches(&mut self, ctx: &mut Context<'_>) {
+        let Some(own) = self.own else { return };
+        while let Some(due) = self.batch_due_at()
+            && (due <= ctx.now || self.mempool.queue_bytes() >= self.config.batch_bytes)
+        {
+            let waiting = self.mempool.cut(ctx.now, self.config.batch_bytes);
+            let (transactions, slots): (Vec<_>, Vec<_>) = waiting.into_iter().map(|w| (w.transaction, w.slot)).unzip();
+            let batch = CheckedBatch::build(&self.domain, own, self.ledger.height(), &transactions, ctx.secret);
+            let record = self.append_batch(ctx, &batch);
+            let frame = batch_frame(self.tag, &batch.bytes);
+            let peers: Vec<PeerIndex> = ctx.links.up().collect();
+            for peer in peers {
+                ctx.send_bulk(peer, frame.clone(), Protocol::Payload);
+            }
+            self.batches.hold(Arc::new(batch), true);
+            for (transaction, slot) in transactions.iter().zip(slots) {
+                let Some(slot) = slot else { continue };
+                let result = SubmitResult {
+                    id: Some(transaction.id),
+                    rejected: None,
+                };
+                self.resolve(ctx, slot, result, record);
+            }
+            self.signal_work(ctx);
+        }
+    }
+
+    pub(super) fn replay_batch(&mut self, bytes: Bytes) -> Result<(), crate::NodeError> {
+        // Checked before it was written; the author's signature holds unless the journal is damaged.
+        let mut rng = regatta_base::seed::rng(0, "replay");
+        let batch = CheckedBatch::check(&self.domain, &self.authors, bytes, false, &mut rng)
+            .map_err(|error| crate::NodeError::Journal(format!("a batch: {error}")))?;
+        let is_own = Some(batch.author) == self.own;
+        if is_own {
+            for transaction in transactions_of(&batch) {
+                self.mempool.mark_pending(&transaction);
+            }
+        }
+        self.batches.hold(Arc::new(batch), true);
+        Ok(())
+    }
+
+    pub(crate) fn on_batch(&mut self, ctx: &mut Context<'_>, from: PeerIndex, bytes: Bytes) {
+        let size = bytes.len();
+        if self.checking_bytes + size > CHECKING_BYTES_MAX {
+            ctx.count(Metric::FramesDropped, 1);
+            return;
+        }
+        self.checking_bytes += size;
+        // While blocks are being caught up with, their quorum has vouched for every transaction.
+        let votable = self.own.is_some() && !self.catchup.is_catching_up(self.ledger.height());
+        let (domain, authors) = (self.domain, self.authors.clone());
+        let job = Job::Batch {
+            domain,
+            authors,
+            bytes,
+            signatures: votable,
+        };
+        ctx.work(
+            Purpose::Batch {
+                from,
+                bytes: size,
+                votable,
+            },
+            job,
+        );
+    }
+
+    pub(super) fn on_batch_checked(
+        &mut self,
+        ctx: &mut Context<'_>,
+        from: PeerIndex,
+        votable: bool,
+        result: Result<CheckedBatch, TransactionError>,
+    ) {
+        let batch = match result {
+            Ok(batch) => batch,
+            Err(error) => return ctx.fault(from, format!("batch: {error}")),
+        };
+        let digest = batch.digest;
+        let is_known = if votable {
+            self.batches.is_votable(&digest)
+        } else {
+            self.batches.get(&digest).is_some()
+        };
+        if is_known || self.ledger.is_included(&digest) {
+            return;
+        }
+        let is_wanted = self.batches.is_wanted(&digest);
+        let is_late = !batch.may_be_ordered_at(self.ledger.height() + 1) && batch.base_height <= self.ledger.height();
+        if !is_wanted && (is_late || self.batches.author_bytes(batch.author) > AUTHOR_BYTES_MAX) {
+            ctx.count(Metric::FramesDropped, 1);
+            return;
+        }
+        let is_first = self.batches.get(&digest).is_none();
+        if is_first {
+            // Before the vote that promises to hold it: the journal keeps that order.
+            self.append_batch(ctx, &batch);
+        }
+        self.batches.hold(Arc::new(batch), votable);
+        if is_first {
+            self.announce(ctx, from, digest);
+        }
+        self.revisit(ctx);
+        self.signal_work(ctx);
+    }
+
+    fn announce(&mut self, ctx: &Context<'_>, from: PeerIndex, digest: Digest) {
+        for peer in ctx.links.up() {
+            if peer != from && !ctx.links.covers(from, peer) {
+                self.outbox.announce(peer, digest);
+            }
+        }
+    }
+
+    /// Tells a neighbour whose link came up what waits to be ordered.
+    pub(super) fn announce_waiting(&mut self, peer: PeerIndex) {
+        for digest in self.batches.propose(self.ledger.height() + 1) {
+            self.outbox.announce(peer, digest);
+        }
+    }
+
+    pub(super) fn on_announce(&mut self, ctx: &mut Context<'_>, from: PeerIndex, digests: &[Digest]) {
+        for digest in digests {
+            if self.batches.get(digest).is_none() && !self.ledger.is_included(digest) {
+                self.batches.want(*digest, from);
+            }
+        }
+        self.request_batches(ctx);
+    }
+
+    /// Looks for batches at every neighbour.
+    pub(super) fn want_from_everyone(&mut self, ctx: &mut Context<'_>, digests: &[Digest]) {
+        for digest in digests {
+            for peer in ctx.links.up() {
+                self.batches.want(*digest, peer);
+            }
+        }
+        self.request_batches(ctx);
+    }
+
+    pub(super) fn request_batches(&mut self, ctx: &mut Context<'_>) {
+        let links = ctx.links;
+        let is_up = |peer: PeerIndex| links.get(peer).is_some_and(|link| link.up);
+        for (peer, digests) in self.batches.requests(ctx.now, is_up) {
+            let frame = Plain::Instance(self.tag, Body::Want(digests)).encode();
+            ctx.send(peer, frame, Protocol::Payload, 0);
+        }
+    }
+
+    pub(super) fn on_want(&mut self, ctx: &mut Context<'_>, from: PeerIndex, digests: &[Digest]) {
+        for batch in digests.iter().filter_map(|digest| self.batches.get(digest)) {
+            ctx.send_bulk(from, batch_frame(self.tag, &batch.bytes), Protocol::Payload);
+        }
+    }
+}

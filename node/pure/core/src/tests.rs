@@ -1,0 +1,5 @@
+//! Whole nodes in virtual time: agreement, payload, forwarding, catch-up, crashes, hostile frames.
+
+mod properties;
+mod scripts;
+mod world;
