@@ -21,12 +21,12 @@ pub(crate) enum CliError {
 }
 
 impl CliError {
-    pub(crate) fn failure(message: impl ToString) -> Self {
-        Self::Failure(message.to_string())
+    pub(crate) fn failure(message: impl std::fmt::Display) -> Self {
+        Self::Failure(format!("{message}"))
     }
 
-    pub(crate) fn usage(message: impl ToString) -> Self {
-        Self::Usage(message.to_string())
+    pub(crate) fn usage(message: impl std::fmt::Display) -> Self {
+        Self::Usage(format!("{message}"))
     }
 
     pub(crate) fn code(&self) -> u8 {

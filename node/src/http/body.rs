@@ -5,11 +5,8 @@ use axum::body::{Body, HttpBody};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use regatta_base::limits::REQUEST_BYTES_MAX;
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
-
-/// Longest time that a body may take to arrive.
-const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// A whole body; holds its share of the memory for bodies until dropped.
 pub(crate) struct WholeBody {
@@ -22,9 +19,10 @@ pub(crate) async fn read(control: &Control, body: Body) -> Result<WholeBody, Htt
     if body.size_hint().lower() > REQUEST_BYTES_MAX as u64 {
         return Err(HttpError::body_too_large());
     }
-    tokio::time::timeout(BODY_TIME_MAX, collect(control, body))
+    let most = control.limits().body_time_max;
+    tokio::time::timeout(most, collect(control, body))
         .await
-        .map_err(|_| HttpError::body_too_slow(BODY_TIME_MAX))?
+        .map_err(|_| HttpError::body_too_slow(most))?
 }
 
 /// Takes memory for what has arrived, not for what was announced: a slow client holds little.

@@ -1,11 +1,12 @@
 //! The control interface: HTTP with JSON and MessagePack around a [`NodeHandle`].
 //!
 //! Every answer that is not a success carries an `ApiError`. Everything that a client can make grow is
-//! limited by a constant of this module's files: connections, subscribers, heads, bodies, ranges.
+//! limited: connections, subscribers, heads, bodies, ranges.
 
 mod body;
 mod error;
 mod ledger;
+mod limits;
 mod negotiate;
 mod node;
 mod openapi;
@@ -29,16 +30,12 @@ use axum::{
     routing::{MethodRouter, get, post},
 };
 use error::HttpError;
+use limits::Limits;
 use negotiate::Format;
 use regatta_api::{NodeConfig, view::Version};
 use regatta_base::{InstanceId, PublicKey};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
-
-/// Most subscriptions at a time.
-const SUBSCRIBERS_MAX: usize = 64;
-/// Most bytes of request bodies that are being read or parsed at a time.
-const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// What the routes share: the node, its limits, and what it says of itself.
 #[derive(Clone)]
@@ -46,6 +43,7 @@ pub struct Control(Arc<Shared>);
 
 struct Shared {
     handle: NodeHandle,
+    limits: Limits,
     instances: Vec<InstanceId>,
     version: Box<dyn Fn() -> Version + Send + Sync>,
     subscribers: Arc<Semaphore>,
@@ -56,18 +54,27 @@ impl Control {
     /// The control interface of the node behind `handle`, which runs by `config` under `key`.
     #[must_use]
     pub fn new(handle: NodeHandle, config: &NodeConfig, key: PublicKey) -> Self {
+        Self::with_limits(handle, config, key, Limits::default())
+    }
+
+    fn with_limits(handle: NodeHandle, config: &NodeConfig, key: PublicKey, limits: Limits) -> Self {
         let (chain, name) = (config.chain.clone(), config.name.clone());
         Self(Arc::new(Shared {
             handle,
             instances: config.instances.iter().map(|instance| instance.id.clone()).collect(),
             version: Box::new(move || crate::build_info::version(chain.clone(), name.clone(), key)),
-            subscribers: Arc::new(Semaphore::new(SUBSCRIBERS_MAX)),
-            body_bytes: Arc::new(Semaphore::new(BODY_BYTES_MAX)),
+            subscribers: Arc::new(Semaphore::new(limits.subscribers_max)),
+            body_bytes: Arc::new(Semaphore::new(limits.body_bytes_max)),
+            limits,
         }))
     }
 
     fn handle(&self) -> &NodeHandle {
         &self.0.handle
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.0.limits
     }
 }
 

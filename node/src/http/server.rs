@@ -20,18 +20,12 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-/// Most connections at a time; more are answered with 503 and closed.
-const CONNECTIONS_MAX: usize = 1024;
-/// Longest wait for the next request's head: a client that trickles one, or says nothing, is let go.
-const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
 /// Most bytes of a request's head, and of what is buffered of its body.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Most header lines of a request.
 const HEADERS_MAX: usize = 64;
 /// A client that acknowledges nothing for this long is gone, in milliseconds.
 const SILENT_CLIENT_MS_MAX: u32 = 30_000;
-/// How long requests may take to end when the node stops.
-const STOP_TIME_MAX: Duration = Duration::from_secs(2);
 /// Pause after a failed accept, e.g. when the process is out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -47,7 +41,7 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
 
 /// Serves until the node stops, then lets running requests end.
 pub async fn serve(listener: TcpListener, control: Control) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Arc::new(Semaphore::new(control.limits().connections_max));
     let tracker = TaskTracker::new();
     let stop = control.handle().stop_token().clone();
     let service = TowerToHyperService::new(router(control.clone()));
@@ -67,17 +61,23 @@ pub async fn serve(listener: TcpListener, control: Control) {
     }
     drop(listener);
     tracker.close();
-    if tokio::time::timeout(STOP_TIME_MAX, tracker.wait()).await.is_err() {
+    if tokio::time::timeout(control.limits().stop_time_max, tracker.wait())
+        .await
+        .is_err()
+    {
         tracing::warn!("some requests did not end in time and are dropped");
     }
 }
 
 /// Tells a client beyond the limit why, as far as fits into an empty send buffer.
 fn turn_away(stream: &TcpStream, control: &Control) {
-    const BODY: &str = r#"{"code":"too_many_connections","message":"this node has 1024 connections","help":"reuse connections, or ask another node"}"#;
     control.handle().metrics().add(Metric::HttpErrors, 1);
     let head = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nconnection: close";
-    let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{BODY}", BODY.len());
+    let most = control.limits().connections_max;
+    let body = format!(
+        r#"{{"code":"too_many_connections","message":"this node has {most} connections","help":"reuse connections, or ask another node"}}"#
+    );
+    let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
     // Best effort: the connection is closed in any case.
     let _ = stream.try_write(answer.as_bytes());
 }
@@ -93,7 +93,7 @@ async fn connection(
     let stop = control.handle().stop_token();
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME_MAX)
+        .header_read_timeout(control.limits().head_time_max)
         .max_buf_size(BUFFER_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), counted);

@@ -4,7 +4,7 @@
 //! bounded ring of events for all subscribers and nothing for each.
 
 use super::{
-    Control, SUBSCRIBERS_MAX,
+    Control,
     error::HttpError,
     negotiate::{Format, choose, text},
     scope::{Asked, Scope},
@@ -32,10 +32,9 @@ use tokio::sync::{
     OwnedSemaphorePermit,
     broadcast::{Receiver, error::RecvError},
 };
+use tokio_util::sync::CancellationToken;
 
 const EVENT_STREAM: &str = "text/event-stream";
-/// Longest silence of a subscription: well below what clients and proxies take for death.
-const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// An event that subscribers may get.
 trait Event: Serialize + Send + Sync + 'static {
@@ -122,15 +121,18 @@ struct Subscription<T> {
     wire: Wire,
     wanted: Option<InstanceId>,
     events: Receiver<Arc<T>>,
+    silence_max: Duration,
+    stop: CancellationToken,
     over: bool,
     _place: OwnedSemaphorePermit,
 }
 
 impl<T: Event> Subscription<T> {
-    /// The next bytes for the subscriber; `None` after the last ones.
+    /// The next bytes for the subscriber; `None` after the last ones, and when the node stops.
     async fn next(&mut self) -> Option<Bytes> {
         while !self.over {
-            match tokio::time::timeout(SILENCE_MAX, self.events.recv()).await {
+            let event = tokio::time::timeout(self.silence_max, self.events.recv());
+            match self.stop.run_until_cancelled(event).await? {
                 Err(_) => return Some(self.wire.alive()),
                 Ok(Err(RecvError::Closed)) => return None,
                 Ok(Err(RecvError::Lagged(lost))) => return Some(self.cut(&too_slow(lost))),
@@ -220,8 +222,10 @@ fn subscribe<T: Event>(
             wanted: scope.instance(control)?,
             _place: Arc::clone(&control.0.subscribers)
                 .try_acquire_owned()
-                .map_err(|_| HttpError::too_many_subscribers(SUBSCRIBERS_MAX))?,
+                .map_err(|_| HttpError::too_many_subscribers(control.limits().subscribers_max))?,
             events: events(control),
+            silence_max: control.limits().silence_max,
+            stop: control.handle().stop_token().clone(),
             over: false,
         })
     });
