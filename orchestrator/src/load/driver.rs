@@ -52,7 +52,7 @@ pub struct LoadHandle {
     drain: watch::Sender<Option<Duration>>,
     progress: Arc<Mutex<LoadProgress>>,
     scheduled: watch::Receiver<bool>,
-    outcome: oneshot::Receiver<LoadOutcome>,
+    outcome: oneshot::Receiver<Box<LoadOutcome>>,
     pacer: Option<JoinHandle<Vec<NamedText>>>,
 }
 
@@ -216,7 +216,7 @@ impl LoadHandle {
             let lines = pacer.join().map_err(|_| ended("pacer"))?;
             outcome.disclosure.extend(lines);
         }
-        Ok(outcome)
+        Ok(*outcome)
     }
 }
 

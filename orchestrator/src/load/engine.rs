@@ -57,7 +57,7 @@ pub(crate) fn run_thread(
     engine: Engine,
     ready: oneshot::Sender<Result<(), LoadError>>,
     start: oneshot::Receiver<u64>,
-    outcome: oneshot::Sender<LoadOutcome>,
+    outcome: oneshot::Sender<Box<LoadOutcome>>,
 ) {
     // The kernel's default slack of 50 us would delay this thread's timers; without it they are late, not wrong.
     let _ = nix::sys::prctl::set_timerslack(1);
@@ -79,7 +79,10 @@ pub(crate) fn run_thread(
             && let Ok(start_ns) = start.await
         {
             // Without an outcome the owner is gone, and with it whoever could be told.
-            let _ = engine.run(links, start_ns).await.map(|closed| outcome.send(closed));
+            let _ = engine
+                .run(links, start_ns)
+                .await
+                .is_none_or(|closed| outcome.send(closed).is_err());
         }
     });
 }
@@ -95,7 +98,7 @@ async fn connect(spec: &LoadSpec) -> Result<Links, LoadError> {
         let failed = |source| LoadError::Subscribe {
             load: spec.load.index,
             node: target.name.clone(),
-            source,
+            source: Box::new(source),
         };
         let client = Client::new(target.http)
             .with_instance(spec.instance.clone())
@@ -116,7 +119,7 @@ async fn connect(spec: &LoadSpec) -> Result<Links, LoadError> {
 }
 
 impl Engine {
-    async fn run(mut self, links: Links, start_ns: u64) -> Option<LoadOutcome> {
+    async fn run(mut self, links: Links, start_ns: u64) -> Option<Box<LoadOutcome>> {
         let tracker = Tracker::new(Opening {
             load: self.spec.load.index,
             clock: self.spec.clock,
@@ -148,7 +151,7 @@ impl Engine {
         lanes.give_up();
         // A ledger that cannot be read leaves its transactions open, and the books say so.
         let _ = timeout(READ_ALL_LIMIT, watch.read_all()).await;
-        Some(self.close(&lanes, &watch))
+        Some(Box::new(self.close(&lanes, &watch)))
     }
 
     /// Hands over what is due until the pacer is over.

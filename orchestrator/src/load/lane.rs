@@ -133,18 +133,15 @@ impl Lanes {
                 break;
             }
             target.requests.set(target.requests.get() + 1);
-            spawn_local(Rc::clone(self).deliver(lane, batch));
+            // Entered here and not in the task: what left the queue is open from this moment on.
+            let sent_ns = self.tracker.borrow().now_ns();
+            self.tracker.borrow_mut().sent(&batch.indices, sent_ns);
+            spawn_local(Rc::clone(self).deliver(lane, batch, sent_ns));
         }
     }
 
-    async fn deliver(self: Rc<Self>, lane: usize, batch: Batch) {
+    async fn deliver(self: Rc<Self>, lane: usize, batch: Batch, sent_ns: u64) {
         let target = &self.lanes[lane];
-        let sent_ns = {
-            let mut tracker = self.tracker.borrow_mut();
-            let now_ns = tracker.now_ns();
-            tracker.sent(&batch.indices, now_ns);
-            now_ns
-        };
         let answer = target.client.submit(&batch.request).await;
         self.book(&batch, sent_ns, answer);
         target.requests.set(target.requests.get() - 1);

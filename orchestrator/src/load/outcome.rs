@@ -21,6 +21,8 @@ pub struct LoadProgress {
     pub rejected: u64,
     /// Transactions that could not be sent.
     pub not_sent: u64,
+    /// Transactions whose connection broke before an answer.
+    pub lost: u64,
     /// Transactions sent and neither final nor refused.
     pub in_flight: u64,
     /// Transactions intended in the last whole second.

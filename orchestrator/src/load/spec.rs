@@ -114,7 +114,7 @@ pub enum LoadError {
         /// Name of the target.
         node: String,
         /// What the client reported.
-        source: regatta_client::ClientError,
+        source: Box<regatta_client::ClientError>,
     },
     /// The operating system refused a thread.
     #[error("load {load}: cannot start the {thread} thread: {source}; help: check the process limit (ulimit -u)")]

@@ -241,9 +241,9 @@ impl Tracker {
 
     /// What the target said about a transaction that was handed over at `sent_ns`.
     pub(crate) fn answered(&mut self, index: usize, sent_ns: u64, now_ns: u64, answer: Answer<'_>) {
-        let fate = &mut self.fates[index];
+        self.counts.lost += u64::from(answer == Answer::Lost);
         if answer == Answer::Accepted {
-            fate.acknowledged = true;
+            self.fates[index].acknowledged = true;
             self.counts.accepted += 1;
             if self.opening.schedule.phase(index) == LoadPhase::Measure {
                 self.accepted.saturating_record((now_ns - sent_ns) / 1000);
@@ -256,19 +256,22 @@ impl Tracker {
             Answer::Accepted => self.fates[index].state = State::Accepted,
             // It may still be included: a status decides, and without one it stays refused.
             Answer::Rejected(reason) if reason == NO_ACKNOWLEDGEMENT => {
-                self.fates[index].reason = self.reason(reason);
-                self.fates[index].state = State::Rejected;
+                self.refused(index, reason, now_ns);
             }
             Answer::Rejected(reason) => {
-                self.fates[index].reason = self.reason(reason);
-                self.fates[index].state = State::Rejected;
+                self.refused(index, reason, now_ns);
                 self.in_flight.remove(&self.ids[index]);
-                self.second(now_ns).rejected += 1;
-                self.counts.rejected += 1;
             }
             Answer::Lost => self.fates[index].state = State::Unanswered,
             Answer::Silent => {}
         }
+    }
+
+    fn refused(&mut self, index: usize, reason: &str, now_ns: u64) {
+        self.fates[index].reason = self.reason(reason);
+        self.fates[index].state = State::Rejected;
+        self.second(now_ns).rejected += 1;
+        self.counts.rejected += 1;
     }
 
     /// Whether transaction `index` has this id.

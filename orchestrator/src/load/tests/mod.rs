@@ -1,5 +1,9 @@
 //! Scaffolding of the load's tests: a specification of a small load, and an in-process node.
 
+mod books;
+pub(crate) mod double;
+mod driver;
+
 use crate::load::{Endpoint, LoadLimits, LoadSpec, RunClock};
 use regatta_plan::{
     PlannedLoad, PlannedPhases,

@@ -1,0 +1,289 @@
+//! A node's control interface in a few lines: accepts, refuses, stalls, drops or forgets on order.
+
+use crate::load::Endpoint;
+use regatta_api::{
+    Reject,
+    view::{
+        BlockRange, BlockSummary, BlockView, InstanceLatest, Latest, Outcome, StatusEvent, SubmitRequest,
+        SubmitResponse, SubmitResult, TransactionStatus,
+    },
+};
+use regatta_apps::{Domain, transaction::transaction_id};
+use regatta_base::{Digest, HexBytes, TransactionId};
+use regatta_client::{
+    decode_body, encode_body,
+    frame::{Frame, encode},
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+
+/// What the double does with a submission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Accepts, and finalises in a block of its own.
+    Finalise,
+    /// Finalises in blocks whose statuses say "failed".
+    Fail,
+    /// Accepts, and never finalises.
+    Forget,
+    /// Finalises without telling any subscriber.
+    Mute,
+    /// Refuses everything.
+    Reject(Reject),
+    /// Keeps every answer back until another mode is set, then does as that says.
+    Stall,
+    /// Breaks the connection before an answer, having finalised.
+    DropAfter,
+    /// Breaks the connection before an answer, having done nothing.
+    DropBefore,
+}
+
+/// The chain, as the double made it.
+#[derive(Debug, Default)]
+pub(crate) struct Chain {
+    pub(crate) blocks: Vec<BlockView>,
+    /// Every transaction that arrived, in order of arrival.
+    pub(crate) arrived: Vec<TransactionId>,
+    pub(crate) requests: usize,
+    pending: BTreeMap<TransactionId, ()>,
+    subscribers: Vec<mpsc::UnboundedSender<StatusEvent>>,
+}
+
+/// A node with a control interface and no consensus. Clones share one chain.
+#[derive(Debug, Clone)]
+pub(crate) struct Double {
+    pub(crate) chain: Arc<Mutex<Chain>>,
+    pub(crate) endpoint: Endpoint,
+    mode: Arc<watch::Sender<Mode>>,
+    stop: Arc<watch::Sender<u64>>,
+}
+
+impl Double {
+    /// Listens on a free port of 127.0.0.1.
+    pub(crate) async fn start(node: u32, mode: Mode) -> Self {
+        Self::listen(node, mode, Arc::default()).await
+    }
+
+    /// Another node of the same chain.
+    pub(crate) async fn twin(&self, node: u32, mode: Mode) -> Self {
+        Self::listen(node, mode, Arc::clone(&self.chain)).await
+    }
+
+    async fn listen(node: u32, mode: Mode, chain: Arc<Mutex<Chain>>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let double = Self {
+            chain,
+            endpoint: Endpoint {
+                node,
+                name: format!("full-{node}"),
+                http: listener.local_addr().unwrap(),
+            },
+            mode: Arc::new(watch::channel(mode).0),
+            stop: Arc::new(watch::channel(0).0),
+        };
+        tokio::spawn(double.clone().serve(listener));
+        double
+    }
+
+    pub(crate) fn set(&self, mode: Mode) {
+        self.mode.send_replace(mode);
+    }
+
+    /// Breaks every open connection, as a node that is killed; it listens again at once.
+    pub(crate) fn break_connections(&self) {
+        self.chain.lock().unwrap().subscribers.clear();
+        self.stop.send_modify(|count| *count += 1);
+    }
+
+    async fn serve(self, listener: TcpListener) {
+        let mut connections = JoinSet::new();
+        let mut stop = self.stop.subscribe();
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => {
+                    let (stream, _) = accepted.unwrap();
+                    connections.spawn(self.clone().connection(stream));
+                }
+                _ = stop.changed() => connections.abort_all(),
+            }
+        }
+    }
+
+    async fn connection(self, mut stream: TcpStream) {
+        let mut buffer = Vec::new();
+        while let Some((path, body)) = request(&mut stream, &mut buffer).await {
+            if path.starts_with("/v1/statuses/stream") {
+                return self.stream(stream).await;
+            }
+            let answer = if path.starts_with("/v1/transactions/") {
+                Some(encode_body(&self.status(&path)).unwrap())
+            } else if path.starts_with("/v1/transactions") {
+                let answer = self.submit(decode_body(&body).unwrap()).await;
+                answer.map(|answer| encode_body(&answer).unwrap())
+            } else {
+                self.read(&path)
+            };
+            let Some(answer) = answer else { return };
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", answer.len());
+            if stream.write_all(&[head.as_bytes(), &answer].concat()).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn stream(&self, mut stream: TcpStream) {
+        let (sender, mut events) = mpsc::unbounded_channel();
+        self.chain.lock().unwrap().subscribers.push(sender);
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n")
+            .await
+            .unwrap();
+        while let Some(event) = events.recv().await {
+            if stream.write_all(&encode(&Frame::Event(event)).unwrap()).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn submit(&self, request: SubmitRequest) -> Option<SubmitResponse> {
+        let domain = Domain::new(&"test".parse().unwrap(), &"main".parse().unwrap());
+        let ids: Vec<TransactionId> = request
+            .transactions
+            .iter()
+            .map(|bytes| transaction_id(&domain, &bytes.0).unwrap())
+            .collect();
+        let mut mode = self.mode.subscribe();
+        {
+            let mut chain = self.chain.lock().unwrap();
+            chain.requests += 1;
+            chain.arrived.extend(&ids);
+        }
+        let mode = *mode.wait_for(|mode| *mode != Mode::Stall).await.unwrap();
+        let mut chain = self.chain.lock().unwrap();
+        match mode {
+            Mode::Finalise | Mode::Mute | Mode::DropAfter => chain.finalise(&ids, Outcome::Ok, mode != Mode::Mute),
+            Mode::Fail => chain.finalise(&ids, FAILED, true),
+            Mode::Forget => chain.pending.extend(ids.iter().map(|id| (*id, ()))),
+            _ => {}
+        }
+        let rejected = match mode {
+            Mode::DropAfter | Mode::DropBefore => return None,
+            Mode::Reject(reject) => Some(reject),
+            _ => None,
+        };
+        let results = ids.into_iter().map(|id| SubmitResult { id: Some(id), rejected });
+        Some(SubmitResponse {
+            results: results.collect(),
+        })
+    }
+
+    fn status(&self, path: &str) -> TransactionStatus {
+        let id = path.trim_start_matches("/v1/transactions/").split('?').next().unwrap();
+        let id: TransactionId = id.parse().unwrap();
+        match self.chain.lock().unwrap().pending.contains_key(&id) {
+            true => TransactionStatus::Pending,
+            false => TransactionStatus::Unknown,
+        }
+    }
+
+    fn read(&self, path: &str) -> Option<Vec<u8>> {
+        let chain = self.chain.lock().unwrap();
+        let query = |name: &str| {
+            let (_, rest) = path.split_once(&format!("{name}="))?;
+            rest.split('&').next()?.parse::<usize>().ok()
+        };
+        if path.starts_with("/v1/latest") {
+            return Some(encode_body(&chain.latest()).unwrap());
+        }
+        if path.starts_with("/v1/blocks?") {
+            let from = query("from")? - 1;
+            let rows = chain.blocks.iter().skip(from).take(query("count")?);
+            let blocks = rows.map(|block| block.summary.clone()).collect();
+            return Some(encode_body(&BlockRange { blocks }).unwrap());
+        }
+        let height: usize = path.strip_prefix("/v1/blocks/")?.split('?').next()?.parse().ok()?;
+        Some(encode_body(chain.blocks.get(height - 1)?).unwrap())
+    }
+}
+
+const FAILED: Outcome = Outcome::Failed(regatta_api::view::Failure::SequenceUsed);
+
+impl Chain {
+    fn latest(&self) -> Latest {
+        let last = self.blocks.last().map(|block| &block.summary);
+        let row = InstanceLatest {
+            instance: "main".parse().unwrap(),
+            height: self.blocks.len() as u64,
+            hash: last.map_or(Digest::ZERO, |summary| summary.hash),
+            state_root: Digest::ZERO,
+            round: 0,
+            pending: 0,
+            known_height: self.blocks.len() as u64,
+        };
+        Latest { instances: vec![row] }
+    }
+
+    /// Appends a block and tells subscribers.
+    pub(crate) fn finalise(&mut self, ids: &[TransactionId], outcome: Outcome, tell: bool) {
+        let height = self.blocks.len() as u64 + 1;
+        let parent = self.blocks.last().map_or(Digest::ZERO, |block| block.summary.hash);
+        let items: Vec<(TransactionId, Outcome)> = ids.iter().map(|id| (*id, outcome)).collect();
+        let failed = if outcome == Outcome::Ok { 0 } else { ids.len() as u32 };
+        self.blocks.push(BlockView {
+            summary: BlockSummary {
+                instance: "main".parse().unwrap(),
+                height,
+                hash: Digest::of("double", &[&height.to_be_bytes(), &parent.0]),
+                parent,
+                state_root: Digest::of("double root", &[&height.to_be_bytes()]),
+                round: 0,
+                proposer: 0,
+                transactions: ids.len() as u32,
+                failed,
+                bytes: 0,
+            },
+            batches: Vec::new(),
+            items: items.clone(),
+            certificate_message: HexBytes::default(),
+            signers: Vec::new(),
+            weight_total: 0,
+        });
+        let event = StatusEvent {
+            instance: "main".parse().unwrap(),
+            height,
+            items,
+        };
+        if tell {
+            self.subscribers
+                .retain(|subscriber| subscriber.send(event.clone()).is_ok());
+        }
+    }
+}
+
+/// Reads one request; `None` at the end of the connection. `buffer` keeps what came after it.
+async fn request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<(String, Vec<u8>)> {
+    loop {
+        if let Some(head) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+            let text = String::from_utf8_lossy(&buffer[..head]).to_lowercase();
+            let length = text
+                .split_once("content-length: ")
+                .map_or(0, |(_, rest)| rest.lines().next().unwrap().trim().parse().unwrap());
+            if buffer.len() >= head + 4 + length {
+                let body = buffer[head + 4..head + 4 + length].to_vec();
+                buffer.drain(..head + 4 + length);
+                return Some((text.split(' ').nth(1).unwrap().to_owned(), body));
+            }
+        }
+        if stream.read_buf(buffer).await.ok()? == 0 {
+            return None;
+        }
+    }
+}
