@@ -62,11 +62,20 @@ impl Links {
         self.set_topology(peer, topology);
     }
 
-    pub(crate) fn set_topology(&mut self, peer: PeerIndex, topology: &Topology) {
-        if let Some(link) = self.list.get_mut(peer) {
-            link.distance = topology.distance.min(DISTANCE_MAX);
-            link.neighbours = topology.neighbours.iter().copied().collect();
-        }
+    /// Takes in what a neighbour says of its links; returns the common neighbours that it has lost.
+    pub(crate) fn set_topology(&mut self, peer: PeerIndex, topology: &Topology) -> Vec<PeerIndex> {
+        let neighbours: BTreeSet<KeyPrefix> = topology.neighbours.iter().copied().collect();
+        let Some(link) = self.list.get_mut(peer) else {
+            return Vec::new();
+        };
+        link.distance = topology.distance.min(DISTANCE_MAX);
+        let before = std::mem::replace(&mut link.neighbours, neighbours);
+        let after = self.list[peer].neighbours.clone();
+        let is_lost = |other: &PeerIndex| {
+            let prefix = self.list[*other].prefix;
+            before.contains(&prefix) && !after.contains(&prefix)
+        };
+        self.up().filter(is_lost).collect()
     }
 
     pub(crate) fn set_down(&mut self, peer: PeerIndex) {
@@ -167,7 +176,11 @@ mod tests {
         links.set_up(0, true, &topology(0, &[2, 0]));
         links.set_up(1, true, &topology(0, &[]));
         assert!(links.covers(0, 1) && !links.covers(1, 0));
-        links.set_topology(0, &topology(0, &[0]));
+        assert_eq!(
+            links.set_topology(0, &topology(0, &[0])),
+            [1],
+            "and a lost one is reported"
+        );
         assert!(!links.covers(0, 1));
     }
 }

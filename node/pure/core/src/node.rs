@@ -206,7 +206,10 @@ impl Node {
             Ok(_) if !up => out.push(fault(peer, "a frame before the greeting")),
             Ok(Frame::Plain(Plain::Topology(topology))) => {
                 let before = self.links.distance();
-                self.links.set_topology(peer, &topology);
+                let lost = self.links.set_topology(peer, &topology);
+                for chain in 0..self.chains.len() {
+                    self.with(now, chain, out, |chain, ctx| chain.cover_again(ctx, &lost));
+                }
                 if self.links.distance() != before {
                     self.topology_at.get_or_insert(now + TOPOLOGY_DELAY_MS);
                 }

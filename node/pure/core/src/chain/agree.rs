@@ -35,6 +35,9 @@ const INBOX_MAX: usize = 20_000;
 const VALIDATING_MAX: usize = 16;
 /// How often the core may send again while a height is open, in milliseconds.
 const RETRY_INTERVAL_MS: Time = 125;
+/// So long after the last block each neighbour is told once how far this node is, in milliseconds:
+/// whatever was lost on the way, the network does not fall silent before everybody has asked for it.
+const QUIET_MS: Time = 500;
 
 /// The batches of a block, or the digests of those that are missing.
 type HeldOrMissing = Result<Vec<Arc<CheckedBatch>>, Vec<Digest>>;
@@ -69,6 +72,7 @@ pub(crate) struct Agreement {
     timer: Option<(Time, u64)>,
     retry_at: Option<Time>,
     last_block_at: Option<Time>,
+    quiet_at: Option<Time>,
     block_interval_ms: u64,
     /// Who sent the status message that the core is handling.
     asking: Option<PeerIndex>,
@@ -93,6 +97,7 @@ impl Agreement {
             timer: None,
             retry_at: None,
             last_block_at: None,
+            quiet_at: None,
             block_interval_ms: config.block_interval_ms,
             asking: None,
             halted: None,
@@ -105,7 +110,7 @@ impl Agreement {
 
     pub(crate) fn next_deadline(&self) -> Option<Time> {
         let build = self.build.map(|_| self.build_at());
-        [self.timer.map(|(at, _)| at), self.retry_at, build]
+        [self.timer.map(|(at, _)| at), self.retry_at, self.quiet_at, build]
             .into_iter()
             .flatten()
             .min()
@@ -211,7 +216,7 @@ impl Chain {
             Effect::Broadcast(message) => self.broadcast(ctx, &message),
             Effect::SetTimer { id, after_ms } => {
                 self.agreement.timer = Some((ctx.now + after_ms, id));
-                self.agreement.retry_at.get_or_insert(ctx.now + RETRY_INTERVAL_MS);
+                self.retry_soon(ctx.now);
             }
             Effect::Build { height, round } => {
                 self.agreement.build = Some((height, round));
@@ -234,10 +239,15 @@ impl Chain {
                     format!("instance {}: conflicting statements: {evidence:?}", self.id),
                 );
             }
-            Effect::NeedSync { height } => self.catchup.note_claim(height.saturating_sub(1)),
+            // Nobody in particular said so: the retry asks every neighbour how far it is.
+            Effect::NeedSync { .. } => self.retry_soon(ctx.now),
             Effect::NeedHeader { height, digest } => self.ask_for_header(ctx, height, digest),
             Effect::Behind { height } => self.help_behind(ctx, height),
         }
+    }
+
+    fn retry_soon(&mut self, now: Time) {
+        self.agreement.retry_at.get_or_insert(now + RETRY_INTERVAL_MS);
     }
 
     /// Signs a statement of this node, spreads it, and lets it count here too.
@@ -384,6 +394,7 @@ impl Chain {
         if let Message::Proposal(proposal) = &message {
             self.keep_header(proposal);
         }
+        let message_is_current = message.height() == self.ledger.height() + 1;
         if let Some(key) = key {
             let urgent = matches!(message, Message::Proposal(_));
             let mut targets = if self.relays { voting_links(ctx) } else { Vec::new() };
@@ -391,6 +402,10 @@ impl Chain {
             for peer in self.agreement.gossip.spread(key, &encoded, targets.into_iter()) {
                 self.outbox.push(peer, encoded.clone(), urgent);
             }
+        }
+        if message_is_current {
+            // A height that others work on: ask again if it does not go on here.
+            self.retry_soon(ctx.now);
         }
         self.drive(ctx, Input::Recv(message));
     }
@@ -419,6 +434,13 @@ impl Chain {
         if self.agreement.retry_at.is_some_and(|at| at <= ctx.now) {
             self.agreement.retry_at = Some(ctx.now + RETRY_INTERVAL_MS);
             self.drive(ctx, Input::Retry);
+        }
+        if self.agreement.quiet_at.is_some_and(|at| at <= ctx.now) {
+            self.agreement.quiet_at = None;
+            let height = self.ledger.height();
+            for peer in ctx.links.up().filter(|&peer| self.catchup.height_of(peer) < height) {
+                self.outbox.push(peer, self.status_message(), true);
+            }
         }
         let mut inputs = VecDeque::new();
         self.build_when_due(ctx.now, &mut inputs);
@@ -603,6 +625,7 @@ impl Chain {
         self.agreement.last_block_at = Some(ctx.now);
         self.agreement.timer = None;
         self.agreement.retry_at = None;
+        self.agreement.quiet_at = Some(ctx.now + QUIET_MS);
         self.expire_batches(ctx.now);
         self.tell_followers(ctx, commit);
     }

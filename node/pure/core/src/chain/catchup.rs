@@ -28,8 +28,6 @@ const CATCHING_UP_BLOCKS: Height = 8;
 #[derive(Debug)]
 pub(crate) struct Catchup {
     heights: Vec<Height>,
-    /// A height that consensus messages speak of, without anybody having said to hold it.
-    claimed: Height,
     ahead: BTreeMap<Height, (PeerIndex, Commit)>,
     /// Heights whose decision is being checked.
     checking: BTreeSet<Height>,
@@ -40,7 +38,6 @@ impl Catchup {
     pub(crate) fn new(peers: usize) -> Self {
         Self {
             heights: vec![0; peers],
-            claimed: 0,
             ahead: BTreeMap::new(),
             checking: BTreeSet::new(),
             asked: None,
@@ -51,10 +48,6 @@ impl Catchup {
         if let Some(known) = self.heights.get_mut(peer) {
             *known = (*known).max(height);
         }
-    }
-
-    pub(crate) fn note_claim(&mut self, height: Height) {
-        self.claimed = self.claimed.max(height);
     }
 
     pub(crate) fn height_of(&self, peer: PeerIndex) -> Height {
@@ -141,6 +134,19 @@ impl Chain {
             };
             ctx.send(peer, Plain::Instance(self.tag, body).encode(), Protocol::Sync, 0);
         }
+    }
+
+    /// Lets one neighbour know how far this node is.
+    pub(super) fn tell_height(&mut self, peer: PeerIndex) {
+        let status = self.status_message();
+        self.outbox.push(peer, status, true);
+    }
+
+    pub(super) fn status_message(&self) -> HexBytes {
+        encode(&Message::Status {
+            height: self.ledger.height() + 1,
+        })
+        .into()
     }
 
     pub(super) fn on_block_request(&mut self, ctx: &mut Context<'_>, peer: PeerIndex, from: Height, count: u16) {

@@ -142,15 +142,33 @@ impl Chain {
 
     pub(crate) fn peer_up(&mut self, ctx: &mut Context<'_>, peer: PeerIndex, height: Height) {
         self.catchup.note_height(peer, height);
-        let wants_votes = ctx.links.get(peer).is_some_and(|link| link.wants_votes);
-        if wants_votes {
-            for message in self.agreement.gossip.catch_up(peer) {
-                self.outbox.push(peer, message, true);
-            }
+        self.offer_messages(ctx, peer);
+        if height < self.ledger.height() {
+            // Our greeting may be older than our last block, and votes for that one are gone.
+            self.tell_height(peer);
         }
         self.announce_waiting(peer);
         self.sweep_soon(ctx.now);
         self.finish_step(ctx);
+    }
+
+    /// Another neighbour lost its links to `peers`: what it was thought to have sent them may be missing.
+    pub(crate) fn cover_again(&mut self, ctx: &mut Context<'_>, peers: &[PeerIndex]) {
+        for &peer in peers {
+            self.offer_messages(ctx, peer);
+            self.tell_height(peer);
+            self.announce_waiting(peer);
+        }
+        self.finish_step(ctx);
+    }
+
+    /// Sends a neighbour every message of the current heights that it is not known to have.
+    fn offer_messages(&mut self, ctx: &Context<'_>, peer: PeerIndex) {
+        if ctx.links.get(peer).is_some_and(|link| link.wants_votes) {
+            for message in self.agreement.gossip.catch_up(peer) {
+                self.outbox.push(peer, message, true);
+            }
+        }
     }
 
     pub(crate) fn peer_down(&mut self, ctx: &mut Context<'_>, peer: PeerIndex) {
