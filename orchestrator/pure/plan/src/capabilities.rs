@@ -12,7 +12,7 @@ pub struct Capabilities {
     pub memory_bytes: u64,
     /// Logical processors.
     pub cores: u32,
-    /// Most open descriptors of one process.
+    /// Most open descriptors that one process may raise its limit to: the hard limit, when the lab raises the soft one.
     pub descriptors_per_process: u64,
     /// Most open descriptors of all processes together.
     pub descriptors_total: u64,

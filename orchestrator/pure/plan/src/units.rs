@@ -257,6 +257,12 @@ quantity!(Size, "size", SIZE, ["string", "integer"]);
 quantity!(BitRate, "bit-rate", BIT_RATE, "string");
 quantity!(Ratio, "ratio", RATIO, ["string", "number"]);
 
+/// `value` to nine decimals: few enough digits that every reader of JSON gets the same number back, so that a plan
+/// keeps its digest.
+pub(crate) fn round(value: f64) -> f64 {
+    (value * 1e9).round() / 1e9
+}
+
 /// Checks `text` against a quantity's schema `format`; unknown formats pass.
 pub(crate) fn check_format(format: &str, text: &str) -> Result<(), ParseQuantityError> {
     match format {

@@ -23,42 +23,42 @@ pub(super) fn resolve(draft: &mut Draft<'_>) {
     let mut ids = BTreeSet::new();
     for (index, instance) in scenario.consensus.iter().enumerate() {
         let path = format!("consensus.{index}");
-        if let Err(error) = check_name(&instance.id) {
-            draft.error(
-                Code::BadName,
-                &format!("{path}.id"),
-                error.to_string(),
-                "the name is part of signed statements",
-            );
-        }
         if !ids.insert(&instance.id) {
             let message = format!("there are two instances `{}`", instance.id);
             draft.error(
                 Code::DuplicateName,
                 &format!("{path}.id"),
                 message,
-                "give each instance an id of its own",
+                "give each an id of its own",
             );
         }
-        let weights = weights(draft, &path, instance);
-        check_weights(draft, &path, &weights);
-        check_byzantine(draft, &path, instance, &weights);
-        if draft.graph_complete {
-            check_links(draft, &path, instance, &weights);
-        }
-        check_timeout(draft, &path, instance);
-        for (&node, &weight) in &weights {
-            let node = &mut draft.nodes[node as usize];
-            node.weight = node.weight.saturating_add(weight);
-        }
-        draft.instances.push(PlannedInstance {
-            id: instance.id.clone(),
-            validators: weights.into_iter().collect(),
-            block_interval_ms: instance.block_interval.millis(),
-            round_timeout_ms: instance.round_timeout.millis(),
-        });
+        add_instance(draft, &path, instance);
     }
     check_idle(draft);
+}
+
+fn add_instance(draft: &mut Draft<'_>, path: &str, instance: &Consensus) {
+    if let Err(error) = check_name(&instance.id) {
+        let help = "the name is part of signed statements";
+        draft.error(Code::BadName, &format!("{path}.id"), error.to_string(), help);
+    }
+    let weights = weights(draft, path, instance);
+    check_weights(draft, path, &weights);
+    check_byzantine(draft, path, instance, &weights);
+    if draft.graph_complete {
+        check_links(draft, path, instance, &weights);
+    }
+    check_timeout(draft, path, instance);
+    for (&node, &weight) in &weights {
+        let node = &mut draft.nodes[node as usize];
+        node.weight = node.weight.saturating_add(weight);
+    }
+    draft.instances.push(PlannedInstance {
+        id: instance.id.clone(),
+        validators: weights.into_iter().collect(),
+        block_interval_ms: instance.block_interval.millis(),
+        round_timeout_ms: instance.round_timeout.millis(),
+    });
 }
 
 fn weights(draft: &mut Draft<'_>, path: &str, instance: &Consensus) -> BTreeMap<u32, u64> {

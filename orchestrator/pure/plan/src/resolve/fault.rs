@@ -5,7 +5,6 @@ use crate::{
     PlannedFault,
     diagnostic::{Code, Problem},
     scenario::{Fault, FaultKind},
-    suggest::did_you_mean,
 };
 use std::collections::BTreeSet;
 
@@ -97,16 +96,12 @@ fn check_keys(draft: &mut Draft<'_>, path: &str, fault: &Fault) {
         } else if wanted && !given {
             let message = format!("the fault `{kind}` needs `{key}`");
             let help = format!("add `{key} = ...`");
-            draft.error(
-                if key == "nodes" {
-                    Code::NoNodes
-                } else {
-                    Code::MissingKey
-                },
-                path,
-                message,
-                help,
-            );
+            let code = if key == "nodes" {
+                Code::NoNodes
+            } else {
+                Code::MissingKey
+            };
+            draft.error(code, path, message, help);
         }
     }
 }
@@ -115,11 +110,8 @@ fn check_build(draft: &mut Draft<'_>, path: &str, fault: &Fault) {
     let Some(build) = &fault.build else { return };
     let path = format!("{path}.build");
     let scenario = draft.scenario;
-    if !scenario.build.contains_key(build) {
-        let problem = Problem::error(Code::UnknownBuild, path, format!("there is no build `{build}`"));
-        let help = did_you_mean(build, scenario.build.keys().map(String::as_str));
-        draft.problems.push(Problem { help, ..problem });
-    } else if scenario.group.iter().all(|group| group.build == *build) {
+    draft.check_build(build, &path);
+    if scenario.group.iter().all(|group| group.build == *build) {
         let message = format!("every node already runs `{build}`");
         draft.error(Code::SameBuild, &path, message, "name another build");
     }

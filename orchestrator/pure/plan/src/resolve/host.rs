@@ -16,7 +16,7 @@ const LOOPBACK: Network = Network {
 /// Loopback addresses that systems use: localhost and the local resolver.
 const RESERVED: [Ipv4Addr; 2] = [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 53)];
 /// Resident memory to count for one node: what an idle full node takes, and a margin for queues.
-const NODE_MEMORY: Size = Size(24 << 20);
+const NODE_MEMORY: Size = Size(16 << 20);
 /// Descriptors of a node beside those of its links: listeners, log, journal, clients.
 const NODE_DESCRIPTORS: u64 = 64;
 /// Descriptors of a link: one connection, and one more while both ends dial.

@@ -5,7 +5,7 @@ use crate::{
     PlannedLoad, arrivals,
     diagnostic::{Code, Problem},
     scenario::{ArrivalKind, Load, LoadMode, Rate, Role, TransactionKind},
-    suggest::did_you_mean,
+    units::round,
 };
 use regatta_base::limits::{STATE_VALUE_BYTES_MAX, TRANSACTION_BYTES_MAX};
 
@@ -135,8 +135,7 @@ fn mix(draft: &mut Draft<'_>, path: &str, load: &Load) -> Vec<(TransactionKind, 
         let path = format!("{path}.{name}");
         let Some(kind) = TransactionKind::ALL.into_iter().find(|kind| kind.name() == name) else {
             let problem = Problem::error(Code::BadMix, path, format!("there is no transaction kind `{name}`")).at_key();
-            let help = did_you_mean(name, TransactionKind::ALL.map(TransactionKind::name));
-            draft.problems.push(Problem { help, ..problem });
+            draft.unknown(problem, name, TransactionKind::ALL.map(TransactionKind::name));
             continue;
         };
         if !share.is_finite() || share < 0.0 {
@@ -159,7 +158,10 @@ fn mix(draft: &mut Draft<'_>, path: &str, load: &Load) -> Vec<(TransactionKind, 
             "use e.g. mix = { opaque = 1 }",
         );
     }
-    kinds.into_iter().map(|(kind, share)| (kind, share / total)).collect()
+    kinds
+        .into_iter()
+        .map(|(kind, share)| (kind, round(share / total)))
+        .collect()
 }
 
 fn check_size(draft: &mut Draft<'_>, path: &str, load: &Load, mix: &[(TransactionKind, f64)]) {
@@ -172,7 +174,10 @@ fn check_size(draft: &mut Draft<'_>, path: &str, load: &Load, mix: &[(Transactio
     if let Some((limit, kind)) = limit
         && load.size.0 > limit
     {
-        let message = format!("a `{kind}` of {} exceeds the limit of {limit} bytes", load.size);
+        let message = format!(
+            "`{kind}` transactions of {} exceed the limit of {limit} bytes",
+            load.size
+        );
         draft.error(
             Code::TransactionTooLarge,
             &path,
@@ -195,8 +200,7 @@ fn instance(draft: &mut Draft<'_>, path: &str, load: &Load) -> String {
     if !ids.contains(&name.as_str()) {
         let message = format!("there is no consensus instance `{name}`");
         let problem = Problem::error(Code::UnknownInstance, format!("{path}.consensus"), message);
-        let help = did_you_mean(name, ids);
-        draft.problems.push(Problem { help, ..problem });
+        draft.unknown(problem, name, ids);
     }
     name.clone()
 }

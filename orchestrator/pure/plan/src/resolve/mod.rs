@@ -20,7 +20,7 @@ use crate::{
     objective::Objective,
     plan::{BuildSource, PLAN_VERSION},
     scenario::Scenario,
-    suggest::{did_you_mean, nearest},
+    suggest::did_you_mean,
     topology::Graph,
 };
 use std::{
@@ -164,6 +164,22 @@ impl<'a> Draft<'a> {
         self.problems.push(Problem::warning(code, path, message).help(help));
     }
 
+    /// Reports a name that nothing has, with the nearest of those that exist.
+    fn unknown<'b>(&mut self, problem: Problem, name: &str, known: impl IntoIterator<Item = &'b str>) {
+        self.problems.push(Problem {
+            help: did_you_mean(name, known),
+            ..problem
+        });
+    }
+
+    /// A build that groups or faults name must exist.
+    fn check_build(&mut self, name: &str, path: &str) {
+        if !self.scenario.build.contains_key(name) {
+            let problem = Problem::error(Code::UnknownBuild, path, format!("there is no build `{name}`"));
+            self.unknown(problem, name, self.scenario.build.keys().map(String::as_str));
+        }
+    }
+
     /// The nodes that `name`, written at `path`, stands for: a group, a node, `region:NAME` or `all`.
     fn select(&mut self, name: &str, path: &str) -> Vec<u32> {
         let count = self.nodes.len() as u32;
@@ -199,19 +215,15 @@ impl<'a> Draft<'a> {
 
     /// What somebody who wrote `name` may have meant.
     fn similar(&self, name: &str) -> Option<String> {
-        let groups = || self.groups.keys().map(String::as_str);
-        if let Some(group) = nearest(name, groups()) {
-            return Some(format!("did you mean `{group}`?"));
-        }
         let of_group = name
             .rsplit_once('-')
-            .and_then(|(group, _)| Some((group, self.groups.get(group)?)));
+            .and_then(|(group, _)| self.groups.get_key_value(group));
         match of_group {
-            Some((group, range)) if !range.is_empty() => Some(format!(
-                "the nodes of `{group}` are `{group}-0` to `{group}-{}`",
-                range.len() - 1
-            )),
-            _ => did_you_mean(name, groups()),
+            Some((group, range)) if !range.is_empty() => {
+                let last = range.len() - 1;
+                Some(format!("the nodes of `{group}` are `{group}-0` to `{group}-{last}`"))
+            }
+            _ => did_you_mean(name, self.groups.keys().map(String::as_str)),
         }
     }
 }

@@ -1,12 +1,7 @@
 //! Groups become nodes with names, addresses, regions and builds.
 
 use super::{Draft, NODES_MAX};
-use crate::{
-    PlannedNode,
-    diagnostic::{Code, Problem},
-    scenario::Group,
-    suggest::did_you_mean,
-};
+use crate::{PlannedNode, diagnostic::Code, scenario::Group};
 use regatta_base::ids::check_name;
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
@@ -50,33 +45,8 @@ pub(super) fn resolve(draft: &mut Draft<'_>) -> bool {
 
 fn add_group(draft: &mut Draft<'_>, index: usize, group: &Group) {
     let path = format!("group.{index}");
-    let scenario = draft.scenario;
-    if let Err(error) = check_name(&group.name) {
-        draft.error(
-            Code::BadName,
-            &format!("{path}.name"),
-            error.to_string(),
-            "the name becomes part of host names",
-        );
-    }
-    if group.count == 0 {
-        let message = format!("group `{}` has no nodes", group.name);
-        draft.error(
-            Code::EmptyGroup,
-            &format!("{path}.count"),
-            message,
-            "use count = 1 or more, or remove the group",
-        );
-    }
-    if !scenario.build.contains_key(&group.build) {
-        let problem = Problem::error(
-            Code::UnknownBuild,
-            format!("{path}.build"),
-            format!("there is no build `{}`", group.build),
-        );
-        let help = did_you_mean(&group.build, scenario.build.keys().map(String::as_str));
-        draft.problems.push(Problem { help, ..problem });
-    }
+    check_group(draft, &path, group);
+    let net = &draft.scenario.net;
     let start = draft.nodes.len() as u32;
     let regions = regions(draft, &format!("{path}.regions"), group);
     for (offset, region) in (0..group.count).zip(regions) {
@@ -87,26 +57,32 @@ fn add_group(draft: &mut Draft<'_>, index: usize, group: &Group) {
             group: group.name.clone(),
             role: group.role,
             region,
-            address: scenario.net.ipv4.node_address(index).unwrap_or(Ipv4Addr::UNSPECIFIED),
-            p2p_port: scenario.net.p2p_port,
-            http_port: scenario.net.http_port,
+            address: net.ipv4.node_address(index).unwrap_or(Ipv4Addr::UNSPECIFIED),
+            p2p_port: net.p2p_port,
+            http_port: net.http_port,
             build: group.build.clone(),
             weight: 0,
         });
     }
-    if draft
-        .groups
-        .insert(group.name.clone(), start..start + group.count)
-        .is_some()
-    {
-        let message = format!("there are two groups `{}`", group.name);
-        draft.error(
-            Code::DuplicateName,
-            &format!("{path}.name"),
-            message,
-            "give each group a name of its own",
-        );
+    draft.groups.insert(group.name.clone(), start..start + group.count);
+}
+
+fn check_group(draft: &mut Draft<'_>, path: &str, group: &Group) {
+    let name = format!("{path}.name");
+    if let Err(error) = check_name(&group.name) {
+        let help = "the name becomes part of host names";
+        draft.error(Code::BadName, &name, error.to_string(), help);
     }
+    if draft.groups.contains_key(&group.name) {
+        let message = format!("there are two groups `{}`", group.name);
+        draft.error(Code::DuplicateName, &name, message, "give each a name of its own");
+    }
+    if group.count == 0 {
+        let message = format!("group `{}` has no nodes", group.name);
+        let help = "use count = 1 or more, or remove the group";
+        draft.error(Code::EmptyGroup, &format!("{path}.count"), message, help);
+    }
+    draft.check_build(&group.build, &format!("{path}.build"));
 }
 
 /// The region of each node of `group`: dealt so that every prefix of the nodes keeps the shares as well as it can.
@@ -170,6 +146,56 @@ fn check_clashes(draft: &mut Draft<'_>) {
                 message,
                 "choose a name that does not end in a number",
             );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Capabilities, Source};
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn nodes(count: u32, regions: &BTreeMap<String, u32>) -> Vec<Option<String>> {
+        let regions: Vec<String> = regions
+            .iter()
+            .map(|(name, share)| format!("{name} = {share}"))
+            .collect();
+        let regions = regions.join(", ");
+        let text = format!("group = [{{ name = \"a\", count = {count}, role = \"full\", regions = {{ {regions} }} }}]");
+        let source = Source::read("s.toml", &text, &[]);
+        let host = Capabilities::default();
+        let mut draft = Draft::new(source.scenario().unwrap(), &host);
+        resolve(&mut draft);
+        draft.nodes.into_iter().map(|node| node.region).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn every_prefix_keeps_the_shares(count in 1_u32..60, shares in proptest::collection::btree_map("[a-e]", 1_u32..6, 1..5)) {
+            let total: u32 = shares.values().sum();
+            let placed = nodes(count, &shares);
+            for (region, share) in &shares {
+                let mut given = 0.0;
+                for (node, place) in placed.iter().enumerate() {
+                    given += f64::from(u8::from(place.as_ref() == Some(region)));
+                    let due = (node + 1) as f64 * f64::from(*share) / f64::from(total);
+                    // Largest-deficit dealing stays within one node for each other region.
+                    prop_assert!((given - due).abs() < shares.len() as f64, "{region} {given} {due}");
+                }
+            }
+        }
+
+        #[test]
+        fn whole_rounds_are_exact(rounds in 1_u32..6, shares in proptest::collection::btree_map("[a-e]", 0_u32..6, 1..5)) {
+            let total: u32 = shares.values().sum();
+            prop_assume!(total > 0);
+            let placed = nodes(rounds * total, &shares);
+            for (region, share) in &shares {
+                let given = placed.iter().filter(|place| place.as_ref() == Some(region)).count();
+                prop_assert_eq!(given as u32, rounds * share);
+            }
         }
     }
 }

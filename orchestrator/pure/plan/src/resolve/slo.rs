@@ -4,7 +4,6 @@ use super::Draft;
 use crate::{
     diagnostic::{Code, Problem},
     objective::{Metric, Need, Objective},
-    suggest::did_you_mean,
 };
 
 /// Makes the objectives.
@@ -15,8 +14,7 @@ pub(super) fn resolve(draft: &mut Draft<'_>) {
         let Some(metric) = Metric::by_name(name) else {
             let problem =
                 Problem::error(Code::UnknownMetric, path, format!("nothing emits a metric `{name}`")).at_key();
-            let help = did_you_mean(name, Metric::ALL.iter().map(|metric| metric.name()));
-            draft.problems.push(Problem { help, ..problem });
+            draft.unknown(problem, name, Metric::ALL.iter().map(|metric| metric.name()));
             continue;
         };
         let missing = match metric.needs() {

@@ -1,12 +1,14 @@
 //! Scenarios of every kind against the problems that they must show.
 
+mod golden;
+mod plans;
+mod properties;
+
 use super::*;
-use crate::{Place, PlannedStep, Step, diagnostic::Code};
-use proptest::prelude::*;
-use std::fmt::Write;
+use crate::{Place, diagnostic::Code};
 
 /// A sound scenario that tests change.
-pub(super) const SOUND: &str = r#"name = "test"
+const SOUND: &str = r#"name = "test"
 [[group]]
 name = "val"
 count = 4
@@ -48,6 +50,15 @@ fn codes_on(host: &Capabilities, overrides: &[&str]) -> Vec<String> {
         Err(problems) => problems,
     };
     problems.0.iter().map(|problem| problem.code.to_string()).collect()
+}
+
+/// The problems of [`SOUND`] with overrides, as people read them.
+fn rendered(overrides: &[&str]) -> String {
+    let overrides: Vec<String> = overrides.iter().map(|&text| text.to_owned()).collect();
+    match resolve(&Source::read("s.toml", SOUND, &overrides), &host()) {
+        Ok(resolved) => resolved.warnings.to_string(),
+        Err(problems) => problems.to_string(),
+    }
 }
 
 #[track_caller]
@@ -494,173 +505,4 @@ fn a_missing_key_is_not_reported_beside_its_misspelling() {
     let text = SOUND.replace("count = 4\nrole = \"full\"", "cuont = 4\nrole = \"full\"");
     let problems = outcome(&text).unwrap_err();
     assert_eq!(problems.0.len(), 1, "{problems}");
-}
-
-#[test]
-fn plans_are_deterministic_and_digests_follow_every_choice() {
-    let digest = |text: &str| outcome(text).unwrap().plan.digest();
-    assert_eq!(digest(SOUND), digest(SOUND));
-    assert_ne!(digest(SOUND), digest(&SOUND.replace("rate = 10", "rate = 11")));
-    assert_ne!(digest(SOUND), digest(&format!("seed = 2\n{SOUND}")));
-}
-
-#[test]
-fn plans_survive_both_encodings() {
-    let plan = outcome(&format!("{SOUND}[slo]\nagreement = \"always\"\nstall = \"< 1s\"\n"))
-        .unwrap()
-        .plan;
-    let json = serde_json::to_string(&plan).unwrap();
-    assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plan);
-    let bytes = regatta_base::encode(&plan);
-    assert_eq!(regatta_base::decode::<Plan>(&bytes, 1 << 20).unwrap(), plan);
-}
-
-#[test]
-fn nodes_get_names_addresses_regions_and_weights() {
-    let plan = outcome(&SOUND.replace(
-        "count = 4\nrole = \"v",
-        "count = 4\nregions = { eu = 2, us = 1 }\nrole = \"v",
-    ));
-    let plan = plan.unwrap().plan;
-    let mut text = String::new();
-    for node in &plan.nodes {
-        let region = node.region.as_deref().unwrap_or("-");
-        writeln!(
-            text,
-            "{} {} {} {region} {}",
-            node.index, node.name, node.address, node.weight
-        )
-        .unwrap();
-    }
-    let expected = "0 val-0 127.60.0.1 eu 1\n1 val-1 127.60.0.2 us 1\n2 val-2 127.60.0.3 eu 1\n\
-                    3 val-3 127.60.0.4 eu 1\n4 full-0 127.60.0.5 - 0\n5 full-1 127.60.0.6 - 0\n\
-                    6 full-2 127.60.0.7 - 0\n7 full-3 127.60.0.8 - 0\n";
-    assert_eq!(text, expected);
-    assert_eq!(plan.loads[0].targets, [4, 5, 6, 7]);
-    assert_eq!(plan.peers(0), [1, 2, 3, 4, 5, 6, 7]);
-}
-
-#[test]
-fn steps_start_with_the_build_and_end_with_the_report() {
-    let plan = outcome(SOUND).unwrap().plan;
-    assert!(matches!(plan.steps[0].step, Step::Build { .. }));
-    assert_eq!(plan.steps.last().unwrap().step, Step::Report);
-    let at = |wanted: &Step| {
-        plan.steps
-            .iter()
-            .find(|planned| planned.step == *wanted)
-            .and_then(|planned| planned.at_ms)
-    };
-    assert_eq!(at(&Step::Load { load: 0 }), Some(0));
-    assert_eq!(at(&Step::Inject { fault: 0 }), Some(8000));
-    assert_eq!(at(&Step::Heal { fault: 0 }), Some(13_000));
-    assert_eq!(at(&Step::Drain { up_to_ms: 10_000 }), Some(37_000));
-    let times: Vec<u64> = plan.steps.iter().filter_map(|planned| planned.at_ms).collect();
-    assert!(times.is_sorted(), "{times:?}");
-    let sound = |(position, planned): (usize, &PlannedStep)| planned.id as usize == position && planned.deadline_ms > 0;
-    assert!(plan.steps.iter().enumerate().all(sound));
-}
-
-#[test]
-fn the_rendered_plan_says_everything() {
-    insta::assert_snapshot!(outcome(SOUND).unwrap().plan.render());
-}
-
-/// Values at the edges of what each type holds, and beyond.
-fn extreme() -> impl Strategy<Value = &'static str> {
-    proptest::sample::select(vec![
-        "0",
-        "1",
-        "-1",
-        "3",
-        "4294967295",
-        "4294967296",
-        "9223372036854775807",
-        "1e300",
-        "nan",
-        "inf",
-        "0s",
-        "1ns",
-        "200000d",
-        "8EiB",
-        "16383TiB",
-        "100%",
-        "[]",
-        "{}",
-        "true",
-        "all",
-        "val",
-        "val-0",
-        "2020-01-01",
-        "0.0.0.0/0",
-        "255.255.255.255/32",
-        "[[\"val-0\",\"val-1\"]]",
-        "{ ramp = [0, 1e7], over = \"200000d\" }",
-        "{ kind = \"k_regular\", of = \"all\", k = 4294967295 }",
-    ])
-}
-
-fn key() -> impl Strategy<Value = &'static str> {
-    proptest::sample::select(vec![
-        "seed",
-        "name",
-        "schema",
-        "net.ipv4",
-        "net.p2p_port",
-        "group.0.count",
-        "group.1.count",
-        "group.0.regions.eu",
-        "group.1.role",
-        "peering.mesh",
-        "peering.mesh.of",
-        "peering.edges",
-        "peering.x",
-        "consensus.0.validators",
-        "consensus.0.validators.val",
-        "consensus.0.block_interval",
-        "consensus.0.round_timeout",
-        "consensus.0.byzantine",
-        "phases.warmup",
-        "phases.measure",
-        "phases.cooldown",
-        "phases.drain",
-        "load.0.rate",
-        "load.0.size",
-        "load.0.senders",
-        "load.0.timeout",
-        "load.0.mix.put",
-        "fault.0.at",
-        "fault.0.for",
-        "fault.0.nodes",
-        "budget.wall",
-        "budget.disk",
-        "budget.memory",
-        "link.rate",
-        "link.matrix.a-b",
-        "link.jitter",
-        "node.batch_bytes",
-        "node.mempool_bytes",
-        "slo.stall",
-        "slo.agreement",
-        "churn",
-        "provider.kind",
-        "build",
-    ])
-}
-
-proptest! {
-    #[test]
-    fn no_value_makes_it_panic(changes in proptest::collection::vec((key(), extreme()), 1..4)) {
-        let overrides: Vec<String> = changes.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
-        let _ = resolve(&Source::read("s.toml", SOUND, &overrides), &host());
-    }
-
-    #[test]
-    fn no_text_makes_it_panic(at in 0..SOUND.len(), length in 0_usize..30, text in "[ -~\n\u{e9}]{0,12}") {
-        let mut changed = SOUND.to_owned();
-        changed.replace_range(at..(at + length).min(SOUND.len()), &text);
-        if let Err(problems) = outcome(&changed) {
-            prop_assert!(problems.has_errors());
-        }
-    }
 }

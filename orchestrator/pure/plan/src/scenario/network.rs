@@ -328,3 +328,61 @@ pub enum VoteTopology {
     /// To the leader and back.
     LeaderAggregate,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn network(text: &str) -> Network {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn ranges_know_their_addresses() {
+        let range = network("127.60.0.0/29");
+        assert_eq!((range.len(), range.capacity()), (8, 6));
+        assert_eq!(range.node_address(0), Some(Ipv4Addr::new(127, 60, 0, 1)));
+        assert_eq!(range.node_address(5), Some(Ipv4Addr::new(127, 60, 0, 6)));
+        assert_eq!(range.node_address(6), None);
+        assert!(range.contains(Ipv4Addr::new(127, 60, 0, 7)));
+        assert!(!range.contains(Ipv4Addr::new(127, 60, 0, 8)) && !range.contains(Ipv4Addr::new(127, 59, 255, 255)));
+    }
+
+    #[test]
+    fn the_smallest_and_the_largest_range() {
+        assert_eq!((network("1.2.3.4/32").len(), network("1.2.3.4/32").capacity()), (1, 0));
+        assert_eq!(network("1.2.3.4/32").node_address(0), None);
+        assert_eq!(network("0.0.0.0/0").len(), 1 << 32);
+        assert!(network("0.0.0.0/0").contains(Ipv4Addr::BROADCAST));
+    }
+
+    #[test]
+    fn texts_that_are_no_range_are_refused() {
+        for text in [
+            "",
+            "127.60.0.0",
+            "127.60.0.0/33",
+            "127.60.0/16",
+            "127.60.0.0/-1",
+            "::1/64",
+            "127.60.0.0/16/8",
+        ] {
+            assert!(text.parse::<Network>().is_err(), "{text}");
+        }
+        let error = "10.1.2.3/8".parse::<Network>().unwrap_err();
+        assert!(error.contains("did you mean \"10.0.0.0/8\"?"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn addresses_are_distinct_and_inside(prefix in 8_u8..=32, seed: u32, count in 0_u32..300) {
+            let base = Ipv4Addr::from(seed & (u32::MAX << (32 - u32::from(prefix))));
+            let range = Network { base, prefix };
+            prop_assert_eq!(range.to_string().parse(), Ok(range));
+            let addresses: Vec<Ipv4Addr> = (0..count).map_while(|index| range.node_address(index)).collect();
+            prop_assert_eq!(addresses.len() as u64, u64::from(count).min(range.capacity()));
+            prop_assert!(addresses.is_sorted() && addresses.iter().all(|&address| range.contains(address)));
+        }
+    }
+}

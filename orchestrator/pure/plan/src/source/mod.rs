@@ -112,11 +112,9 @@ impl Source {
                 let span = error.span().unwrap_or(0..0);
                 self.origins
                     .insert(String::new(), Origin::File { key: None, value: span });
-                self.problems.push(Problem::error(
-                    Code::Syntax,
-                    "",
-                    format!("not TOML: {}", error.message().trim()),
-                ));
+                let message = format!("not TOML: {}", error.message().trim());
+                let help = "compare the line with an example of docs/reference/scenario.md";
+                self.problems.push(Problem::error(Code::Syntax, "", message).help(help));
                 None
             }
         }
@@ -163,6 +161,18 @@ impl Source {
 
     /// The place of `path`, or of the nearest key above it that is written somewhere.
     fn place(&self, path: &str, at_key: bool) -> Place {
+        // An override may have made the whole table that `path` is.
+        let below = format!("{path}.");
+        let made = self
+            .origins
+            .range(below.clone()..)
+            .next()
+            .filter(|(key, _)| key.starts_with(&below));
+        if let (None, Some((_, Origin::Override(position)))) = (self.origins.get(path), made) {
+            return Place::Override {
+                text: self.overrides[*position].clone(),
+            };
+        }
         let mut path = path;
         let mut exact = true;
         loop {
@@ -263,5 +273,102 @@ fn from_value(value: &toml_edit::Value, path: &str, origins: &mut BTreeMap<Strin
 fn record(path: &str, key: Option<Range<usize>>, value: Option<Range<usize>>, origins: &mut BTreeMap<String, Origin>) {
     if let Some(value) = value.or_else(|| key.clone()) {
         origins.insert(path.to_owned(), Origin::File { key, value });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = r#"# größer
+name = "x"
+net.p2p_port = 7000
+[[group]]
+name = "val"
+count = 4
+[[group]]
+name = "full"
+regions = { eu = 1, us = [1, 22] }
+[peering]
+"mesh" = { kind = "ring", of = "\u00fc", k = 3 }
+edges = [["a", "b"], ["c", "d"]]
+"#;
+
+    fn at(path: &str, at_key: bool, overrides: &[&str]) -> String {
+        let overrides: Vec<String> = overrides.iter().map(|&text| text.to_owned()).collect();
+        let source = Source::read("f.toml", FILE, &overrides);
+        match source.place(path, at_key) {
+            Place::File { line, column, span, .. } => format!("{line}:{column} {}", &FILE[span]),
+            Place::Override { text } => format!("--set {text}"),
+        }
+    }
+
+    #[test]
+    fn every_key_and_value_has_its_place() {
+        for (path, key, value) in [
+            ("name", "2:1 name", "2:8 \"x\""),
+            ("net.p2p_port", "3:5 p2p_port", "3:16 7000"),
+            ("group.0", "4:1 [[group]]", "4:1 [[group]]"),
+            ("group.0.count", "6:1 count", "6:9 4"),
+            ("group.1.name", "8:1 name", "8:8 \"full\""),
+            ("group.1.regions.us.1", "9:30 22", "9:30 22"),
+            (
+                "peering.mesh",
+                "11:1 \"mesh\"",
+                "11:10 { kind = \"ring\", of = \"\\u00fc\", k = 3 }",
+            ),
+            ("peering.mesh.k", "11:42 k", "11:46 3"),
+            ("peering.edges.1.0", "12:23 \"c\"", "12:23 \"c\""),
+        ] {
+            assert_eq!(at(path, true, &[]), key, "{path}");
+            assert_eq!(at(path, false, &[]), value, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_written_is_placed_at_what_it_would_be_part_of() {
+        assert_eq!(at("group.1.count", false, &[]), "7:1 [[group]]");
+        assert_eq!(at("peering.mesh.of.x", false, &[]), "11:27 of");
+        assert_eq!(at("phases.measure", false, &[]), "1:1 ");
+    }
+
+    #[test]
+    fn overrides_take_the_place_of_what_they_replace() {
+        let set = ["group.full.regions={eu=2}", "phases.measure=3s", "group.0.count=7"];
+        assert_eq!(at("group.1.regions.eu", false, &set), "--set group.full.regions={eu=2}");
+        assert_eq!(
+            at("group.1.regions.us.1", false, &set),
+            "--set group.full.regions={eu=2}"
+        );
+        assert_eq!(at("phases.measure", false, &set), "--set phases.measure=3s");
+        assert_eq!(at("phases", false, &set), "--set phases.measure=3s");
+        assert_eq!(at("group.0.count", true, &set), "--set group.0.count=7");
+        assert_eq!(at("group.0.name", false, &set), "5:8 \"val\"");
+        assert_eq!(at("seed", false, &["seed=1", "seed=2"]), "--set seed=2");
+    }
+
+    #[test]
+    fn columns_count_characters_and_not_bytes() {
+        let source = Source::read("f.toml", "question = \"größer\" x", &[]);
+        let Place::File { line, column, .. } = source.locate(source.problems().to_vec()).0.remove(0).place else {
+            panic!("a syntax error is in the file");
+        };
+        assert_eq!((line, column), (1, 21));
+    }
+
+    #[test]
+    fn a_file_beyond_the_limit_is_refused_unread() {
+        let source = Source::read("f.toml", &"#".repeat(SCENARIO_BYTES_MAX + 1), &[]);
+        assert!(source.scenario().is_none());
+        assert_eq!(source.problems()[0].code, Code::Syntax);
+    }
+
+    #[test]
+    fn a_sound_file_gives_its_scenario() {
+        let text = "name = \"x\"\nseed = 3\n[phases]\nmeasure = \"9s\"\n";
+        let source = Source::read("f.toml", text, &["seed=4".to_owned()]);
+        let scenario = source.scenario().unwrap();
+        assert_eq!((scenario.seed, scenario.phases.measure.millis()), (4, 9000));
+        assert!(source.problems().is_empty());
     }
 }

@@ -1,6 +1,6 @@
 //! A simple undirected graph and what can be said about it.
 
-use crate::GraphFacts;
+use crate::{GraphFacts, units::round};
 use std::collections::{BTreeSet, VecDeque};
 
 /// A simple undirected graph over the nodes 0..n.
@@ -134,10 +134,10 @@ impl Graph {
         let pairs = (count * count.saturating_sub(1)).max(1);
         GraphFacts {
             diameter,
-            mean_path: total as f64 / pairs as f64,
+            mean_path: round(total as f64 / pairs as f64),
             degree_min: degrees().min().unwrap_or(0),
             degree_max: degrees().max().unwrap_or(0),
-            degree_mean: degrees().map(f64::from).sum::<f64>() / count.max(1) as f64,
+            degree_mean: round(degrees().map(f64::from).sum::<f64>() / count.max(1) as f64),
             cut_vertices: self.cut_vertices(),
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! What is wrong is reported and removed, so that its default applies and the checks of meaning can go on.
 
+mod words;
+
 use crate::{
     diagnostic::{Code, Problem},
     scenario::{Network, Scenario},
@@ -9,6 +11,7 @@ use crate::{
     units,
 };
 use serde_json::{Map, Value};
+use words::{Wanted, describe, has_type, label, types, wanted, write_as};
 
 /// All problems of `document`'s shape, and whether the rest of it can still be read; what can be left out is removed.
 pub(super) fn check(document: &mut Value) -> (Vec<Problem>, bool) {
@@ -73,12 +76,7 @@ impl<'a> Walk<'a> {
             return self.one_of(value, schema, path);
         }
         if !types(schema).any(|name| has_type(value, name)) {
-            let wanted = schema["format"]
-                .as_str()
-                .and_then(format_name)
-                .map_or_else(|| type_names(schema), str::to_owned);
-            let message = format!("{} must be {wanted}, not {}", label(path), describe(value));
-            return self.report(Problem::error(Code::WrongType, path, message));
+            return self.mistyped(value, &wanted(schema), path);
         }
         match value {
             Value::Object(object) => self.object(object, schema, path),
@@ -95,17 +93,20 @@ impl<'a> Walk<'a> {
             .find(|branch| types(branch).any(|name| has_type(value, name)));
         match fitting {
             Some(branch) => self.value(value, branch, path),
-            None => {
-                let names: Vec<String> = branches.iter().map(|branch| type_names(branch)).collect();
-                let message = format!(
-                    "{} must be {}, not {}",
-                    label(path),
-                    names.join(" or "),
-                    describe(value)
-                );
-                self.report(Problem::error(Code::WrongType, path, message))
-            }
+            None => self.mistyped(value, &branches.into_iter().flat_map(wanted).collect::<Vec<_>>(), path),
         }
+    }
+
+    fn mistyped(&mut self, value: &Value, wanted: &[Wanted], path: &str) -> Fit {
+        let names: Vec<&str> = wanted.iter().map(|wanted| wanted.name).collect();
+        let message = format!(
+            "{} must be {}, not {}",
+            label(path),
+            names.join(" or "),
+            describe(value)
+        );
+        let help = write_as(path, wanted.first().map_or("{ ... }", |wanted| wanted.example));
+        self.report(Problem::error(Code::WrongType, path, message).help(help))
     }
 
     /// A word of a list, a table told apart by `kind`, or a table told apart by its only key.
@@ -115,8 +116,11 @@ impl<'a> Walk<'a> {
             return self.word(value, &branches, path);
         }
         let Value::Object(object) = value else {
-            let message = format!("{} must be a table, not {}", label(path), describe(value));
-            return self.report(Problem::error(Code::WrongType, path, message));
+            let table = Wanted {
+                name: "a table",
+                example: "{ ... }",
+            };
+            return self.mistyped(value, &[table], path);
         };
         if branches
             .iter()
@@ -165,8 +169,11 @@ impl<'a> Walk<'a> {
 
     fn word(&mut self, value: &Value, branches: &[&Value], path: &str) -> Fit {
         let Some(text) = value.as_str() else {
-            let message = format!("{} must be a word in quotes, not {}", label(path), describe(value));
-            return self.report(Problem::error(Code::WrongType, path, message));
+            let word = Wanted {
+                name: "a word in quotes",
+                example: "\"...\"",
+            };
+            return self.mistyped(value, &[word], path);
         };
         let words = || branches.iter().filter_map(|branch| branch["const"].as_str());
         if words().any(|word| word == text) {
@@ -237,13 +244,12 @@ impl<'a> Walk<'a> {
         if let Some(prefix) = prefix
             && elements.len() != prefix.len()
         {
-            let message = format!(
-                "{} must have {} elements, not {}",
-                label(path),
-                prefix.len(),
-                elements.len()
-            );
-            return self.report(Problem::error(Code::WrongType, path, message));
+            let (wanted_count, count) = (prefix.len(), elements.len());
+            let message = format!("{} must have {wanted_count} elements, not {count}", label(path));
+            let examples = prefix.iter().filter_map(|schema| Some(wanted(schema).first()?.example));
+            let example = format!("[{}]", examples.collect::<Vec<_>>().join(", "));
+            let problem = Problem::error(Code::WrongType, path, message);
+            return self.report(problem.help(write_as(path, &example)));
         }
         let mut fit = Fit::Good;
         for (index, value) in elements.iter_mut().enumerate() {
@@ -264,17 +270,16 @@ impl<'a> Walk<'a> {
             _ => units::check_format(format, &text).map_err(|error| error.to_string()),
         };
         if let Err(error) = parsed {
-            return self.report(Problem::error(
-                Code::BadQuantity,
-                path,
-                format!("{}: {error}", label(path)),
-            ));
+            let problem = Problem::error(Code::BadQuantity, path, format!("{}: {error}", label(path)));
+            let help = wanted(schema).first().map(|wanted| write_as(path, wanted.example));
+            return self.report(Problem { help, ..problem });
         }
         if let Some((least, most)) = range(schema)
             && value.as_i64().is_some_and(|number| number < least || number > most)
         {
             let message = format!("{} must be from {least} to {most}, not {value}", label(path));
-            return self.report(Problem::error(Code::WrongType, path, message));
+            let problem = Problem::error(Code::WrongType, path, message);
+            return self.report(problem.help("use a number in that range"));
         }
         Fit::Good
     }
@@ -292,66 +297,4 @@ fn range(schema: &Value) -> Option<(i64, i64)> {
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
-}
-
-/// The schema's types: one or several names, without null.
-fn types(schema: &Value) -> impl Iterator<Item = &str> {
-    let one = schema["type"].as_str();
-    let several = list(&schema["type"]).filter_map(Value::as_str);
-    one.into_iter().chain(several).filter(|name| *name != "null")
-}
-
-fn has_type(value: &Value, name: &str) -> bool {
-    match name {
-        "string" => value.is_string(),
-        "integer" => value.is_i64() || value.is_u64(),
-        "number" => value.is_number(),
-        "boolean" => value.is_boolean(),
-        "array" => value.is_array(),
-        "object" => value.is_object(),
-        _ => false,
-    }
-}
-
-fn type_names(schema: &Value) -> String {
-    let names = types(schema).map(|name| match name {
-        "string" => "a string",
-        "integer" => "a whole number",
-        "number" => "a number",
-        "boolean" => "true or false",
-        "array" => "a list",
-        _ => "a table",
-    });
-    names.collect::<Vec<_>>().join(" or ")
-}
-
-/// What a format is called where its type alone says too little.
-fn format_name(format: &str) -> Option<&'static str> {
-    Some(match format {
-        "duration" => "a duration such as \"10s\"",
-        "size" => "a size such as \"4GiB\"",
-        "bit-rate" => "a rate such as \"1Gbit\"",
-        "ratio" => "a fraction such as \"5%\"",
-        _ => return None,
-    })
-}
-
-fn describe(value: &Value) -> String {
-    match value {
-        Value::Null => "a date, infinity or nan".to_owned(),
-        Value::Bool(_) => "a boolean".to_owned(),
-        Value::Number(number) => format!("the number {number}"),
-        Value::String(_) => "a string".to_owned(),
-        Value::Array(_) => "a list".to_owned(),
-        Value::Object(_) => "a table".to_owned(),
-    }
-}
-
-/// How messages name a key.
-fn label(path: &str) -> String {
-    if path.is_empty() {
-        "the scenario".to_owned()
-    } else {
-        format!("`{path}`")
-    }
 }

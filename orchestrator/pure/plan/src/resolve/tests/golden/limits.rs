@@ -1,0 +1,240 @@
+//! What problems of hosts, limits and objectives look like, and what is not there yet.
+
+use super::rendered;
+
+#[test]
+fn addresses_and_ports() {
+    insta::assert_snapshot!(rendered(&["net.ipv4=10.60.0.0/16"]), @r#"
+    error[T027]: 10.60.0.0/16 is not inside 127.0.0.0/8, and the `local` provider has no other addresses
+      --> --set net.ipv4=10.60.0.0/16
+       = help: use ipv4 = "127.60.0.0/16"
+    "#);
+    insta::assert_snapshot!(rendered(&["net.ipv4=127.0.0.0/16"]), @r#"
+    error[T027]: 127.0.0.0/16 contains 127.0.0.1, which the system itself uses
+      --> --set net.ipv4=127.0.0.0/16
+       = help: use ipv4 = "127.60.0.0/16"
+    "#);
+    insta::assert_snapshot!(rendered(&["net.ipv4=127.0.0.48/28"]), @r#"
+    error[T027]: 127.0.0.48/28 contains 127.0.0.53, which the system itself uses
+      --> --set net.ipv4=127.0.0.48/28
+       = help: use ipv4 = "127.60.0.0/16"
+    "#);
+    insta::assert_snapshot!(rendered(&["net.ipv4=127.60.0.0/29"]), @r#"
+    error[T026]: 127.60.0.0/29 has room for 6 nodes and there are 8
+      --> --set net.ipv4=127.60.0.0/29
+       = help: use a prefix of /28 or less
+    "#);
+    insta::assert_snapshot!(rendered(&["net.p2p_port=80"]), @r#"
+    error[T029]: port 80 needs privileges or does not exist
+      --> --set net.p2p_port=80
+       = help: use 1024 or more
+    "#);
+    insta::assert_snapshot!(rendered(&["net.p2p_port=7001"]), @r#"
+    error[T029]: p2p_port and http_port are both 7001
+      --> s.toml:1:1
+       = help: use two ports
+    "#);
+}
+
+#[test]
+fn budgets() {
+    insta::assert_snapshot!(rendered(&["budget.memory=100MiB"]), @r#"
+    error[T031]: 8 nodes of 16MiB need more than the budget of 100MiB
+      --> --set budget.memory=100MiB
+       = help: raise the budget or use fewer nodes
+    "#);
+    insta::assert_snapshot!(rendered(&["budget.disk=1MiB", "load.0.rate=1000"]), @r#"
+    error[T047]: the nodes will store about 190MiB and `disk` allows 1MiB
+      --> --set budget.disk=1MiB
+       = help: raise it, or offer less load
+    "#);
+    insta::assert_snapshot!(rendered(&["budget.wall=20s"]), @r#"
+    error[T047]: the phases take up to 47s and `wall` allows 20s
+      --> --set budget.wall=20s
+       = help: raise it or shorten the phases
+    "#);
+    insta::assert_snapshot!(rendered(&["group.full.count=5000"]), @r#"
+    error[T033]: 5004 nodes exceed the limit of 4096
+      --> --set group.full.count=5000
+       = help: make the groups smaller
+    "#);
+    insta::assert_snapshot!(rendered(&["phases.measure=0s", "fault=[]"]), @r#"
+    error[T043]: the measuring window has no length
+      --> --set phases.measure=0s
+       = help: use measure = "30s"
+    "#);
+    insta::assert_snapshot!(rendered(&["phases.drain=8d"]), @r#"
+    error[T047]: the phases take up to 691237s and `wall` allows 30m
+      --> s.toml:1:1
+       = help: raise it or shorten the phases
+
+    error[T047]: the phases take up to 691237s and `lease` allows 2h
+      --> s.toml:1:1
+       = help: raise it or shorten the phases
+
+    error[T043]: 8d is longer than the limit of 7d
+      --> --set phases.drain=8d
+       = help: use a shorter phase
+    "#);
+}
+
+#[test]
+fn limits_of_groups_and_nodes() {
+    insta::assert_snapshot!(rendered(&["group.full.count=0"]), @r#"
+    error[T038]: group `full` has no nodes
+      --> --set group.full.count=0
+       = help: use count = 1 or more, or remove the group
+    "#);
+    insta::assert_snapshot!(rendered(&["group.val.regions={eu=0}"]), @r#"
+    error[T046]: all regions have share 0
+      --> --set group.val.regions={eu=0}
+       = help: give at least one region a share
+    "#);
+    insta::assert_snapshot!(rendered(&["node.batch_bytes=2MiB"]), @r#"
+    error[T050]: batches of 2MiB are not between 1 and 786432 bytes
+      --> --set node.batch_bytes=2MiB
+       = help: use batch_bytes = "256KiB"
+    "#);
+    insta::assert_snapshot!(rendered(&["node.mempool_transactions=0"]), @r#"
+    error[T050]: a `mempool_transactions` of 0 refuses every transaction
+      --> --set node.mempool_transactions=0
+       = help: use a limit above 0
+    "#);
+    insta::assert_snapshot!(rendered(&["node.mempool_bytes=4KiB"]), @r#"
+    warning[T050]: a mempool of 4KiB cannot hold the largest transaction
+      --> --set node.mempool_bytes=4KiB
+       = help: use mempool_bytes = "64MiB"
+    "#);
+    insta::assert_snapshot!(rendered(&["node.durable=false"]), @r#"
+    warning[T050]: votes are not on the disk before they leave: a crashed validator may contradict itself
+      --> --set node.durable=false
+       = help: use it for experiments only
+    "#);
+    insta::assert_snapshot!(rendered(&["schema=2"]), @r#"
+    error[T008]: schema 2 is not one that this program reads
+      --> --set schema=2
+       = help: use schema = 1
+    "#);
+    insta::assert_snapshot!(rendered(&["build.main={}"]), @r#"
+    error[T049]: build `main` needs exactly one of `source` and `release`
+      --> --set build.main={}
+       = help: write source = "."
+    "#);
+}
+
+#[test]
+fn providers_and_networks_that_come_later() {
+    insta::assert_snapshot!(rendered(&["provider.kind=netns"]), @r#"
+    error[T041]: the provider `netns` is not supported yet
+      --> --set provider.kind=netns
+       = help: use kind = "local"
+    "#);
+    insta::assert_snapshot!(rendered(&["provider.host=[{addr=\"a\"}]"]), @r#"
+    error[T041]: a list of hosts is not supported by the `local` provider yet
+      --> --set provider.host=[{addr="a"}]
+       = help: remove [[provider.host]]
+    "#);
+    insta::assert_snapshot!(rendered(&["build.main={release=\"regatta-node@0.2.0\"}"]), @r#"
+    error[T041]: a release is not supported by the `local` provider yet
+      --> --set build.main={release="regatta-node@0.2.0"}
+       = help: build from source: source = "."
+    "#);
+    insta::assert_snapshot!(rendered(&["link={jitter=\"5%\"}"]), @r#"
+    error[T041]: emulation of links is not supported by the `local` provider yet
+      --> --set link={jitter="5%"}
+       = help: remove [link]: the links are those of this machine
+    "#);
+    insta::assert_snapshot!(rendered(&["group.val.behaviour=equivocate"]), @r#"
+    error[T041]: byzantine behaviour is not supported by the `local` provider yet
+      --> --set group.val.behaviour=equivocate
+       = help: use behaviour = "honest"
+    "#);
+    insta::assert_snapshot!(rendered(&["peering.extra={kind=\"file\",path=\"x\"}"]), @r#"
+    error[T041]: a graph from a file is not supported by the `local` provider yet
+      --> --set peering.extra={kind="file",path="x"}
+       = help: list its edges in `edges`
+    "#);
+    insta::assert_snapshot!(rendered(&["consensus.main.vote_topology=all_to_all"]), @r#"
+    error[T041]: this vote topology is not supported by the `local` provider yet
+      --> --set consensus.main.vote_topology=all_to_all
+       = help: use vote_topology = "relay"
+    "#);
+}
+
+#[test]
+fn loads_and_faults_that_come_later() {
+    insta::assert_snapshot!(rendered(&["load.0.mode=closed"]), @r#"
+    error[T041]: this load mode is not supported by the `local` provider yet
+      --> --set load.0.mode=closed
+       = help: use mode = "open"
+    "#);
+    insta::assert_snapshot!(rendered(&["load.0.arrivals=replay"]), @r#"
+    error[T041]: a replayed load is not supported by the `local` provider yet
+      --> --set load.0.arrivals=replay
+       = help: use "poisson" or "constant"
+    "#);
+    insta::assert_snapshot!(rendered(&["load.0.mix={opaque=1,kudos=1}"]), @r#"
+    error[T041]: load of kind `kudos` is not supported by the `local` provider yet
+      --> --set load.0.mix={opaque=1,kudos=1}
+       = help: use `opaque`, `put` or `blob`
+    "#);
+    insta::assert_snapshot!(rendered(&["fault.0.kind=pause"]), @r#"
+    error[T041]: the fault `pause` is not supported by the `local` provider yet
+      --> --set fault.0.kind=pause
+       = help: use kind = "crash"
+    "#);
+    insta::assert_snapshot!(rendered(&["churn=[{group=\"full\",session={weibull=[0.6,\"120s\"]},rejoin={exp=\"20s\"}}]"]), @r#"
+    error[T041]: churn is not supported by the `local` provider yet
+      --> --set churn=[{group="full",session={weibull=[0.6,"120s"]},rejoin={exp="20s"}}]
+       = help: remove [[churn]], or write single crashes as [[fault]]
+    "#);
+    insta::assert_snapshot!(rendered(&["consensus=[{id=\"main\"},{id=\"other\"}]"]), @r#"
+    error[T041]: more than one consensus instance is not supported by the `local` provider yet
+      --> --set consensus=[{id="main"},{id="other"}]
+       = help: keep one [[consensus]]
+    "#);
+}
+
+#[test]
+fn objectives() {
+    insta::assert_snapshot!(rendered(&["slo.goodput=>= 98%", "load=[]"]), @r#"
+    error[T035]: nothing emits `goodput` without [[load]]
+      --> --set slo.goodput=>= 98%
+       = help: add [[load]] or remove the objective
+    "#);
+    insta::assert_snapshot!(rendered(&["slo.link_error=< 10%"]), @r#"
+    error[T035]: nothing emits `link_error` without [link]
+      --> --set slo.link_error=< 10%
+       = help: add [link] or remove the objective
+    "#);
+    insta::assert_snapshot!(rendered(&["slo.latency_p99=fast"]), @r#"
+    error[T036]: `fast` is no objective for `latency_p99`
+      --> --set slo.latency_p99=fast
+       = help: write it as latency_p99 = "< 900ms"
+    "#);
+    insta::assert_snapshot!(rendered(&["slo.agreement=< 3"]), @r#"
+    error[T036]: `< 3` is no objective for `agreement`
+      --> --set slo.agreement=< 3
+       = help: write it as agreement = "always"
+    "#);
+    insta::assert_snapshot!(rendered(&["slo.goodput=>= 300%"]), @r#"
+    error[T036]: `>= 300%` is no objective for `goodput`
+      --> --set slo.goodput=>= 300%
+       = help: write it as goodput = ">= 98%"
+    "#);
+    insta::assert_snapshot!(rendered(&["slo.memory=<= much"]), @r#"
+    error[T036]: `<= much` is no objective for `memory`
+      --> --set slo.memory=<= much
+       = help: write it as memory = "<= 64MiB"
+    "#);
+    insta::assert_snapshot!(rendered(&["slo.cpu=0.5s"]), @r#"
+    error[T036]: `0.5s` is no objective for `cpu`
+      --> --set slo.cpu=0.5s
+       = help: write it as cpu = "< 0.5s"
+    "#);
+    insta::assert_snapshot!(rendered(&["slo.goodput_rate=> many"]), @r#"
+    error[T036]: `> many` is no objective for `goodput_rate`
+      --> --set slo.goodput_rate=> many
+       = help: write it as goodput_rate = ">= 1000"
+    "#);
+}
