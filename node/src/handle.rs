@@ -60,6 +60,12 @@ impl SubmitAnswer {
 #[derive(Clone)]
 pub struct NodeHandle(Arc<Inner>);
 
+impl std::fmt::Debug for NodeHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("NodeHandle")
+    }
+}
+
 struct Inner {
     requests: mpsc::Sender<Request>,
     submitted: Arc<Semaphore>,

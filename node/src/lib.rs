@@ -10,7 +10,9 @@ pub mod host;
 pub mod http;
 pub mod meter;
 pub mod p2p;
+pub mod runtime;
 pub mod store;
 
 pub use handle::{Busy, NodeHandle, Stopped};
 pub use meter::Meter;
+pub use runtime::{RunError, Running, StartError};

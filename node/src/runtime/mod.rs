@@ -1,0 +1,161 @@
+//! A running node: the core, its links, its journal and its threads, held together by one task.
+
+mod gate;
+mod jobs;
+mod loads;
+mod turn;
+
+use crate::{
+    handle::NodeHandle,
+    meter::Meter,
+    p2p::{Network, NetworkError, PeerBoard, Setup},
+    store::{Journal, Options, StoreError},
+};
+use gate::Gate;
+use jobs::Workers;
+use loads::Loads;
+use regatta_api::NodeConfig;
+use regatta_base::SecretKey;
+use regatta_core::{Node, NodeError};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+    time::Instant,
+};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use turn::Loop;
+
+/// Why a node cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The core refuses its configuration.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// The network cannot listen, or a peer's key is none.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// The journal cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The system gives no random bytes for checking signatures.
+    #[error("the system gives no random bytes: {0}")]
+    Randomness(String),
+}
+
+/// Why a running node stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A record could not be made durable; going on would break promises to others.
+    #[error("the node stops because its journal failed: {0}")]
+    Store(Arc<StoreError>),
+    /// A bug: the node's task ended abnormally.
+    #[error("the node's task ended abnormally: {0}")]
+    Crashed(String),
+}
+
+/// A node that runs on the present runtime.
+#[derive(Debug)]
+pub struct Running {
+    /// What the rest of the process asks.
+    pub handle: NodeHandle,
+    /// Where it listens for peers.
+    pub p2p_address: SocketAddr,
+    /// Records that it found in its journal.
+    pub records_replayed: u64,
+    task: JoinHandle<Result<(), RunError>>,
+}
+
+impl Running {
+    /// Waits until the node has stopped and its journal is closed. To stop it, cancel the handle's token.
+    ///
+    /// # Errors
+    /// [`RunError`] when it did not stop because it was told to.
+    pub async fn wait(self) -> Result<(), RunError> {
+        self.task
+            .await
+            .unwrap_or_else(|error| Err(RunError::Crashed(error.to_string())))
+    }
+}
+
+/// Listens, replays the journal in `config.data_dir` (relative to `folder`), and starts the node's task.
+///
+/// # Errors
+/// [`StartError`] with what to do about it.
+pub fn start(
+    config: &NodeConfig,
+    key: &SecretKey,
+    folder: &Path,
+    stop: CancellationToken,
+) -> Result<Running, StartError> {
+    let meter = Arc::new(Meter::default());
+    let board = Arc::new(PeerBoard::new(&config.peers, Arc::clone(&meter)));
+    let mut node = Node::new(config, key.clone())?;
+    let setup = Setup {
+        config,
+        key,
+        meter: Arc::clone(&meter),
+        board: Arc::clone(&board),
+    };
+    let network = Network::bind(&setup)?;
+    let (journal, records_replayed) = open_journal(config, folder, &meter, &mut node)?;
+    let (workers, results) = Workers::new().map_err(StartError::Randomness)?;
+    let reader = journal.reader();
+    let (loads, loaded) = Loads::new(reader.clone());
+    let load = move |instance, height| loads::load(&reader, instance, height);
+    let (handle, requests) = NodeHandle::new(Arc::clone(&meter), board, Arc::new(load), stop.clone());
+    let p2p_address = network.address();
+    let (outbox, events) = network.run(stop.clone());
+    let node_loop = Loop {
+        node,
+        started: Instant::now(),
+        out: Vec::new(),
+        again: VecDeque::new(),
+        gate: Gate::default(),
+        replies: BTreeMap::new(),
+        requests_taken: 0,
+        disk_full: false,
+        journal_state: journal.state(),
+        journal,
+        workers,
+        results,
+        loads,
+        loaded,
+        outbox,
+        events,
+        requests,
+        handle: handle.clone(),
+        stop,
+    };
+    let task = tokio::spawn(node_loop.run());
+    Ok(Running {
+        handle,
+        p2p_address,
+        records_replayed,
+        task,
+    })
+}
+
+fn open_journal(
+    config: &NodeConfig,
+    folder: &Path,
+    meter: &Arc<Meter>,
+    node: &mut Node,
+) -> Result<(Journal, u64), StoreError> {
+    let options = Options {
+        dir: folder.join(&config.data_dir),
+        durable: config.store.durable,
+        disk_bytes_max: config.store.disk_bytes_max,
+    };
+    let mut records = 0;
+    let journal = Journal::open(&options, Arc::clone(meter), |record| {
+        records += 1;
+        node.replay(record).map_err(|error| error.to_string())
+    })?;
+    Ok((journal, records))
+}
+
+#[cfg(test)]
+mod tests;
