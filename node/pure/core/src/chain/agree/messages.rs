@@ -1,0 +1,226 @@
+//! Consensus messages: in from neighbours, checked, passed on, and out again.
+
+use super::Inbound;
+use crate::{
+    chain::{
+        Chain, encoded,
+        gossip::{Arrival, HEIGHTS_AHEAD_MAX, MessageKey, key_of},
+    },
+    context::{Context, Purpose},
+    event::{PeerIndex, Protocol},
+    job::Job,
+    wire::{Body, Plain},
+};
+use regatta_api::metrics::Metric;
+use regatta_base::{Digest, Height, HexBytes, decode};
+use regatta_consensus::{Commit, Input, MESSAGE_BYTES_MAX, Message, Proposal, header_digest};
+
+/// Messages that may wait for their signatures; beyond it new ones are dropped and come again by retry.
+const INBOX_MAX: usize = 20_000;
+
+impl Chain {
+    pub(super) fn broadcast(&mut self, ctx: &mut Context<'_>, message: &Message) {
+        if let Message::Proposal(proposal) = message {
+            self.keep_header(proposal);
+        }
+        let bytes = encoded(message);
+        let Some(key) = key_of(message) else {
+            for peer in ctx.links.up() {
+                self.outbox.push(peer, bytes.clone(), true);
+            }
+            return;
+        };
+        let targets = voting_links(ctx);
+        for peer in self.agreement.gossip.spread(key, &bytes, targets.into_iter()) {
+            self.outbox.push(peer, bytes.clone(), true);
+        }
+    }
+
+    fn keep_header(&mut self, proposal: &Proposal) {
+        let key = (proposal.vote.statement.height, proposal.digest());
+        self.agreement.headers.insert(key, proposal.header.clone());
+    }
+
+    pub(in crate::chain) fn on_consensus(&mut self, ctx: &mut Context<'_>, from: PeerIndex, messages: Vec<HexBytes>) {
+        for bytes in messages {
+            match decode::<Message>(&bytes.0, MESSAGE_BYTES_MAX) {
+                Ok(Message::Status { height }) => self.on_status(ctx, from, height),
+                Ok(message) => self.receive(ctx, from, message, bytes),
+                Err(error) => ctx.fault(from, format!("consensus message: {error}")),
+            }
+        }
+    }
+
+    fn on_status(&mut self, ctx: &mut Context<'_>, from: PeerIndex, height: Height) {
+        self.catchup.note_height(from, height.saturating_sub(1));
+        self.agreement.asking = Some(from);
+        self.drive(ctx, Input::Recv(Message::Status { height }));
+        self.agreement.asking = None;
+    }
+
+    /// Queues a message for the check of its signatures, unless it is known, stale or too far ahead.
+    pub(in crate::chain) fn receive(
+        &mut self,
+        ctx: &mut Context<'_>,
+        from: PeerIndex,
+        message: Message,
+        encoded: HexBytes,
+    ) {
+        let (height, next) = (message.height(), self.ledger.height() + 1);
+        let key = key_of(&message);
+        match (&message, &key) {
+            (Message::Commit(_), _) => {
+                self.catchup.note_height(from, height);
+                if height < next || !self.catchup.takes(height, next) {
+                    return;
+                }
+            }
+            (_, Some(_)) if height < next => return,
+            (_, Some(_)) if height > next + HEIGHTS_AHEAD_MAX => {
+                self.catchup.note_height(from, height - 1);
+                return;
+            }
+            (_, Some(key)) => {
+                if self.agreement.gossip.arrived(*key, from) == Arrival::Known {
+                    return;
+                }
+            }
+            (_, None) => return,
+        }
+        if self.agreement.inbox.len() >= INBOX_MAX {
+            self.refuse(&message, key.as_ref());
+            ctx.count(Metric::FramesDropped, 1);
+            return;
+        }
+        match message.claims(&self.scope) {
+            Ok(claims) => {
+                let count = claims.len();
+                self.agreement.inbox_claims.extend(claims);
+                self.agreement.inbox.push(Inbound {
+                    from,
+                    message,
+                    encoded,
+                    key,
+                    claims: count,
+                });
+            }
+            Err(error) => {
+                self.refuse(&message, key.as_ref());
+                ctx.fault(from, format!("consensus message: {error}"));
+            }
+        }
+    }
+
+    fn refuse(&mut self, message: &Message, key: Option<&MessageKey>) {
+        if let Some(key) = key {
+            self.agreement.gossip.refuse(key);
+        }
+        if let Message::Commit(commit) = message {
+            self.catchup.refuse(commit.height());
+        }
+    }
+
+    /// Starts the check of everything that waits, unless one runs: what arrives meanwhile makes the next batch.
+    pub(in crate::chain) fn check_messages(&mut self, ctx: &mut Context<'_>) {
+        if self.agreement.checking.is_empty() && !self.agreement.inbox.is_empty() {
+            self.agreement.checking = std::mem::take(&mut self.agreement.inbox);
+            let claims = std::mem::take(&mut self.agreement.inbox_claims);
+            ctx.work(Purpose::Messages, Job::Claims(claims));
+        }
+    }
+
+    pub(in crate::chain) fn on_claims(&mut self, ctx: &mut Context<'_>, valid: &[bool]) {
+        let mut rest = valid;
+        for inbound in std::mem::take(&mut self.agreement.checking) {
+            let (own, after) = rest.split_at(inbound.claims.min(rest.len()));
+            rest = after;
+            if own.len() == inbound.claims && own.iter().all(|&valid| valid) {
+                self.accept(ctx, inbound);
+            } else {
+                self.refuse(&inbound.message, inbound.key.as_ref());
+                ctx.fault(inbound.from, "a consensus message with a bad signature".to_owned());
+            }
+        }
+    }
+
+    fn accept(&mut self, ctx: &mut Context<'_>, inbound: Inbound) {
+        let Inbound {
+            from,
+            message,
+            encoded,
+            key,
+            ..
+        } = inbound;
+        if let Message::Commit(commit) = message {
+            self.on_commit(ctx, from, commit);
+            return;
+        }
+        if let Message::Proposal(proposal) = &message {
+            self.keep_header(proposal);
+        }
+        let message_is_current = message.height() == self.ledger.height() + 1;
+        if let Some(key) = key {
+            let urgent = matches!(message, Message::Proposal(_));
+            let mut targets = if self.relays { voting_links(ctx) } else { Vec::new() };
+            targets.retain(|&peer| peer != from && !ctx.links.covers(from, peer));
+            for peer in self.agreement.gossip.spread(key, &encoded, targets.into_iter()) {
+                self.outbox.push(peer, encoded.clone(), urgent);
+            }
+        }
+        if message_is_current {
+            // A height that others work on: ask again if it does not go on here.
+            self.retry_soon(ctx.now);
+        }
+        self.drive(ctx, Input::Recv(message));
+    }
+
+    /// A verified decision: the next one goes to the core, later ones wait for it.
+    fn on_commit(&mut self, ctx: &mut Context<'_>, from: PeerIndex, commit: Commit) {
+        if header_digest(&commit.header) != commit.digest() {
+            self.catchup.refuse(commit.height());
+            ctx.fault(from, "a decision whose header has another digest".to_owned());
+            return;
+        }
+        self.catchup.keep(from, commit);
+        if let Some((from, commit)) = self.catchup.take(self.ledger.height() + 1) {
+            self.agreement.decided_by = Some(from);
+            self.drive(ctx, Input::Recv(Message::Commit(commit)));
+        }
+    }
+
+    pub(super) fn ask_for_header(&self, ctx: &mut Context<'_>, height: Height, digest: Digest) {
+        let frame = Plain::Instance(self.tag, Body::HeaderRequest { height, digest }).encode();
+        let peers: Vec<PeerIndex> = ctx.links.up().collect();
+        for peer in peers {
+            ctx.send(peer, frame.clone(), Protocol::Consensus, 0);
+        }
+    }
+
+    pub(in crate::chain) fn on_header_request(
+        &self,
+        ctx: &mut Context<'_>,
+        from: PeerIndex,
+        height: Height,
+        digest: Digest,
+    ) {
+        if let Some(header) = self.agreement.headers.get(&(height, digest)) {
+            let frame = Plain::Instance(self.tag, Body::Header(header.clone().into())).encode();
+            ctx.send(from, frame, Protocol::Consensus, 0);
+        }
+    }
+
+    /// The neighbour whose status is being handled lacks blocks from `height` on.
+    pub(super) fn help_behind(&mut self, ctx: &mut Context<'_>, height: Height) {
+        if let Some(peer) = self.agreement.asking {
+            self.on_block_request(ctx, peer, height, crate::chain::catchup::HELP_BLOCKS);
+        }
+    }
+}
+
+/// Neighbours that are up and want votes.
+fn voting_links(ctx: &Context<'_>) -> Vec<PeerIndex> {
+    ctx.links
+        .up()
+        .filter(|&peer| ctx.links.get(peer).is_some_and(|link| link.wants_votes))
+        .collect()
+}

@@ -1,0 +1,280 @@
+//! Agreement: runs the consensus core, does what it asks for, and executes what it decides.
+
+mod execute;
+mod messages;
+
+use super::{
+    Chain, encoded,
+    gossip::{Gossip, MessageKey},
+};
+use crate::{
+    context::Context,
+    event::{LogLevel, PeerIndex, Time},
+    header::Header,
+    record::Record,
+};
+use regatta_api::{config::InstanceConfig, metrics::Metric};
+use regatta_base::{Digest, Height, HexBytes, Round, decode};
+use regatta_consensus::{
+    Commit, Config, Core, Draft, Effect, Input, MESSAGE_BYTES_MAX, Message, Proposal, Scope, SignatureClaim, WalRecord,
+};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Proposals of the current height that may wait for their payload.
+const VALIDATING_MAX: usize = 16;
+/// How often the core may send again while a height is open, in milliseconds.
+const RETRY_INTERVAL_MS: Time = 125;
+/// So long after the last block each neighbour is told once how far this node is, in milliseconds:
+/// whatever was lost on the way, the network does not fall silent before everybody has asked for it.
+const QUIET_MS: Time = 500;
+
+/// A message that waits for its signatures.
+#[derive(Debug)]
+struct Inbound {
+    from: PeerIndex,
+    message: Message,
+    encoded: HexBytes,
+    key: Option<MessageKey>,
+    claims: usize,
+}
+
+/// The consensus core and what surrounds it.
+#[derive(Debug)]
+pub(crate) struct Agreement {
+    core: Core,
+    pub(crate) gossip: Gossip,
+    /// Records of an earlier run, until the start.
+    replayed: Vec<WalRecord>,
+    inbox: Vec<Inbound>,
+    inbox_claims: Vec<SignatureClaim>,
+    checking: Vec<Inbound>,
+    /// Headers proposed at the current heights, for neighbours that lack them.
+    headers: BTreeMap<(Height, Digest), Vec<u8>>,
+    validating: Vec<Proposal>,
+    deciding: Option<Commit>,
+    /// Who brought the decision that is being executed.
+    decided_by: Option<PeerIndex>,
+    build: Option<(Height, Round)>,
+    timer: Option<(Time, u64)>,
+    retry_at: Option<Time>,
+    last_block_at: Option<Time>,
+    quiet_at: Option<Time>,
+    block_interval_ms: u64,
+    /// Who sent the status message that the core is handling.
+    asking: Option<PeerIndex>,
+    /// Why this instance stopped; it never starts again by itself.
+    pub(crate) halted: Option<String>,
+}
+
+impl Agreement {
+    pub(crate) fn new(scope: &Scope, own: Option<u16>, config: &InstanceConfig) -> Self {
+        Self {
+            core: Core::new(core_config(scope, own, config, 1)),
+            gossip: Gossip::default(),
+            replayed: Vec::new(),
+            inbox: Vec::new(),
+            inbox_claims: Vec::new(),
+            checking: Vec::new(),
+            headers: BTreeMap::new(),
+            validating: Vec::new(),
+            deciding: None,
+            decided_by: None,
+            build: None,
+            timer: None,
+            retry_at: None,
+            last_block_at: None,
+            quiet_at: None,
+            block_interval_ms: config.block_interval_ms,
+            asking: None,
+            halted: None,
+        }
+    }
+
+    pub(crate) fn round(&self) -> Round {
+        self.core.round()
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
+        let build = self.build.map(|_| self.build_at());
+        [self.timer.map(|(at, _)| at), self.retry_at, self.quiet_at, build]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// When the next block may be built.
+    fn build_at(&self) -> Time {
+        self.last_block_at.map_or(0, |at| at + self.block_interval_ms)
+    }
+
+    /// Batches without which the current height cannot go on.
+    pub(crate) fn needed_batches(&self) -> BTreeSet<Digest> {
+        let proposed = self.validating.iter().map(|proposal| proposal.header.as_slice());
+        let headers = proposed.chain(self.deciding.iter().map(|commit| commit.header.as_slice()));
+        headers
+            .filter_map(|bytes| Header::decode(bytes).ok())
+            .flat_map(|header| header.batches)
+            .collect()
+    }
+}
+
+fn core_config(scope: &Scope, own: Option<u16>, config: &InstanceConfig, height: Height) -> Config {
+    Config {
+        scope: scope.clone(),
+        index: own,
+        timeout_base_ms: config.round_timeout_ms,
+        timeout_cap_ms: config.round_timeout_ms_max,
+        height,
+    }
+}
+
+impl Chain {
+    pub(in crate::chain) fn replay_consensus(&mut self, bytes: &[u8]) -> Result<(), crate::NodeError> {
+        let record: WalRecord = decode(bytes, MESSAGE_BYTES_MAX)
+            .map_err(|error| crate::NodeError::Journal(format!("a consensus record: {error}")))?;
+        if record.height() > self.ledger.height() {
+            self.agreement.replayed.push(record);
+        }
+        Ok(())
+    }
+
+    pub(in crate::chain) fn start_agreement(&mut self, ctx: &mut Context<'_>) {
+        let records = std::mem::take(&mut self.agreement.replayed);
+        let config = core_config(&self.scope, self.own, &self.config, self.ledger.height() + 1);
+        self.agreement.core = Core::recover(config, &records);
+        self.drive(ctx, Input::Start);
+    }
+
+    /// Tells the core that payload waits to be ordered.
+    pub(in crate::chain) fn signal_work(&mut self, ctx: &mut Context<'_>) {
+        if self.batches.has_waiting() {
+            self.drive(ctx, Input::Work);
+        }
+    }
+
+    /// Gives the core one input and does everything that follows from it.
+    pub(in crate::chain) fn drive(&mut self, ctx: &mut Context<'_>, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        let mut effects = Vec::new();
+        while let Some(input) = inputs.pop_front() {
+            if self.agreement.halted.is_some() {
+                return;
+            }
+            self.agreement.core.step(input, &mut effects);
+            for effect in effects.drain(..) {
+                self.perform(ctx, effect, &mut inputs);
+            }
+        }
+    }
+
+    fn perform(&mut self, ctx: &mut Context<'_>, effect: Effect, inputs: &mut VecDeque<Input>) {
+        match effect {
+            Effect::Persist(record) => {
+                ctx.append(Record::Consensus {
+                    instance: self.index,
+                    bytes: encoded(&record),
+                });
+            }
+            Effect::SignSend(draft) => self.sign_and_send(ctx, draft, inputs),
+            Effect::Broadcast(message) => self.broadcast(ctx, &message),
+            Effect::SetTimer { id, after_ms } => {
+                self.agreement.timer = Some((ctx.now + after_ms, id));
+                self.retry_soon(ctx.now);
+            }
+            Effect::Build { height, round } => {
+                self.agreement.build = Some((height, round));
+                self.build_when_due(ctx.now, inputs);
+            }
+            Effect::Validate(proposal) => {
+                if self.agreement.validating.len() < VALIDATING_MAX {
+                    self.agreement.validating.push(proposal);
+                    self.validate_pending(ctx, inputs);
+                }
+            }
+            Effect::Decide(commit) => {
+                self.agreement.deciding = Some(commit);
+                self.execute_decided(ctx, inputs);
+            }
+            Effect::Evidence(evidence) => {
+                ctx.count(Metric::Evidence, 1);
+                ctx.log(
+                    LogLevel::Warn,
+                    format!("instance {}: conflicting statements: {evidence:?}", self.id),
+                );
+            }
+            // Nobody in particular said so: the retry asks every neighbour how far it is.
+            Effect::NeedSync { .. } => self.retry_soon(ctx.now),
+            Effect::NeedHeader { height, digest } => self.ask_for_header(ctx, height, digest),
+            Effect::Behind { height } => self.help_behind(ctx, height),
+        }
+    }
+
+    pub(super) fn retry_soon(&mut self, now: Time) {
+        self.agreement.retry_at.get_or_insert(now + RETRY_INTERVAL_MS);
+    }
+
+    /// Signs a statement of this node, spreads it, and lets it count here too.
+    fn sign_and_send(&mut self, ctx: &mut Context<'_>, draft: Draft, inputs: &mut VecDeque<Input>) {
+        let round = draft.round();
+        if round > 0 {
+            ctx.log(LogLevel::Debug, format!("instance {}: {:?}", self.id, draft.statement));
+        }
+        let message = draft.sign(&self.scope, ctx.secret);
+        self.broadcast(ctx, &message);
+        inputs.push_back(Input::Recv(message));
+    }
+
+    pub(in crate::chain) fn tick_agreement(&mut self, ctx: &mut Context<'_>) {
+        if let Some((at, id)) = self.agreement.timer
+            && at <= ctx.now
+        {
+            self.agreement.timer = None;
+            self.drive(ctx, Input::Timer(id));
+        }
+        if self.agreement.retry_at.is_some_and(|at| at <= ctx.now) {
+            self.agreement.retry_at = Some(ctx.now + RETRY_INTERVAL_MS);
+            self.drive(ctx, Input::Retry);
+        }
+        if self.agreement.quiet_at.is_some_and(|at| at <= ctx.now) {
+            self.agreement.quiet_at = None;
+            let height = self.ledger.height();
+            for peer in ctx.links.up().filter(|&peer| self.catchup.height_of(peer) < height) {
+                self.outbox.push(peer, self.status_message(), true);
+            }
+        }
+        let mut inputs = VecDeque::new();
+        self.build_when_due(ctx.now, &mut inputs);
+        for input in inputs {
+            self.drive(ctx, input);
+        }
+    }
+
+    fn build_when_due(&mut self, now: Time, inputs: &mut VecDeque<Input>) {
+        let Some((height, round)) = self.agreement.build else {
+            return;
+        };
+        if height <= self.ledger.height() {
+            self.agreement.build = None;
+        } else if now >= self.agreement.build_at() {
+            self.agreement.build = None;
+            let header = Header {
+                height,
+                parent: self.ledger.hash(),
+                batches: self.batches.propose(height),
+                state_root: self.lagged_state_root(height),
+                next_validators: self.scope.validators().hash(),
+            };
+            inputs.push_back(Input::Built {
+                height,
+                round,
+                header: header.encode(),
+            });
+        }
+    }
+
+    pub(in crate::chain) fn flush(&mut self, ctx: &mut Context<'_>) {
+        // Own statements must not leave before the records that stand behind them.
+        let after = ctx.newest_record();
+        self.outbox.flush(ctx, self.tag, after);
+    }
+}
