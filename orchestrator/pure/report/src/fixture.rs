@@ -63,7 +63,7 @@ pub(crate) fn record(shape: Shape) -> RunRecord {
     let nodes = nodes(shape);
     let edges = edges(shape, &mut rng);
     let blocks = blocks(shape, &mut rng);
-    let seconds = seconds(shape, &blocks);
+    let seconds = seconds(&blocks);
     let ok: u64 = blocks.iter().map(|block| block.ok).sum();
     let accounting = Accounting {
         intended: ok + 9,
@@ -247,7 +247,7 @@ fn blocks(shape: Shape, rng: &mut ChaCha8Rng) -> Vec<Block> {
     blocks
 }
 
-fn seconds(shape: Shape, blocks: &[Block]) -> Vec<Second> {
+fn seconds(blocks: &[Block]) -> Vec<Second> {
     let last = blocks.last().map_or(0, |block| block.at_ms / 1000);
     let finalised = |second: u64| -> u64 {
         blocks
@@ -258,7 +258,8 @@ fn seconds(shape: Shape, blocks: &[Block]) -> Vec<Second> {
     };
     let row = |second: u64| {
         let offered = if second * 1000 >= START_MS {
-            finalised(second) / 2 + shape.rate / 2
+            // Rounded up and down in turn: a bias would be a backlog that grows.
+            (finalised(second) + finalised(second + 1) + second % 2) / 2
         } else {
             0
         };

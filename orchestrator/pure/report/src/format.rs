@@ -106,6 +106,7 @@ pub fn count(value: f64) -> String {
         size if size >= 999_500_000.0 => format!("{} G", number(value / 1e9)),
         size if size >= 999_500.0 => format!("{} M", number(value / 1e6)),
         size if size >= 9_999.5 => format!("{} k", number(value / 1e3)),
+        size if size.fract() == 0.0 => integer(size as u64),
         _ => number(value),
     }
 }
@@ -205,6 +206,7 @@ mod tests {
         assert_eq!(bytes(1_200_000.0), "1.20 MB");
         assert_eq!(count(12_345.0), "12.3 k");
         assert_eq!(count(9_999.0), "9,999");
+        assert_eq!(count(8.0), "8");
         assert_eq!(percent(0.0), "0 %");
         assert_eq!(percent(1.0), "100 %");
         assert_eq!(percent(0.00001), "< 0.01 %");

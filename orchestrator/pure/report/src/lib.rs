@@ -2,6 +2,7 @@
 //!
 //! Pure: a [`RunRecord`] goes in, a [`RunResult`] and texts or bytes come out.
 
+pub mod compare;
 pub mod figure;
 #[cfg(test)]
 mod fixture;
@@ -15,6 +16,7 @@ mod stats;
 pub mod summary;
 pub mod verdict;
 
+pub use compare::{Comparison, compare};
 pub use histogram::Counts;
 pub use model::RunRecord;
 pub use result::{RESULT_VERSION, RunResult};

@@ -214,7 +214,7 @@ pub struct SteadyCheck {
     pub backlog_slope_share: f64,
     /// Difference of the goodput of both halves as a share of their mean.
     pub halves_difference: f64,
-    /// Slope below 1 % and halves within 5 %.
+    /// Slope below 1 % and halves within 5 %, or within what chance alone explains.
     pub steady: bool,
 }
 
@@ -222,7 +222,7 @@ pub struct SteadyCheck {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CpuCost {
     /// Of all nodes together.
-    pub nodes_us_per_tx: f64,
+    pub nodes_us_per_tx: Estimate,
     /// Of the lab: generator, stamps and sampling.
     pub lab_us_per_tx: f64,
 }

@@ -7,6 +7,8 @@ use rand::{Rng, RngExt};
 pub(crate) const RESAMPLES: usize = 400;
 /// Share left out at each end of an interval: 95 % intervals.
 const TAIL: f64 = 0.025;
+/// Standard normal deviations on each side of a 95 % interval.
+const NORMAL_95: f64 = 1.96;
 /// Observations in one MSER batch.
 const MSER_BATCH: usize = 5;
 /// Fewer batches than this cannot show a warm-up.
@@ -174,8 +176,9 @@ pub(crate) fn mser5(series: &[f64]) -> WarmUp {
     }
 }
 
-/// The Theil-Sen slope: the median of the slopes between all pairs of points; `None` for fewer than two.
-pub(crate) fn theil_sen(points: &[(f64, f64)]) -> Option<f64> {
+/// The Theil-Sen slope: the median of the slopes between all pairs of points, with Sen's 95 % interval from the
+/// variance of Kendall's statistic (Sen 1968); `None` for fewer than two points.
+pub(crate) fn theil_sen(points: &[(f64, f64)]) -> Option<Estimate> {
     let step = points.len().div_ceil(SLOPE_POINTS_MAX).max(1);
     let thinned: Vec<(f64, f64)> = points.iter().step_by(step).copied().collect();
     let mut slopes = Vec::with_capacity(thinned.len() * thinned.len() / 2);
@@ -183,7 +186,16 @@ pub(crate) fn theil_sen(points: &[(f64, f64)]) -> Option<f64> {
         let later = thinned[index + 1..].iter().filter(|b| b.0 != a.0);
         slopes.extend(later.map(|b| (b.1 - a.1) / (b.0 - a.0)));
     }
-    median(slopes)
+    slopes.sort_unstable_by(f64::total_cmp);
+    let (count, pairs) = (thinned.len() as f64, slopes.len() as f64);
+    let spread = NORMAL_95 * (count * (count - 1.0) * (2.0 * count + 5.0) / 18.0).sqrt();
+    let at = |place: f64| slopes.get(place.max(0.0) as usize).or(slopes.last()).copied();
+    let value = median(slopes.clone())?;
+    Some(Estimate {
+        value,
+        low: at((pairs - spread) / 2.0)?,
+        high: at((pairs + spread) / 2.0)?,
+    })
 }
 
 /// The median; the mean of the two middle values of an even number.
@@ -311,12 +323,19 @@ mod tests {
     }
 
     #[test]
+    fn the_slope_of_noise_includes_zero() {
+        let noise: Vec<(f64, f64)> = (0..30).map(|i| (f64::from(i), f64::from(i * 7919 % 31))).collect();
+        let slope = theil_sen(&noise).unwrap();
+        assert!(slope.low < 0.0 && slope.high > 0.0, "{slope:?}");
+    }
+
+    #[test]
     fn theil_sen_ignores_outliers() {
         let mut points: Vec<(f64, f64)> = (0..50).map(|i| (f64::from(i), 3.0 * f64::from(i) + 1.0)).collect();
         points[10].1 = 1e9;
         points[40].1 = -1e9;
         let slope = theil_sen(&points).unwrap();
-        assert!((slope - 3.0).abs() < 1e-9, "{slope}");
+        assert!((slope.value - 3.0).abs() < 1e-9 && slope.low > 0.0, "{slope:?}");
         assert_eq!(theil_sen(&points[..1]), None);
         assert_eq!(theil_sen(&[(1.0, 2.0), (1.0, 5.0)]), None);
     }

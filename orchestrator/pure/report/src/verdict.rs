@@ -83,6 +83,8 @@ struct Problems {
     invalid: Vec<String>,
     missed: Vec<String>,
     doubtful: Vec<String>,
+    /// The run was long and quiet enough to be found steady.
+    settled: bool,
 }
 
 impl Problems {
@@ -155,9 +157,10 @@ impl Problems {
         if summary.window.cut_refused {
             doubtful.push("the run never settled: its warm-up exceeds half of the measure phase".to_owned());
         }
+        self.settled = summary.steady.is_some();
         if let Some(steady) = summary.steady.filter(|steady| !steady.steady) {
             doubtful.push(format!(
-                "not steady: the backlog grows by {} of the offered rate, the halves differ by {}",
+                "not steady: the backlog changes by {} of the offered rate, the halves differ by {}",
                 format::percent(steady.backlog_slope_share),
                 format::percent(steady.halves_difference)
             ));
@@ -190,10 +193,8 @@ impl Problems {
         } else if let Some(first) = self.doubtful.first() {
             (ChipState::Doubtful, first.clone())
         } else {
-            (
-                ChipState::Good,
-                "generator on time, accounting closes, steady".to_owned(),
-            )
+            let steady = if self.settled { ", steady" } else { "" };
+            (ChipState::Good, format!("generator on time, accounting closes{steady}"))
         };
         Chip {
             aspect: "validity".to_owned(),

@@ -53,6 +53,7 @@ pub(super) fn waterfall(result: &RunResult) -> Option<Figure> {
         id: "accounting".to_owned(),
         title: "Where every transaction ended".to_owned(),
         description: sentence(result),
+        context: String::new(),
         table,
         scene,
     })

@@ -1,6 +1,6 @@
 //! Scales, ticks and the frame that charts share.
 
-use super::scene::{Anchor, Ink, Mark, Point, Scene};
+use super::scene::{Anchor, Ink, LABEL, Mark, Point, Scene, text_width};
 
 /// Maps values to pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -111,6 +111,27 @@ fn log_ticks(from: f64, to: f64) -> Vec<f64> {
         .collect()
 }
 
+/// The text of a tick without idle zeros: `50 ms` rather than `50.0 ms`, and a bare `0`.
+fn tick_text(tick: f64, show: impl Fn(f64) -> String) -> String {
+    if tick == 0.0 {
+        return "0".to_owned();
+    }
+    let text = show(tick);
+    let (number, unit) = text
+        .split_once(' ')
+        .map_or((text.as_str(), ""), |(number, unit)| (number, unit));
+    let number = if number.contains('.') {
+        number.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        number
+    };
+    if unit.is_empty() {
+        number.to_owned()
+    } else {
+        format!("{number} {unit}")
+    }
+}
+
 /// A plotting area with its two scales.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Frame {
@@ -149,7 +170,7 @@ impl Frame {
         for tick in self.y.ticks() {
             let y = self.y_at(tick);
             scene.line(vec![(self.left, y), (self.right, y)], Ink::Grid, 1.0);
-            scene.label((self.left - 8.0, y), show(tick), Ink::Muted, Anchor::End);
+            scene.label((self.left - 8.0, y), tick_text(tick, &show), Ink::Muted, Anchor::End);
         }
         scene.heading((self.left - 8.0 - 40.0, self.top - 18.0), title, Anchor::Start);
     }
@@ -164,7 +185,14 @@ impl Frame {
         for tick in self.x.ticks() {
             let x = self.x_at(tick);
             scene.line(vec![(x, self.bottom), (x, self.bottom + 4.0)], Ink::Axis, 1.0);
-            scene.label((x, self.bottom + 14.0), show(tick), Ink::Muted, Anchor::Middle);
+            let text = tick_text(tick, &show);
+            let below = self.bottom + 14.0;
+            // A wide label at the edge would leave the canvas.
+            if x + text_width(&text, LABEL) / 2.0 > scene.width {
+                scene.label((scene.width, below), text, Ink::Muted, Anchor::End);
+            } else {
+                scene.label((x, below), text, Ink::Muted, Anchor::Middle);
+            }
         }
         scene.label((self.right, self.bottom + 31.0), title, Ink::Muted, Anchor::End);
     }
@@ -198,6 +226,14 @@ mod tests {
         );
         assert_eq!(Scale::linear([], true), Scale::Linear { from: 0.0, to: 1.0 });
         assert_eq!(Scale::linear([5.0], false), Scale::Linear { from: 4.0, to: 6.0 });
+    }
+
+    #[test]
+    fn ticks_carry_no_idle_zeros() {
+        assert_eq!(tick_text(50.0, |v| format!("{v:.1} ms")), "50 ms");
+        assert_eq!(tick_text(2.5, |v| format!("{v:.2}")), "2.5");
+        assert_eq!(tick_text(100.0, |v| v.to_string()), "100");
+        assert_eq!(tick_text(0.0, |_| "0 µs".to_owned()), "0");
     }
 
     #[test]

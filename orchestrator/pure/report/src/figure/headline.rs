@@ -110,6 +110,7 @@ pub(super) fn latency_against_throughput(result: &RunResult) -> Option<Figure> {
         id: "latency-throughput".to_owned(),
         title: "Latency against throughput".to_owned(),
         description: hero_text(&crosses, &goodput, offered),
+        context: String::new(),
         table: hero_table(&crosses, &goodput, &dots),
         scene,
     })
@@ -208,8 +209,8 @@ pub(super) fn time_strip(result: &RunResult) -> Option<Figure> {
         y,
     };
     let upper = frame(36.0, Scale::linear(rates, true));
-    let lower = frame(148.0, Scale::log(p50.iter().chain(&p99).map(|point| point.1)));
-    let mut scene = Scene::new(WIDE, 284.0);
+    let lower = frame(156.0, Scale::log(p50.iter().chain(&p99).map(|point| point.1)));
+    let mut scene = Scene::new(WIDE, 292.0);
     time::shade(&mut scene, &upper, result, true);
     time::shade(&mut scene, &lower, result, false);
     upper.y_axis(&mut scene, "tx/s", format::count);
@@ -226,15 +227,15 @@ pub(super) fn time_strip(result: &RunResult) -> Option<Figure> {
         ("response p50", Ink::Series(2)),
         ("response p99", Ink::Series(1)),
     ];
-    scene.legend((62.0, 274.0), &legend);
+    scene.legend((62.0, 282.0), &legend);
     (!steps.is_empty() && done.iter().any(|point| point.1 > 0.0)).then(|| Figure {
         id: "time-strip".to_owned(),
         title: "The run in time".to_owned(),
-        description: format!(
+        description:
             "Offered and final transactions per second above, median and 99th percentile of the response latency \
-             below, over the same time. Grey is not measured, red is a fault. {}",
-            time::shading_text(result)
-        ),
+             below, over the same time. Grey is not measured, red is a fault."
+                .to_owned(),
+        context: time::shading_text(result),
         table: time::rates_table(record),
         scene,
     })

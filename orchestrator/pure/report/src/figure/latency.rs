@@ -24,15 +24,15 @@ fn nines(q: f64) -> f64 {
 /// Response, service and lag by percentile.
 pub(super) fn spectrum(result: &RunResult) -> Option<Figure> {
     let latency = &result.record.latency;
+    // The thick line first: where both agree the thin one lies inside it.
     let curves = [
         (
             "response (final - intended)",
             &latency.response.overall,
             Ink::Series(0),
-            2.2,
+            4.0,
         ),
-        ("service (final - sent)", &latency.service.overall, Ink::Series(2), 1.4),
-        ("generator lag (sent - intended)", &latency.lag.overall, Ink::Muted, 1.4),
+        ("service (final - sent)", &latency.service.overall, Ink::Series(1), 1.3),
     ];
     let drawn: Vec<(Vec<Point>, Ink, f64)> = curves
         .iter()
@@ -87,8 +87,9 @@ pub(super) fn spectrum(result: &RunResult) -> Option<Figure> {
         title: "Percentile spectrum".to_owned(),
         description: "Latency of every transaction of the measure phase by percentile, on logarithmic scales: the \
                       further right, the rarer. Dots with bars are quantiles with their 95 % intervals; the grey part \
-                      has too few blocks for an interval."
+                      has too few blocks for an interval. The table adds how late the generator was."
             .to_owned(),
+        context: String::new(),
         table: spectrum_table(latency),
         scene,
     })
@@ -235,6 +236,7 @@ pub(super) fn stages(result: &RunResult) -> Option<Figure> {
         description: "Median time from sending to each stage, seen by the client; a bar begins where the stage before \
                       it ends, its whisker reaches to the 90th percentile."
             .to_owned(),
+        context: String::new(),
         table,
         scene,
     })

@@ -20,8 +20,28 @@ pub(crate) fn place(count: usize, edges: &[(usize, usize)], inner: &[bool]) -> V
             majorise(&mut positions, &distances);
         }
     }
+    level(&mut positions);
     spread(&mut positions);
     fit(positions)
+}
+
+/// Turns the longest extent sideways, where a page has room.
+fn level(positions: &mut [Point]) {
+    let count = positions.len().max(1) as f64;
+    let sum = positions.iter().fold((0.0, 0.0), |sum, p| (sum.0 + p.0, sum.1 + p.1));
+    let centre = (sum.0 / count, sum.1 / count);
+    let (mut xx, mut yy, mut xy) = (0.0, 0.0, 0.0);
+    for p in positions.iter() {
+        let (dx, dy) = (p.0 - centre.0, p.1 - centre.1);
+        xx += dx * dx;
+        yy += dy * dy;
+        xy += dx * dy;
+    }
+    let (sin, cos) = (f64::atan2(2.0 * xy, xx - yy) / 2.0).sin_cos();
+    for p in positions {
+        let (dx, dy) = (p.0 - centre.0, p.1 - centre.1);
+        *p = (dx * cos + dy * sin, dy * cos - dx * sin);
+    }
 }
 
 /// Two rings around the centre in index order.
@@ -107,6 +127,9 @@ fn majorise(positions: &mut [Point], distances: &[Vec<f64>]) {
 
 /// Pushes nodes apart that lie closer than half of an even spacing.
 fn spread(positions: &mut [Point]) {
+    if positions.len() > STRESS_NODES_MAX {
+        return;
+    }
     let (low, high) = bounds(positions);
     let area = ((high.0 - low.0) * (high.1 - low.1)).max(1e-6);
     let least = 0.62 * (area / positions.len().max(1) as f64).sqrt();

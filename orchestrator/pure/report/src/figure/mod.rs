@@ -36,6 +36,8 @@ pub struct Figure {
     pub description: String,
     /// The numbers behind it.
     pub table: Table,
+    /// Phases and faults, said to those who cannot see the shading.
+    context: String,
     scene: Scene,
 }
 

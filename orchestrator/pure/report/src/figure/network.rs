@@ -44,15 +44,12 @@ pub(super) fn topology(result: &RunResult) -> Option<Figure> {
     for (node, &at) in record.nodes.iter().zip(&places) {
         draw_node(&mut scene, node, at, radius);
         if count <= NAMES_MAX {
-            let below = (at.0, at.1 + radius + text_size * 0.8);
-            let text = Mark::Text {
-                at: below,
-                text: node.name.clone(),
-                size: text_size,
-                anchor: Anchor::Middle,
-                bold: false,
-            };
-            scene.add(text, Ink::Text, 1.0);
+            draw_name(
+                &mut scene,
+                &node.name,
+                (at.0, at.1 + radius + text_size * 0.8),
+                text_size,
+            );
         }
     }
     draw_key(&mut scene, record);
@@ -60,6 +57,7 @@ pub(super) fn topology(result: &RunResult) -> Option<Figure> {
         id: "topology".to_owned(),
         title: "Topology".to_owned(),
         description: topology_text(record, &edges),
+        context: String::new(),
         table: neighbours_table(record, &edges),
         scene,
     })
@@ -164,6 +162,29 @@ fn draw_node(scene: &mut Scene, node: &Node, at: Point, radius: f64) {
             1.0,
         );
     }
+}
+
+/// A name on a patch of the surface, so that links behind it do not cross it.
+fn draw_name(scene: &mut Scene, name: &str, at: Point, size: f64) {
+    let width = text_width(name, size);
+    scene.rect(
+        (at.0 - width / 2.0, at.1 - size * 0.5),
+        (width, size),
+        Ink::Surface,
+        0.7,
+    );
+    let text = name.to_owned();
+    scene.add(
+        Mark::Text {
+            at,
+            text,
+            size,
+            anchor: Anchor::Middle,
+            bold: false,
+        },
+        Ink::Text,
+        1.0,
+    );
 }
 
 fn draw_key(scene: &mut Scene, record: &RunRecord) {
@@ -271,6 +292,7 @@ pub(super) fn protocols(result: &RunResult) -> Option<Figure> {
             "What all nodes sent over the whole run, {} in total, by protocol.",
             format::bytes(all as f64)
         ),
+        context: String::new(),
         table,
         scene,
     })

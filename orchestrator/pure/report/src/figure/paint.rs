@@ -36,7 +36,7 @@ impl Figure {
     /// [`DrawError`] when the backend refuses a mark.
     pub fn inline_svg(&self) -> Result<String, DrawError> {
         let body = draw_body(&self.scene).map_err(|reason| self.error(&reason))?;
-        Ok(format!("<svg role=\"img\" {}{body}</svg>", self.svg_head()))
+        Ok(format!("<svg role=\"img\" {}{body}</svg>", self.svg_head(&self.scene)))
     }
 
     /// The figure as a file of its own, in the light theme.
@@ -44,23 +44,25 @@ impl Figure {
     /// # Errors
     /// [`DrawError`] when the backend refuses a mark.
     pub fn svg(&self) -> Result<String, DrawError> {
-        let body = svg_body(&self.scene).map_err(|reason| self.error(&reason))?;
-        let (width, height) = (self.scene.width, self.scene.height);
+        let scene = self.titled();
+        let body = svg_body(&scene).map_err(|reason| self.error(&reason))?;
+        let (width, height) = (scene.width, scene.height);
         Ok(format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" width=\"{width}\" height=\"{height}\" \
              font-family=\"system-ui, sans-serif\" {}<rect width=\"100%\" height=\"100%\" fill=\"#FFFFFF\"/>{body}</svg>\n",
-            self.svg_head()
+            self.svg_head(&scene)
         ))
     }
 
-    fn svg_head(&self) -> String {
+    fn svg_head(&self, scene: &Scene) -> String {
         let id = &self.id;
-        let [title, description] = [&self.title, &self.description].map(|text| escape(text));
+        let words = format!("{} {}", self.description, self.context);
+        let [title, description] = [&self.title, words.trim_end()].map(escape);
         format!(
             "viewBox=\"0 0 {} {}\" stroke-linejoin=\"round\" aria-labelledby=\"{id}-t {id}-d\">\
              <title id=\"{id}-t\">{title}</title><desc id=\"{id}-d\">{description}</desc>",
-            self.scene.width * FINE,
-            self.scene.height * FINE
+            scene.width * FINE,
+            scene.height * FINE
         )
     }
 
@@ -71,14 +73,12 @@ impl Figure {
     pub fn png(&self) -> Result<Vec<u8>, DrawError> {
         let registered = register_font(FACE, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT);
         registered.map_err(|_| self.error(&"the font is not readable"))?;
-        let (width, height) = (
-            (self.scene.width * PNG_FINE) as u32,
-            (self.scene.height * PNG_FINE) as u32,
-        );
+        let scene = self.titled();
+        let (width, height) = ((scene.width * PNG_FINE) as u32, (scene.height * PNG_FINE) as u32);
         let mut pixels = vec![0xff; width as usize * height as usize * 3];
         {
             let mut backend = BitMapBackend::with_buffer(&mut pixels, (width, height));
-            draw(&self.scene, &mut backend, PNG_FINE, FontFamily::Name(FACE)).map_err(|reason| self.error(&reason))?;
+            draw(&scene, &mut backend, PNG_FINE, FontFamily::Name(FACE)).map_err(|reason| self.error(&reason))?;
         }
         let shrink = (PNG_FINE / PNG_SCALE) as usize;
         encode(
@@ -87,6 +87,29 @@ impl Figure {
             height / shrink as u32,
         )
         .map_err(|reason| self.error(&reason))
+    }
+
+    /// The scene with its title above and a margin around: what a page would give it.
+    fn titled(&self) -> Scene {
+        const TITLE: f64 = 17.0;
+        const MARGIN: f64 = 20.0;
+        const TOP: f64 = 52.0;
+        let mut scene = Scene::new(self.scene.width + 2.0 * MARGIN, self.scene.height + TOP + MARGIN / 2.0);
+        let title = Mark::Text {
+            at: (MARGIN, MARGIN + TITLE / 2.0),
+            text: self.title.clone(),
+            size: TITLE,
+            anchor: Anchor::Start,
+            bold: true,
+        };
+        scene.add(title, Ink::Text, 1.0);
+        scene.marks.extend(
+            self.scene
+                .marks
+                .iter()
+                .map(|(mark, ink, opacity)| (mark.moved(MARGIN, TOP), *ink, *opacity)),
+        );
+        scene
     }
 
     fn error(&self, reason: &dyn std::fmt::Display) -> DrawError {
@@ -170,7 +193,13 @@ fn draw_mark<B: DrawingBackend>(
                 .color(&colour)
                 .pos(Pos::new(horizontal, VPos::Center));
             let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-            backend.draw_text(&clean, &style, at(point))
+            // The bitmap font is laid out a little too high for its centre.
+            let sunk = if matches!(face, FontFamily::Name(_)) {
+                (point.0, point.1 + size * 0.2)
+            } else {
+                *point
+            };
+            backend.draw_text(&clean, &style, at(&sunk))
         }
     };
     drawn.map_err(|error| error.to_string())

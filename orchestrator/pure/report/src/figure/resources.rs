@@ -3,7 +3,7 @@
 use super::{
     Figure, Table, WIDE,
     axis::{Frame, Scale},
-    scene::{Anchor, Ink, Mark, Point, Scene},
+    scene::{Ink, Mark, Point, Scene},
     seconds_label, time,
 };
 use crate::{
@@ -105,7 +105,7 @@ fn chart(
         x,
         y: Scale::linear(values(), true),
     };
-    let mut scene = Scene::new(WIDE, 240.0);
+    let mut scene = Scene::new(WIDE, 246.0);
     time::shade(&mut scene, &frame, result, true);
     frame.y_axis(&mut scene, unit, show);
     frame.x_axis(&mut scene, "seconds since the start", seconds_label);
@@ -121,24 +121,17 @@ fn chart(
         }
     }
     let entries: Vec<(&str, Ink)> = groups.iter().map(|group| (group.name, group.ink)).collect();
-    scene.legend((62.0, 230.0), &entries);
+    scene.legend((62.0, 236.0), &entries);
     let how = if many {
         "the median of each role, with a band from least to most"
     } else {
         "one line for each process"
     };
-    if many {
-        scene.label(
-            (WIDE - 14.0, 230.0),
-            "band: least to most, line: median",
-            Ink::Muted,
-            Anchor::End,
-        );
-    }
     Some(Figure {
         id: id.to_owned(),
         title: title.to_owned(),
-        description: format!("{words}: {how}. {}", time::shading_text(result)),
+        description: format!("{words}: {how}."),
+        context: time::shading_text(result),
         table: table(&groups, show),
         scene,
     })

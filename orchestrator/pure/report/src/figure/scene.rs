@@ -92,6 +92,20 @@ pub(crate) enum Mark {
     },
 }
 
+impl Mark {
+    /// The same mark somewhere else.
+    pub(crate) fn moved(&self, dx: f64, dy: f64) -> Self {
+        let by = |point: &Point| (point.0 + dx, point.1 + dy);
+        let mut mark = self.clone();
+        match &mut mark {
+            Self::Line { points, .. } | Self::Area { points } => points.iter_mut().for_each(|point| *point = by(point)),
+            Self::Rect { at, .. } | Self::Text { at, .. } => *at = by(at),
+            Self::Circle { centre, .. } => *centre = by(centre),
+        }
+        mark
+    }
+}
+
 /// Marks in drawing order on a canvas.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Scene {

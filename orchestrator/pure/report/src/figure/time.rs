@@ -149,10 +149,8 @@ pub(super) fn throughput(result: &RunResult) -> Option<Figure> {
     (!bins.is_empty()).then(|| Figure {
         id: "throughput".to_owned(),
         title: "Throughput over time".to_owned(),
-        description: format!(
-            "Transactions per second that were offered, became final, or were rejected or failed. {}",
-            shading_text(result)
-        ),
+        description: "Transactions per second that were offered, became final, or were rejected or failed.".to_owned(),
+        context: shading_text(result),
         table: rates_table(record),
         scene,
     })
@@ -210,11 +208,11 @@ pub(super) fn latency(result: &RunResult) -> Option<Figure> {
     (lines.iter().any(|line| line.len() > 1)).then(|| Figure {
         id: "latency-over-time".to_owned(),
         title: "Response latency over time".to_owned(),
-        description: format!(
+        description:
             "Median, 90th and 99th percentile of the response latency of the transactions that became final in each \
-             step, on a logarithmic scale. {}",
-            shading_text(result)
-        ),
+             step, on a logarithmic scale."
+                .to_owned(),
+        context: shading_text(result),
         table,
         scene,
     })
@@ -253,6 +251,7 @@ pub(super) fn backlog(result: &RunResult) -> Option<Figure> {
         description: "Transactions sent and neither final nor rejected at the end of each second; a steady run has a \
                       level line."
             .to_owned(),
+        context: String::new(),
         table,
         scene,
     })
@@ -265,10 +264,10 @@ pub(super) fn blocks(result: &RunResult) -> Option<Figure> {
     let groups: Vec<&[crate::model::Block]> = record.blocks.chunks(step + 1).filter(|group| group.len() > 1).collect();
     let gaps: Vec<Point> = groups.iter().map(|group| (at(group), longest_gap(group))).collect();
     let sizes: Vec<Point> = groups.iter().map(|group| (at(group), mean_size(group))).collect();
-    let mut scene = Scene::new(WIDE, 300.0);
+    let mut scene = Scene::new(WIDE, 314.0);
     let x = scale(record);
     let upper = frame(44.0, 90.0, x, Scale::linear(gaps.iter().map(|point| point.1), true));
-    let lower = frame(168.0, 90.0, x, Scale::linear(sizes.iter().map(|point| point.1), true));
+    let lower = frame(182.0, 90.0, x, Scale::linear(sizes.iter().map(|point| point.1), true));
     for (index, (frame, title, line)) in [(upper, "longest gap", &gaps), (lower, "tx in a block", &sizes)]
         .into_iter()
         .enumerate()
@@ -298,11 +297,11 @@ pub(super) fn blocks(result: &RunResult) -> Option<Figure> {
     (gaps.len() > 1).then(|| Figure {
         id: "blocks".to_owned(),
         title: "Blocks over time".to_owned(),
-        description: format!(
+        description:
             "The longest time between two finalised blocks and the mean number of transactions in a block, in \
-             consecutive groups of blocks. {}",
-            shading_text(result)
-        ),
+             consecutive groups of blocks."
+                .to_owned(),
+        context: shading_text(result),
         table,
         scene,
     })

@@ -2,6 +2,7 @@
 
 use super::RenderError;
 use crate::result::{RESULT_VERSION, RunResult};
+use serde_json::Value;
 
 /// Why a document is not a result that this version can read.
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +18,18 @@ pub enum ResultError {
         /// Version of the document.
         found: u64,
     },
+    /// A number that no run can have counted.
+    #[error("the number {0} is too large to be a count or a time of a run")]
+    TooLarge(u64),
+    /// More numbers than any run records.
+    #[error("the result holds more than {NUMBERS_MAX} numbers")]
+    TooMany,
 }
+
+/// Largest integer besides the seed: 2^43 bytes are 8.8 TB, as many microseconds are 100 days.
+const INTEGER_MAX: u64 = 1 << 43;
+/// Most numbers of a document; with [`INTEGER_MAX`] no sum of them overflows 64 bits.
+const NUMBERS_MAX: usize = 1 << 21;
 
 /// The result as JSON on one line that ends with a line feed.
 ///
@@ -37,6 +49,7 @@ pub fn parse(text: &str) -> Result<RunResult, ResultError> {
     match found {
         Some(found) if found != u64::from(RESULT_VERSION) => Err(ResultError::Version { found }),
         _ => {
+            check_numbers(&document)?;
             let mut result: RunResult = serde_json::from_value(document)?;
             normalise(&mut result);
             Ok(result)
@@ -44,8 +57,43 @@ pub fn parse(text: &str) -> Result<RunResult, ResultError> {
     }
 }
 
-/// Histograms from outside may be in any order; everything else relies on ascending values.
+/// Refuses numbers whose sums could overflow; the seed is no count and may be any number.
+fn check_numbers(document: &Value) -> Result<(), ResultError> {
+    let mut open = vec![document];
+    let mut numbers = 0;
+    while let Some(value) = open.pop() {
+        match value {
+            Value::Number(number) => {
+                numbers += 1;
+                if let Some(large) = number.as_u64().filter(|&integer| integer > INTEGER_MAX) {
+                    return Err(ResultError::TooLarge(large));
+                }
+            }
+            Value::Array(items) => open.extend(items),
+            Value::Object(members) => open.extend(
+                members
+                    .iter()
+                    .filter(|(name, _)| *name != "seed")
+                    .map(|(_, inner)| inner),
+            ),
+            Value::Null | Value::Bool(_) | Value::String(_) => {}
+        }
+        if numbers > NUMBERS_MAX {
+            return Err(ResultError::TooMany);
+        }
+    }
+    Ok(())
+}
+
+/// A document from outside may be in any order; everything else relies on ascending values and times.
 fn normalise(result: &mut RunResult) {
+    let record = &mut result.record;
+    record.blocks.sort_by_key(|block| block.at_ms);
+    record.seconds.sort_by_key(|second| second.second);
+    record
+        .processes
+        .iter_mut()
+        .for_each(|process| process.samples.sort_by_key(|sample| sample.at_ms));
     let latency = &mut result.record.latency;
     for set in [&mut latency.response, &mut latency.service, &mut latency.lag] {
         set.overall.normalise();
@@ -84,7 +132,6 @@ mod tests {
         fixture::{self, SMALL},
     };
     use proptest::prelude::*;
-    use serde_json::Value;
 
     /// Checks what the schema says about types, required and known properties, items and closed choices.
     fn complaints(schema: &Value, root: &Value, value: &Value, path: &str, found: &mut Vec<String>) {
@@ -212,14 +259,60 @@ mod tests {
             Err(ResultError::Version { found: 99 })
         ));
         assert!(parse("{\"version\": 1}").is_err());
+        let large = "{\"version\": 1, \"summary\": [9999999999999999]}";
+        assert!(matches!(
+            parse(large),
+            Err(ResultError::TooLarge(9_999_999_999_999_999))
+        ));
         let message = parse("{\"version\": 99}").unwrap_err().to_string();
         assert!(message.contains("help:"), "{message}");
     }
 
+    /// Replaces one number of the document.
+    fn damage(document: &mut Value, index: prop::sample::Index, choice: u8) {
+        fn numbers<'a>(value: &'a mut Value, found: &mut Vec<&'a mut Value>) {
+            match value {
+                Value::Number(_) => found.push(value),
+                Value::Array(items) => items.iter_mut().for_each(|item| numbers(item, found)),
+                Value::Object(members) => members.iter_mut().for_each(|(_, inner)| numbers(inner, found)),
+                _ => {}
+            }
+        }
+        let mut all = Vec::new();
+        numbers(document, &mut all);
+        let chosen = index.index(all.len());
+        *all[chosen] = match choice % 5 {
+            0 => 0.into(),
+            1 => INTEGER_MAX.into(),
+            2 => 1_000_000.into(),
+            3 => u64::MAX.into(),
+            _ => 0.5.into(),
+        };
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
         #[test]
         fn no_text_panics_the_reader(text in "\\PC{0,80}") {
             let _ = parse(&text);
+        }
+
+        #[test]
+        fn a_damaged_document_is_refused_or_rendered(picks in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
+            let mut record = fixture::record(SMALL);
+            record.blocks.truncate(40);
+            record.seconds.truncate(8);
+            record.processes.iter_mut().for_each(|process| process.samples.truncate(4));
+            let mut document = serde_json::to_value(evaluate(record, false)).unwrap();
+            for (index, choice) in picks {
+                damage(&mut document, index, choice);
+            }
+            if let Ok(result) = parse(&document.to_string()) {
+                super::super::html(&result).unwrap();
+                let text = super::super::text(&evaluate(result.record, true), "report.html");
+                prop_assert!(text.ends_with("report: report.html\n"));
+            }
         }
 
         #[test]

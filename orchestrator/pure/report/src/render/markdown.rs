@@ -96,8 +96,11 @@ fn speed(result: &RunResult) -> Vec<String> {
         });
     }
     if let Some(cpu) = &summary.cpu {
-        let [nodes, lab] = [cpu.nodes_us_per_tx, cpu.lab_us_per_tx].map(format::duration_us);
-        lines.push(format!("| CPU per transaction, all nodes (lab) | {nodes} ({lab}) | |"));
+        let (nodes, lab) = (&cpu.nodes_us_per_tx, format::duration_us(cpu.lab_us_per_tx));
+        let (value, bounds) = (format::duration_us(nodes.value), format::duration_bounds(nodes));
+        lines.push(format!(
+            "| CPU per transaction, all nodes (lab {lab} more) | {value} | {bounds} |"
+        ));
     }
     lines.push(String::new());
     lines.extend(
@@ -181,7 +184,7 @@ fn cost(result: &RunResult) -> Vec<String> {
 }
 
 /// Text that Markdown and HTML leave alone.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

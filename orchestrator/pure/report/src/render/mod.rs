@@ -16,6 +16,7 @@ pub use csv::{nodes_csv, samples_csv, seconds_csv};
 pub use html::html;
 pub use json::{ResultError, json, parse, schema};
 pub use junit::junit;
+pub(crate) use markdown::escape as markdown_text;
 pub use markdown::markdown;
 pub use text::text;
 

@@ -83,7 +83,10 @@ pub(super) fn steady(record: &RunRecord, window: &Window) -> Option<SteadyCheck>
             (f64::from(second.second), backlog)
         })
         .collect();
-    let slope_share = theil_sen(&points)? / offered;
+    let slope = theil_sen(&points)?;
+    let slope_share = slope.value / offered;
+    // A slope that may as well be none is no trend: at low rates chance alone exceeds the limit.
+    let trend = slope.low > 0.0 || slope.high < 0.0;
     let half = seconds.len() / 2;
     let done = |part: &[&Second]| part.iter().map(|second| second.finalised).sum::<u64>() as f64;
     // Halves of equal length: an odd second in the middle belongs to neither.
@@ -95,7 +98,8 @@ pub(super) fn steady(record: &RunRecord, window: &Window) -> Option<SteadyCheck>
     Some(SteadyCheck {
         backlog_slope_share: slope_share,
         halves_difference,
-        steady: slope_share.abs() < SLOPE_SHARE_MAX && halves_difference <= HALVES_DIFFERENCE_MAX.max(by_chance),
+        steady: (slope_share.abs() < SLOPE_SHARE_MAX || !trend)
+            && halves_difference <= HALVES_DIFFERENCE_MAX.max(by_chance),
     })
 }
 

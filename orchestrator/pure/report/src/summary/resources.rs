@@ -3,26 +3,43 @@
 use crate::{
     model::{Block, Node, Process, ProcessKind, RunRecord, Sample},
     result::{CpuCost, NodeSummary, Window},
+    stats,
 };
+use regatta_base::seed;
 
-/// CPU per successful transaction inside the window, nodes and lab apart.
+/// CPU per successful transaction inside the window, nodes and lab apart; the interval is from resampling seconds.
 pub(super) fn cost(record: &RunRecord, window: &Window, blocks: &[&Block]) -> Option<CpuCost> {
     let ok: u64 = blocks.iter().map(|block| block.ok).sum();
-    let used = |kind| -> f64 {
+    let used = |kind, from_ms, to_ms| -> f64 {
         let processes = record.processes.iter().filter(|process| process.kind == kind);
-        processes.map(|process| cpu_inside(process, window)).sum()
+        processes.map(|process| cpu_between(process, from_ms, to_ms)).sum()
     };
-    let nodes = used(ProcessKind::Node);
-    (ok > 0 && nodes > 0.0).then(|| CpuCost {
-        nodes_us_per_tx: nodes * 1e6 / ok as f64,
-        lab_us_per_tx: used(ProcessKind::Lab) * 1e6 / ok as f64,
+    let pieces: Vec<(f64, f64)> = pieces(window)
+        .map(|(from_ms, to_ms)| {
+            let inside = blocks.iter().filter(|block| (from_ms..to_ms).contains(&block.at_ms));
+            let ok: u64 = inside.map(|block| block.ok).sum();
+            (used(ProcessKind::Node, from_ms, to_ms) * 1e6, ok as f64)
+        })
+        .collect();
+    let nodes_us_per_tx = stats::ratio(&pieces, &mut seed::rng(record.identity.seed, "report cpu"))?;
+    let lab = used(ProcessKind::Lab, window.start_ms, window.end_ms);
+    (nodes_us_per_tx.value > 0.0).then(|| CpuCost {
+        nodes_us_per_tx,
+        lab_us_per_tx: lab * 1e6 / ok as f64,
     })
 }
 
-/// CPU seconds that a process used inside the window, between samples by straight lines.
-fn cpu_inside(process: &Process, window: &Window) -> f64 {
-    let at = |at_ms| cpu_at(&process.samples, at_ms);
-    (at(window.end_ms) - at(window.start_ms)).max(0.0)
+/// The window in pieces of a second each; the last may be shorter.
+fn pieces(window: &Window) -> impl Iterator<Item = (u64, u64)> {
+    const PIECE_MS: u64 = 1000;
+    let (start, end) = (window.start_ms, window.end_ms);
+    let count = end.saturating_sub(start).div_ceil(PIECE_MS);
+    (0..count).map(move |index| (start + index * PIECE_MS, (start + (index + 1) * PIECE_MS).min(end)))
+}
+
+/// CPU seconds that a process used between two times, between samples by straight lines.
+fn cpu_between(process: &Process, from_ms: u64, to_ms: u64) -> f64 {
+    (cpu_at(&process.samples, to_ms) - cpu_at(&process.samples, from_ms)).max(0.0)
 }
 
 fn cpu_at(samples: &[Sample], at_ms: u64) -> f64 {
@@ -32,7 +49,8 @@ fn cpu_at(samples: &[Sample], at_ms: u64) -> f64 {
         samples.get(next),
     ) {
         (Some(before), Some(after)) => {
-            let share = (at_ms - before.at_ms) as f64 / (after.at_ms - before.at_ms) as f64;
+            let share =
+                at_ms.saturating_sub(before.at_ms) as f64 / after.at_ms.saturating_sub(before.at_ms).max(1) as f64;
             before.cpu_s + (after.cpu_s - before.cpu_s) * share
         }
         (Some(only), None) | (None, Some(only)) => only.cpu_s,
@@ -61,7 +79,7 @@ fn row(node: &Node, record: &RunRecord, window: &Window) -> NodeSummary {
         height: most(|sample| sample.height),
         transactions: most(|sample| sample.transactions),
         cpu_percent: if seconds > 0.0 {
-            cpu_inside(process, window) / seconds * 100.0
+            cpu_between(process, window.start_ms, window.end_ms) / seconds * 100.0
         } else {
             0.0
         },

@@ -247,11 +247,12 @@ fn cpu_per_transaction_is_interpolated_over_the_window() {
         ..Window::default()
     };
     let block = Block {
+        at_ms: 3_000,
         ok: 1000,
         ..Block::default()
     };
     let cost = resources::cost(&record, &window, &[&block]).unwrap();
-    assert!((cost.nodes_us_per_tx - 3_000.0).abs() < 1e-6, "{cost:?}");
+    assert!((cost.nodes_us_per_tx.value - 3_000.0).abs() < 1e-6, "{cost:?}");
     assert!((cost.lab_us_per_tx - 400.0).abs() < 1e-6, "{cost:?}");
     assert!(resources::cost(&record, &window, &[]).is_none());
 }

@@ -111,8 +111,12 @@ pub(super) fn cards(result: &RunResult) -> Vec<Card> {
         .response
         .iter()
         .find(|quantile| tail.is_none_or(|tail| quantile.q > tail.q) && quantile.q > 0.5);
-    let beyond = next.map_or(String::new(), |next| {
-        format!("{} {}", format::quantile_name(next.q), format::quantile(next))
+    let beyond = next.map_or_else(String::new, |next| {
+        let name = format::quantile_name(next.q);
+        match next.value {
+            QuantileValue::NeedsBlocks { needed, .. } => format!("{name} needs {}", format::plural(needed, "block")),
+            _ => format!("{name} {}", format::quantile(next)),
+        }
     });
     cards.extend(median.map(|quantile| latency_card("Response, median", quantile, "final - intended")));
     cards.extend(tail.map(|quantile| {
@@ -123,14 +127,14 @@ pub(super) fn cards(result: &RunResult) -> Vec<Card> {
         )
     }));
     if let Some(cpu) = &summary.cpu {
-        let text = format::duration_us(cpu.nodes_us_per_tx);
+        let text = format::duration_us(cpu.nodes_us_per_tx.value);
         let (value, unit) = text.split_once(' ').unwrap_or((&text, ""));
         cards.push(Card {
             name: "CPU per transaction".to_owned(),
             value: value.to_owned(),
             unit: unit.to_owned(),
-            interval: "over all nodes".to_owned(),
-            note: format!("and {} in the lab", format::duration_us(cpu.lab_us_per_tx)),
+            interval: format!("95 % {}", format::duration_bounds(&cpu.nodes_us_per_tx)),
+            note: format!("all nodes; lab {} more", format::duration_us(cpu.lab_us_per_tx)),
         });
     }
     cards

@@ -1,0 +1,179 @@
+//! The metrics of two runs side by side, judged on a logarithmic scale.
+
+use super::{Change, ChangeKind};
+use crate::{
+    format,
+    result::{Estimate, Quantile, QuantileValue, RunResult, Summary},
+};
+
+/// Half of a 95 % interval in standard errors.
+const Z: f64 = 1.96;
+
+/// Which direction is worse.
+#[derive(Clone, Copy)]
+enum Worse {
+    More,
+    Less,
+}
+
+/// Every metric of either run.
+pub(super) fn changes(base: &RunResult, head: &RunResult, margin: f64) -> Vec<Change> {
+    let [a, b] = [&base.summary, &head.summary];
+    let mut all = vec![estimated(
+        "goodput",
+        a.goodput_per_s,
+        b.goodput_per_s,
+        Worse::Less,
+        margin,
+        |e| format!("{} tx/s {}", format::number(e.value), format::number_bounds(e)),
+    )];
+    for (a, b) in a.response.iter().zip(&b.response) {
+        all.push(quantile(a, b, margin));
+    }
+    let cpu = |summary: &Summary| summary.cpu.map(|cpu| cpu.nodes_us_per_tx);
+    all.push(estimated(
+        "CPU per transaction",
+        cpu(a),
+        cpu(b),
+        Worse::More,
+        margin,
+        format::duration_estimate,
+    ));
+    let interval = |summary: &Summary| {
+        let scaled = |e: Estimate| Estimate {
+            value: e.value * 1e3,
+            low: e.low * 1e3,
+            high: e.high * 1e3,
+        };
+        summary.block_interval_ms.map(scaled)
+    };
+    let mut blocks = estimated(
+        "block interval",
+        interval(a),
+        interval(b),
+        Worse::More,
+        margin,
+        format::duration_estimate,
+    );
+    // A longer interval is no loss by itself: latency and goodput tell whether it is.
+    blocks.kind = ChangeKind::Shown;
+    all.push(blocks);
+    let most = |summary: &Summary| {
+        summary
+            .nodes
+            .iter()
+            .map(|node| node.rss_max_bytes as f64)
+            .reduce(f64::max)
+    };
+    all.push(shown("largest memory of a node", most(a), most(b), format::bytes));
+    let [sent_a, sent_b] = [base, head].map(sent_per_transaction);
+    all.push(shown("bytes sent per transaction", sent_a, sent_b, format::bytes));
+    all.retain(|change| change.base != "–" || change.head != "–");
+    all
+}
+
+fn sent_per_transaction(result: &RunResult) -> Option<f64> {
+    let sent: f64 = result.summary.nodes.iter().map(|node| node.bytes_out as f64).sum();
+    let ok = result.record.accounting.finalised_ok;
+    (ok > 0 && sent > 0.0).then(|| sent / ok as f64)
+}
+
+fn estimated(
+    metric: &str,
+    base: Option<Estimate>,
+    head: Option<Estimate>,
+    worse: Worse,
+    margin: f64,
+    show: impl Fn(&Estimate) -> String,
+) -> Change {
+    let text = |value: Option<Estimate>| value.as_ref().map_or_else(|| "–".to_owned(), &show);
+    let change = base.zip(head).and_then(|(base, head)| relative(&base, &head));
+    let kind = change.map_or(ChangeKind::Shown, |change| judge(&change, worse, margin));
+    Change {
+        metric: metric.to_owned(),
+        base: text(base),
+        head: text(head),
+        change,
+        kind,
+    }
+}
+
+/// A number without an interval: shown, not judged.
+fn shown(metric: &str, base: Option<f64>, head: Option<f64>, show: fn(f64) -> String) -> Change {
+    let point = |value| Estimate {
+        value,
+        low: value,
+        high: value,
+    };
+    let change = base
+        .zip(head)
+        .and_then(|(base, head)| relative(&point(base), &point(head)));
+    let text = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), show);
+    Change {
+        metric: metric.to_owned(),
+        base: text(base),
+        head: text(head),
+        change,
+        kind: ChangeKind::Shown,
+    }
+}
+
+fn quantile(base: &Quantile, head: &Quantile, margin: f64) -> Change {
+    let measured = |quantile: &Quantile| match quantile.value {
+        QuantileValue::Measured(estimate) => Some(estimate),
+        _ => None,
+    };
+    let name = format!("response {}", format::quantile_name(base.q));
+    let mut change = estimated(
+        &name,
+        measured(base),
+        measured(head),
+        Worse::More,
+        margin,
+        format::duration_estimate,
+    );
+    [change.base, change.head] = [base, head].map(format::quantile);
+    // A tail that got lost is worse than any that was measured, and the other way round.
+    let lost = |quantile: &Quantile| matches!(quantile.value, QuantileValue::AtLeastTimeout { .. });
+    if measured(base).is_some() && lost(head) {
+        change.kind = ChangeKind::Worse;
+    } else if lost(base) && measured(head).is_some() {
+        change.kind = ChangeKind::Better;
+    }
+    change
+}
+
+/// Head / base - 1 with an interval: standard errors of the logarithms add up in squares.
+fn relative(base: &Estimate, head: &Estimate) -> Option<Estimate> {
+    let usable = |e: &Estimate| e.value > 0.0 && e.low > 0.0 && e.high.is_finite();
+    if !usable(base) || !usable(head) {
+        return None;
+    }
+    let error = |e: &Estimate| (e.high / e.low).ln() / (2.0 * Z);
+    let middle = (head.value / base.value).ln();
+    let half = Z * error(base).hypot(error(head));
+    let back = |log: f64| log.exp() - 1.0;
+    Some(Estimate {
+        value: back(middle),
+        low: back(middle - half),
+        high: back(middle + half),
+    })
+}
+
+fn judge(change: &Estimate, worse: Worse, margin: f64) -> ChangeKind {
+    let log = |share: f64| (1.0 + share).ln();
+    let [value, low, high] = match worse {
+        Worse::More => [log(change.value), log(change.low), log(change.high)],
+        Worse::Less => [-log(change.value), -log(change.high), -log(change.low)],
+    };
+    let limit = log(margin);
+    if value > limit && low > 0.0 {
+        ChangeKind::Worse
+    } else if value < -limit && high < 0.0 {
+        ChangeKind::Better
+    } else if low >= -limit && high <= limit {
+        ChangeKind::Unchanged
+    } else {
+        ChangeKind::Inconclusive
+    }
+}
