@@ -38,13 +38,9 @@ impl CliError {
         }
     }
 
-    /// The lines for stderr: what was wrong, and on a line of its own what to do about it.
+    /// The lines for stderr: what was wrong, and on lines of their own what to do about it.
     pub(crate) fn text(&self) -> String {
-        let text = self.to_string();
-        match text.split_once("; help: ") {
-            Some((message, help)) => format!("error: {message}\n help: {help}"),
-            None => format!("error: {text}"),
-        }
+        format!("error: {self}").replace("; help: ", "\n help: ")
     }
 
     /// Prints the error and gives its exit code.

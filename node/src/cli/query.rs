@@ -8,7 +8,7 @@ use super::{
     watch::block_line,
 };
 use clap::{Args, Subcommand};
-use regatta_api::view::{BlockView, StateView, TransactionStatus};
+use regatta_api::view::{BlockView, Failure, Outcome, StateView, TransactionStatus};
 use regatta_base::{Height, PublicKey, TransactionId};
 
 /// Read blocks, transactions, state and links of a node
@@ -124,7 +124,13 @@ pub(crate) fn status_text(status: &TransactionStatus) -> String {
         TransactionStatus::Unknown => "unknown".to_owned(),
         TransactionStatus::Pending => "pending".to_owned(),
         TransactionStatus::Executed { height, index, outcome } => {
-            format!("executed at height {height}, position {index}: {outcome:?}")
+            let outcome = match outcome {
+                Outcome::Ok => "ok",
+                Outcome::Failed(Failure::SequenceUsed) => "failed, its sequence number was used before",
+                Outcome::Failed(Failure::SequenceTooOld) => "failed, its sequence number is too old",
+                Outcome::Failed(Failure::StateFull) => "failed, the state is full",
+            };
+            format!("executed at height {height}, position {index}: {outcome}")
         }
     }
 }

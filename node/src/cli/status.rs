@@ -57,11 +57,13 @@ fn human(view: &View) -> String {
     text.push_str(&latest_table(latest));
     let _ = write!(
         text,
-        "\n\n{} of {} links are up\n",
+        "\n\n{} of {} links are up",
         readiness.peers_connected, readiness.peers_configured
     );
-    text.push_str(&peers_table(peers));
-    text.trim_end().to_owned()
+    if !peers.is_empty() {
+        let _ = write!(text, "\n{}", peers_table(peers));
+    }
+    text
 }
 
 /// A row an instance.

@@ -17,6 +17,8 @@ mod transactions;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::reference;
 
 pub(crate) use ledger::parse_hex;
 pub use openapi::document;

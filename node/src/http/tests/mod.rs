@@ -2,7 +2,7 @@
 
 mod hostile;
 mod limits;
-mod reference;
+pub(crate) mod reference;
 mod routes;
 mod streams;
 

@@ -87,6 +87,9 @@ fn the_page_of_the_control_interface_names_every_route_and_reason() {
     for reject in Reject::ALL {
         assert!(text.contains(&format!("`{reject}`")), "{reject} is missing");
     }
+    let reasons = text.split("| reason |").nth(1).unwrap().lines().skip(2);
+    let rows = reasons.take_while(|line| line.starts_with("| `")).count();
+    assert_eq!(rows, Reject::ALL.len(), "the table of reasons has other rows");
 }
 
 #[test]
