@@ -4,10 +4,18 @@
 //! Sampler::start(SamplerConfig)      own thread; files under runs/<id>/samples/
 //!   .watch(Watched)                  a process was started, or started again
 //!   .ended(name, exit)               it is gone
+//!   .round().await                   sample now: before a process is stopped or killed on purpose
 //!   .latest()                        for the heartbeat
-//!   .finish() -> SampleOutcome       processes for the report, pressure of the host
+//!   .finish().await                  a last round -> SampleOutcome; call it before the nodes are stopped
 //! ```
 
+mod host;
+mod metrics;
 mod outcome;
+mod process;
+mod registry;
+mod sampler;
+mod writer;
 
 pub use outcome::{HostSample, SampleError, SampleOutcome, SamplerConfig, Watched};
+pub use sampler::Sampler;

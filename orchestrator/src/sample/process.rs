@@ -1,0 +1,105 @@
+//! What the kernel tells about one process.
+
+use procfs::process::Process;
+use std::{fs, os::unix::fs::MetadataExt, path::Path};
+
+/// Most entries of a data folder that are added up: it has segments and a few files.
+const ENTRIES_MAX: usize = 20_000;
+
+/// One look at a process; what could not be read is 0.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Usage {
+    /// User and system time in seconds since the process began.
+    pub(crate) cpu_s: f64,
+    /// Resident set in bytes.
+    pub(crate) rss_bytes: u64,
+    /// Threads.
+    pub(crate) threads: u64,
+    /// Open descriptors.
+    pub(crate) descriptors: u64,
+    /// Private memory in bytes, when it was asked for.
+    pub(crate) private_bytes: u64,
+}
+
+/// Reads process `pid`; `None` when it is gone. Private memory only with `private`: it walks the page tables.
+pub(crate) fn usage(pid: i32, private: bool) -> Option<Usage> {
+    let process = Process::new(pid).ok()?;
+    let stat = process.stat().ok()?;
+    if stat.state == 'Z' {
+        return None; // Ended and not yet waited for: memory and descriptors are gone.
+    }
+    let ticks = procfs::ticks_per_second() as f64;
+    Some(Usage {
+        cpu_s: (stat.utime + stat.stime) as f64 / ticks,
+        rss_bytes: stat.rss * procfs::page_size(),
+        threads: u64::try_from(stat.num_threads).unwrap_or(0),
+        descriptors: process.fd_count().map_or(0, |count| count as u64),
+        private_bytes: if private { private_bytes(&process) } else { 0 },
+    })
+}
+
+fn private_bytes(process: &Process) -> u64 {
+    let Ok(rollup) = process.smaps_rollup() else {
+        return 0;
+    };
+    let fields = rollup.memory_map_rollup.into_iter().map(|map| map.extension.map);
+    let private = |fields: std::collections::HashMap<String, u64>| {
+        ["Private_Clean", "Private_Dirty"]
+            .iter()
+            .filter_map(|name| fields.get(*name))
+            .sum::<u64>()
+    };
+    fields.map(private).sum()
+}
+
+/// Bytes that the files under `folder` take on the disk.
+pub(crate) fn disk_bytes(folder: &Path) -> u64 {
+    let mut left = ENTRIES_MAX;
+    let mut folders = vec![folder.to_owned()];
+    let mut bytes = 0;
+    while let Some(folder) = folders.pop() {
+        // A file that vanishes between listing and reading is no error: journals are rotated.
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let Ok(metadata) = entry.metadata() else { continue };
+            if left == 0 {
+                return bytes;
+            }
+            left -= 1;
+            if metadata.is_dir() {
+                folders.push(entry.path());
+            } else {
+                bytes += metadata.blocks() * 512;
+            }
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_memory_threads_and_descriptors() {
+        let usage = usage(std::process::id() as i32, true).unwrap();
+        assert!(usage.rss_bytes > 0 && usage.threads > 0 && usage.descriptors > 0);
+        assert!(usage.private_bytes > 0 && usage.private_bytes <= 2 * usage.rss_bytes);
+    }
+
+    #[test]
+    fn a_process_that_is_gone_gives_nothing() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = child.id() as i32;
+        child.wait().unwrap();
+        assert_eq!(usage(pid, false), None);
+    }
+
+    #[test]
+    fn a_folder_counts_its_subfolders() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("sub")).unwrap();
+        fs::write(folder.path().join("sub/file"), [1; 10_000]).unwrap();
+        assert!(disk_bytes(folder.path()) >= 10_000);
+        assert_eq!(disk_bytes(&folder.path().join("missing")), 0);
+    }
+}

@@ -1,0 +1,256 @@
+//! The sampler's thread and its handle.
+
+use crate::{
+    load::RunClock,
+    sample::{
+        HostSample, SampleError, SampleOutcome, SamplerConfig, Watched,
+        host::HostSampler,
+        metrics::{self, Reading},
+        process::{self, Usage},
+        registry::Registry,
+        writer::{ProcessLine, SampleFiles},
+    },
+};
+use futures::future::join_all;
+use regatta_report::model::Sample;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{MissedTickBehavior, interval},
+};
+
+/// Private memory is read every so many rounds: it walks the page tables of the process.
+const PRIVATE_EVERY: u64 = 10;
+/// Most host samples kept: a day at one a second.
+const HOST_SAMPLES_MAX: usize = 86_400;
+/// Most orders that wait for the thread.
+const ORDERS_MAX: usize = 64;
+
+/// What the thread is asked for.
+enum Order {
+    /// A round, now.
+    Round(oneshot::Sender<()>),
+    /// A last round, and everything.
+    Finish(oneshot::Sender<SampleOutcome>),
+}
+
+/// Samples processes and host until it is finished or dropped.
+#[derive(Debug)]
+pub struct Sampler {
+    registry: Arc<Mutex<Registry>>,
+    orders: mpsc::Sender<Order>,
+}
+
+/// What the thread owns.
+struct Worker {
+    clock: RunClock,
+    registry: Arc<Mutex<Registry>>,
+    files: SampleFiles,
+    host: HostSampler,
+    host_samples: Vec<HostSample>,
+    rounds: u64,
+}
+
+fn lock(registry: &Mutex<Registry>) -> MutexGuard<'_, Registry> {
+    registry.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Sampler {
+    /// Starts the thread. Files are added to when they are there.
+    ///
+    /// # Errors
+    /// [`SampleError`]
+    pub fn start(config: SamplerConfig) -> Result<Self, SampleError> {
+        let registry = Arc::new(Mutex::new(Registry::default()));
+        let worker = Worker {
+            clock: config.clock,
+            registry: Arc::clone(&registry),
+            files: SampleFiles::create(&config.folder, config.bytes_max)?,
+            host: HostSampler::new(),
+            host_samples: Vec::new(),
+            rounds: 0,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(SampleError::Thread)?;
+        let (orders, inbox) = mpsc::channel(ORDERS_MAX);
+        thread::Builder::new()
+            .name("sampler".to_owned())
+            .spawn(move || runtime.block_on(worker.run(config.interval, inbox)))
+            .map_err(SampleError::Thread)?;
+        Ok(Self { registry, orders })
+    }
+
+    /// Samples `watched` from now on. The same name again means that it was restarted.
+    pub fn watch(&self, watched: Watched) {
+        lock(&self.registry).watch(watched);
+    }
+
+    /// The process called `name` is gone; `exit` says how when that was not by the lab's order.
+    pub fn ended(&self, name: &str, exit: Option<String>) {
+        lock(&self.registry).ended(name, exit);
+    }
+
+    /// The last sample of each process.
+    #[must_use]
+    pub fn latest(&self) -> Vec<(String, Sample)> {
+        lock(&self.registry).latest()
+    }
+
+    /// Samples now, so that little is missed of a process that is about to be stopped.
+    pub async fn round(&self) {
+        let (done, wait) = oneshot::channel();
+        if self.orders.send(Order::Round(done)).await.is_ok() {
+            let _ = wait.await;
+        }
+    }
+
+    /// Takes a last round and gives back everything.
+    pub async fn finish(self) -> SampleOutcome {
+        let (done, wait) = oneshot::channel();
+        // A thread that died leaves what it had entered.
+        match self.orders.send(Order::Finish(done)).await {
+            Ok(()) => wait.await.unwrap_or_default(),
+            Err(_) => SampleOutcome::default(),
+        }
+    }
+}
+
+impl Worker {
+    async fn run(mut self, every: Duration, mut inbox: mpsc::Receiver<Order>) {
+        let mut ticks = interval(every);
+        // A round that was late is not made up for: its samples would say the same.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => self.round().await,
+                order = inbox.recv() => match order {
+                    Some(Order::Round(done)) => {
+                        self.round().await;
+                        let _ = done.send(());
+                    }
+                    Some(Order::Finish(done)) => {
+                        self.round().await;
+                        let _ = done.send(self.finish());
+                        return;
+                    }
+                    None => return,
+                },
+            }
+        }
+    }
+
+    async fn round(&mut self) {
+        let living = lock(&self.registry).living();
+        let readings = join_all(living.iter().map(|watched| async {
+            match watched.http {
+                Some(http) => metrics::read(http).await,
+                None => None,
+            }
+        }));
+        let readings = readings.await;
+        let private = self.rounds.is_multiple_of(PRIVATE_EVERY);
+        self.rounds += 1;
+        let at_ms = self.clock.now_ms();
+        let mut lines = Vec::new();
+        for (watched, reading) in living.iter().zip(&readings) {
+            lines.extend(self.look(watched, at_ms, private, reading.as_ref()));
+        }
+        let host = self.host.sample(at_ms);
+        if self.host_samples.len() < HOST_SAMPLES_MAX {
+            self.host_samples.push(host);
+        }
+        self.files.write(&lines, &host);
+    }
+
+    fn look<'a>(
+        &self,
+        watched: &'a Watched,
+        at_ms: u64,
+        private: bool,
+        reading: Option<&Reading>,
+    ) -> Option<ProcessLine<'a>> {
+        let usage: Usage = process::usage(watched.pid, private)?;
+        let disk_bytes = watched.data_dir.as_deref().map_or(0, process::disk_bytes);
+        let sample = lock(&self.registry).enter(watched, at_ms, usage, disk_bytes, reading)?;
+        Some(ProcessLine {
+            name: &watched.name,
+            pid: watched.pid,
+            threads: usage.threads,
+            sample,
+        })
+    }
+
+    fn finish(self) -> SampleOutcome {
+        let registry = std::mem::take(&mut *lock(&self.registry));
+        SampleOutcome {
+            processes: registry.finish(),
+            host: self.host_samples,
+            unwritten: self.files.unwritten(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use regatta_report::model::ProcessKind;
+    use std::process::Command;
+
+    fn sampler(folder: &tempfile::TempDir) -> Sampler {
+        let mut config = SamplerConfig::new(RunClock::start(), folder.path().join("samples"));
+        // Only the rounds that a test asks for.
+        config.interval = Duration::from_secs(3600);
+        Sampler::start(config).unwrap()
+    }
+
+    fn watched(name: &str, pid: u32, kind: ProcessKind) -> Watched {
+        Watched {
+            name: name.to_owned(),
+            kind,
+            pid: pid as i32,
+            data_dir: None,
+            http: Some("127.0.0.1:9".parse().unwrap()),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_process_that_dies_keeps_its_samples() {
+        let folder = tempfile::tempdir().unwrap();
+        let sampler = sampler(&folder);
+        let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+        sampler.watch(watched("lab", std::process::id(), ProcessKind::Lab));
+        sampler.watch(watched("val-0", child.id(), ProcessKind::Node));
+        sampler.round().await;
+        assert_eq!(sampler.latest().len(), 2);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        sampler.ended("val-0", Some("killed by signal 9".to_owned()));
+        let outcome = sampler.finish().await;
+        let count = |name: &str| {
+            let process = outcome.processes.iter().find(|process| process.name == name).unwrap();
+            process.samples.len()
+        };
+        assert!(count("lab") > count("val-0") && count("val-0") > 0);
+        assert!(outcome.processes[0].samples.iter().all(|sample| sample.rss_bytes > 0));
+        assert!(outcome.host.len() >= 2);
+        let text = std::fs::read_to_string(folder.path().join("samples/processes.ndjson")).unwrap();
+        assert_eq!(text.lines().count(), count("lab") + count("val-0"));
+    }
+
+    #[tokio::test]
+    async fn a_dropped_sampler_ends_its_thread() {
+        let folder = tempfile::tempdir().unwrap();
+        let sampler = sampler(&folder);
+        let registry = Arc::clone(&sampler.registry);
+        drop(sampler);
+        while Arc::strong_count(&registry) > 1 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
