@@ -10,7 +10,7 @@ use crate::{
     verdict::labels,
 };
 use askama::Template;
-use parts::{Card, Check, Chip, EventRow, FileRow, NodeRow, Section};
+use parts::{Card, Check, Chip, EventRow, FileRow, NodeRow, QuantileRow, Section};
 use regatta_base::Digest;
 
 /// The figures of the first screen, in its order.
@@ -40,6 +40,7 @@ struct Page<'a> {
     cards: Vec<Card>,
     first: Vec<Drawn>,
     digests: Vec<NamedText>,
+    quantiles: Vec<QuantileRow>,
     sections: Vec<FigureSection>,
     nodes: Vec<NodeRow<'a>>,
     events: Vec<EventRow<'a>>,
@@ -95,11 +96,17 @@ pub fn html(result: &RunResult) -> Result<String, RenderError> {
         icon,
         sentence: sentence.trim_start_matches(" · "),
         chips: parts::chips(result),
-        problems: &verdict.problems,
+        // A single problem is in the sentence already.
+        problems: if verdict.problems.len() > 1 {
+            &verdict.problems
+        } else {
+            &[]
+        },
         labels: labels(&result.record),
         cards: if speed { parts::cards(result) } else { Vec::new() },
         first: draw(&all, first)?,
         digests: parts::digests(result),
+        quantiles: parts::quantiles(result),
         sections,
         nodes: parts::nodes(result),
         events: parts::events(result),

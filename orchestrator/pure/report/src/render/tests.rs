@@ -111,7 +111,7 @@ fn an_incorrect_run_shows_no_speed_first() {
     let result = evaluate(record, false);
     let page = html(&result).unwrap();
     assert!(!page.contains("class=\"cards\"") && !page.contains("id=\"latency-throughput\""));
-    assert!(page.contains("class=\"problems bad\""));
+    assert!(page.contains("class=\"badge bad\"") && page.contains("INCORRECT"));
     assert!(!markdown(&result).contains("tx/s"));
 }
 
@@ -220,8 +220,21 @@ fn all_files_are_made() {
 #[expect(clippy::disallowed_methods, reason = "a tool for people, not part of the crate")]
 fn gallery() {
     let folder = std::env::temp_dir().join("regatta-gallery");
-    for (name, shape) in [("eight", EIGHT), ("hundred", HUNDRED), ("small", SMALL)] {
-        let result = evaluate(fixture::record(shape), false);
+    let mut incorrect = fixture::record(EIGHT);
+    incorrect.invariants[0].holds = false;
+    incorrect.invariants[0].evidence = "height 412: full-2 has another state root than val-0".to_owned();
+    let mut blob = fixture::record(SMALL);
+    blob.loads[0].label = Some("unsigned, not executed".to_owned());
+    blob.objectives[0].met = Some(false);
+    let all = [
+        ("eight", fixture::record(EIGHT)),
+        ("hundred", fixture::record(HUNDRED)),
+        ("blob", blob),
+        ("incorrect", incorrect),
+        ("empty", RunRecord::default()),
+    ];
+    for (name, record) in all {
+        let result = evaluate(record, false);
         for file in artefacts(&result).unwrap() {
             let path = folder.join(name).join(file.path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();

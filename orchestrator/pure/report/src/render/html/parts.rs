@@ -1,6 +1,7 @@
 //! What the page shows besides figures, as texts.
 
 use crate::{
+    Counts,
     figure::{Ink, sparkline},
     format,
     model::{Disclosure, NamedText, Process, ProcessKind, Role, RunRecord, Sample},
@@ -50,6 +51,14 @@ pub(super) struct Check<'a> {
     pub(super) name: &'a str,
     pub(super) evidence: &'a str,
     pub(super) numbers: String,
+}
+
+/// A quantile of the three latencies.
+pub(super) struct QuantileRow {
+    pub(super) name: String,
+    pub(super) response: String,
+    pub(super) service: String,
+    pub(super) lag: String,
 }
 
 /// A heading with its disclosures.
@@ -103,10 +112,12 @@ pub(super) fn cards(result: &RunResult) -> Vec<Card> {
     let told =
         |value: &QuantileValue| matches!(value, QuantileValue::Measured(_) | QuantileValue::AtLeastTimeout { .. });
     let median = summary.response.iter().find(|quantile| quantile.q == 0.5);
+    // The same quantile as in the verdict's sentence; rarer ones are in the table of quantiles.
     let tail = summary
         .response
         .iter()
-        .rfind(|quantile| quantile.q > 0.5 && told(&quantile.value));
+        .rfind(|quantile| (0.5..=0.99).contains(&quantile.q) && told(&quantile.value));
+    let tail = tail.filter(|quantile| quantile.q > 0.5);
     let next = summary
         .response
         .iter()
@@ -347,13 +358,13 @@ pub(super) fn method(result: &RunResult) -> Vec<String> {
          Service is final - sent, lag is sent - intended. All stamps are of the submitting client's monotonic clock."
             .to_owned(),
     );
-    let cut = if window.cut_refused {
-        "MSER-5 would have cut more than half and was refused".to_owned()
-    } else {
-        format!(
+    let cut = match window.cut_ms {
+        _ if window.cut_refused => "MSER-5 would have cut more than half as warm-up and was refused".to_owned(),
+        0 => "MSER-5 found no warm-up in it".to_owned(),
+        cut => format!(
             "MSER-5 cut {} of warm-up from its front",
-            format::duration_us(window.cut_ms as f64 * 1000.0)
-        )
+            format::duration_us(cut as f64 * 1000.0)
+        ),
     };
     lines.push(format!(
         "The window is {} long, from {} to {}, with {}, of which {} carried load; {cut}. Nothing behind the first \
@@ -413,4 +424,24 @@ pub(super) fn files(result: &RunResult) -> Vec<FileRow<'_>> {
             size: format::bytes(file.size_bytes as f64),
         })
         .collect()
+}
+
+/// What may be said about each quantile of the three latencies.
+pub(super) fn quantiles(result: &RunResult) -> Vec<QuantileRow> {
+    let latency = &result.record.latency;
+    if latency.response.overall.is_empty() && result.record.accounting.intended == 0 {
+        return Vec::new();
+    }
+    let raw = |counts: &Counts, q| {
+        counts
+            .quantile(q)
+            .map_or_else(|| "–".to_owned(), |us| format::duration_us(us as f64))
+    };
+    let rows = result.summary.response.iter().map(|quantile| QuantileRow {
+        name: format::quantile_name(quantile.q),
+        response: format::quantile(quantile),
+        service: raw(&latency.service.overall, quantile.q),
+        lag: raw(&latency.lag.overall, quantile.q),
+    });
+    rows.collect()
 }
