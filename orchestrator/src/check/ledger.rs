@@ -18,6 +18,8 @@ pub struct Rules {
 /// The ledgers of one instance on all nodes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ledger {
+    /// The height that every node has to reach: the highest one that any had when the collection began.
+    pub target: Height,
     /// Every node that should have one.
     pub nodes: Vec<NodeLedger>,
     /// Position in `nodes` of the node that `included` was read from: one with the highest ledger.
@@ -96,11 +98,24 @@ pub struct Proof {
     pub signers: Vec<(u16, PublicKey, Signature)>,
 }
 
-/// An acknowledged transaction that the reference ledger does not hold.
+/// An acknowledged or final transaction that no block of the reference node up to the target holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Absence {
     /// Its id.
     pub id: TransactionId,
-    /// Name of a node that still has it pending; `None`: no node has.
-    pub pending_at: Option<String>,
+    /// What became of it.
+    pub found: Found,
+}
+
+/// What nodes say about an absent transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// Executed in a block above the target.
+    Later(Height),
+    /// Pending at this node.
+    Pending(String),
+    /// No node knows it.
+    Nowhere,
+    /// Too many are absent to ask for each.
+    NotAsked,
 }

@@ -1,10 +1,45 @@
 //! Correctness after the load: the ledgers of all nodes as witness against what was submitted.
 //!
 //! ```text
-//! collect(rules, endpoints, submitted).await -> Ledger      over the control interface, before nodes stop
-//! check(rules, ledger, submitted, exclusive, rng) -> Vec<Invariant>   pure, linear in the ledger's size
+//! collect(rules, endpoints, submitted, limit).await -> Ledger   over the control interface, before nodes stop
+//! check(rules, ledger, submitted, rng) -> Vec<Invariant>        pure, linear in the ledger's size
 //! ```
+//! Invariants: `agreement`, `continuity`, `certificates`, `no_loss`, `no_duplicates`, `integrity` (when the
+//! cluster is ours alone) and `convergence`. Each says what was looked at, or the first violations found.
 
+mod collect;
+mod evidence;
+mod ids;
 mod ledger;
+mod nodes;
+mod proofs;
+#[cfg(test)]
+mod tests;
+mod transactions;
 
-pub use ledger::{Absence, BlockRow, Inclusion, Ledger, NodeLedger, Proof, Rules};
+pub use collect::collect;
+pub use ledger::{Absence, BlockRow, Found, Inclusion, Ledger, NodeLedger, Proof, Rules};
+
+use crate::load::Submitted;
+use rand::CryptoRng;
+use regatta_report::model::Invariant;
+
+/// Checks one instance's ledgers against its rules and everything that was submitted to it.
+///
+/// `rng` must be unpredictable to whoever made the signatures: it weighs their batch verification.
+#[must_use]
+pub fn check(rules: &Rules, ledger: &Ledger, submitted: &[&Submitted], rng: &mut impl CryptoRng) -> Vec<Invariant> {
+    let included = ids::IdIndex::new(ledger.included.iter().map(|inclusion| &inclusion.id));
+    let mut invariants = vec![
+        nodes::agreement(ledger),
+        nodes::continuity(ledger),
+        proofs::certificates(rules, ledger, rng),
+        transactions::no_loss(ledger, submitted, &included),
+        transactions::no_duplicates(ledger, &included),
+    ];
+    if rules.exclusive {
+        invariants.push(transactions::integrity(ledger, submitted));
+    }
+    invariants.push(nodes::convergence(ledger));
+    invariants
+}

@@ -65,11 +65,17 @@ impl Sampler {
     /// # Errors
     /// [`SampleError`]
     pub fn start(config: SamplerConfig) -> Result<Self, SampleError> {
+        let SamplerConfig {
+            clock,
+            folder,
+            interval,
+            bytes_max,
+        } = config;
         let registry = Arc::new(Mutex::new(Registry::default()));
         let worker = Worker {
-            clock: config.clock,
+            clock,
             registry: Arc::clone(&registry),
-            files: SampleFiles::create(&config.folder, config.bytes_max)?,
+            files: SampleFiles::create(&folder, bytes_max)?,
             host: HostSampler::new(),
             host_samples: Vec::new(),
             rounds: 0,
@@ -81,7 +87,7 @@ impl Sampler {
         let (orders, inbox) = mpsc::channel(ORDERS_MAX);
         thread::Builder::new()
             .name("sampler".to_owned())
-            .spawn(move || runtime.block_on(worker.run(config.interval, inbox)))
+            .spawn(move || runtime.block_on(worker.run(interval, inbox)))
             .map_err(SampleError::Thread)?;
         Ok(Self { registry, orders })
     }

@@ -53,7 +53,7 @@ pub(crate) struct Chain {
     /// Every transaction that arrived, in order of arrival.
     pub(crate) arrived: Vec<TransactionId>,
     pub(crate) requests: usize,
-    pending: BTreeMap<TransactionId, ()>,
+    pub(crate) pending: BTreeMap<TransactionId, ()>,
     subscribers: Vec<mpsc::UnboundedSender<StatusEvent>>,
 }
 

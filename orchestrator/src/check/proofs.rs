@@ -1,0 +1,154 @@
+//! Certificates: each block was signed by more than two thirds of the weight that the scenario gives.
+
+use crate::check::{
+    evidence::Evidence,
+    ledger::{Ledger, Proof, Rules},
+};
+use rand::CryptoRng;
+use regatta_base::{
+    Digest, PublicKey, encode,
+    keys::{Claim, verify_each},
+};
+use regatta_report::model::Invariant;
+use std::collections::BTreeSet;
+
+/// Claims that are verified in one batch: larger ones gain little and take memory.
+const BATCH: usize = 4096;
+/// First bytes of everything that a validator signs.
+const DOMAIN: &[u8] = b"regatta consensus v1";
+/// The byte that stands for the second vote, whose quorum decides.
+const VOTE2: u8 = 3;
+
+/// The scenario's weights and what they make of a certificate.
+struct Judge<'a> {
+    rules: &'a Rules,
+    /// Domain, chain, instance and validator set: the beginning of what each certificate signs.
+    prefix: Vec<u8>,
+    total: u128,
+}
+
+impl<'a> Judge<'a> {
+    fn new(rules: &'a Rules) -> Self {
+        let mut prefix = DOMAIN.to_vec();
+        for name in [rules.chain.as_str(), rules.instance.as_str()] {
+            prefix.push(name.len() as u8);
+            prefix.extend_from_slice(name.as_bytes());
+        }
+        let set = Digest::of("regatta validator set v1", &[&encode(&rules.validators)]);
+        prefix.extend_from_slice(&set.0);
+        Self {
+            rules,
+            prefix,
+            total: rules.validators.iter().map(|(_, weight)| u128::from(*weight)).sum(),
+        }
+    }
+
+    /// The exact bytes that a quorum signs to decide `proof`'s block: domain ‖ chain ‖ instance ‖ set ‖ kind ‖
+    /// height ‖ round ‖ digest, as laid down in the reference of consensus statements.
+    fn message(&self, proof: &Proof) -> Vec<u8> {
+        let mut bytes = self.prefix.clone();
+        bytes.push(VOTE2);
+        bytes.extend_from_slice(&proof.height.to_be_bytes());
+        bytes.extend_from_slice(&proof.round.to_be_bytes());
+        bytes.extend_from_slice(&proof.hash.0);
+        bytes
+    }
+
+    /// Why `proof` proves nothing, its signatures aside; the claims to verify otherwise.
+    fn claims<'p>(&self, proof: &'p Proof) -> Result<Vec<Claim<'p>>, String> {
+        if proof.message != self.message(proof) {
+            return Err("the signed bytes do not name this block under the scenario's validators".to_owned());
+        }
+        let (mut seen, mut weight, mut claims) = (BTreeSet::new(), 0u128, Vec::new());
+        for (index, key, signature) in &proof.signers {
+            let (known, own): (PublicKey, u64) = *self
+                .rules
+                .validators
+                .get(usize::from(*index))
+                .ok_or_else(|| format!("signer {index} is no validator"))?;
+            if known != *key {
+                return Err(format!(
+                    "signer {index} shows key {}, the scenario gives {}",
+                    key.short(),
+                    known.short()
+                ));
+            }
+            if !seen.insert(*index) {
+                return Err(format!("signer {index} is counted twice"));
+            }
+            weight += u128::from(own);
+            claims.push(Claim {
+                key: known,
+                message: &proof.message,
+                signature: *signature,
+            });
+        }
+        if 3 * weight > 2 * self.total {
+            Ok(claims)
+        } else {
+            Err(format!("weight {weight} of {} is no quorum", self.total))
+        }
+    }
+}
+
+/// Every height of the reference node, and every other block that was read in full, has a valid certificate.
+pub(crate) fn certificates(rules: &Rules, ledger: &Ledger, rng: &mut impl CryptoRng) -> Invariant {
+    let mut evidence = Evidence::new("certificates");
+    let judge = Judge::new(rules);
+    let mut batch: Vec<(usize, Claim<'_>)> = Vec::new();
+    let (mut signatures, mut proven) = (0u64, BTreeSet::new());
+    for (position, proof) in ledger.proofs.iter().enumerate() {
+        if proof.node as usize == ledger.reference {
+            proven.insert(proof.height);
+        }
+        belongs(&mut evidence, ledger, proof);
+        match judge.claims(proof) {
+            Ok(claims) => batch.extend(claims.into_iter().map(|claim| (position, claim))),
+            Err(why) => evidence.violation(|| describe(ledger, proof, &why)),
+        }
+        if batch.len() >= BATCH || position + 1 == ledger.proofs.len() {
+            signatures += batch.len() as u64;
+            verify(&mut evidence, ledger, &batch, rng);
+            batch.clear();
+        }
+    }
+    for height in (1..=ledger.target).filter(|height| !proven.contains(height)) {
+        evidence.violation(|| format!("no certificate of height {height} could be read"));
+    }
+    evidence.number("certificates", ledger.proofs.len() as u64);
+    evidence.number("signatures", signatures);
+    evidence.finish(format!(
+        "{} certificates with {signatures} valid signatures by more than 2/3 of {} validators' weight",
+        ledger.proofs.len(),
+        rules.validators.len()
+    ))
+}
+
+/// The block in full is the one that the same node lists at that height.
+fn belongs(evidence: &mut Evidence, ledger: &Ledger, proof: &Proof) {
+    let node = ledger.nodes.get(proof.node as usize);
+    let row = node.and_then(|node| node.blocks.get((proof.height as usize).checked_sub(1)?));
+    if row.is_none_or(|row| row.hash != proof.hash) {
+        evidence.violation(|| describe(ledger, proof, "the proven block is not the listed one"));
+    }
+}
+
+fn verify(evidence: &mut Evidence, ledger: &Ledger, batch: &[(usize, Claim<'_>)], rng: &mut impl CryptoRng) {
+    let claims: Vec<Claim<'_>> = batch.iter().map(|(_, claim)| *claim).collect();
+    for ((position, claim), valid) in batch.iter().zip(verify_each(&claims, rng)) {
+        if !valid {
+            evidence.violation(|| {
+                let why = format!("the signature of {} does not verify", claim.key.short());
+                describe(ledger, &ledger.proofs[*position], &why)
+            });
+        }
+    }
+}
+
+fn describe(ledger: &Ledger, proof: &Proof, why: &str) -> String {
+    let node = ledger
+        .nodes
+        .get(proof.node as usize)
+        .map_or("?", |node| node.node.as_str());
+    format!("height {} on {node}: {why}", proof.height)
+}
