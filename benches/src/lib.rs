@@ -1,1 +1,1 @@
-//! Placeholder.
+//! Budgets of what is counted, and benchmarks of what is timed.
