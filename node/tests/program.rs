@@ -1,5 +1,7 @@
 //! The program `regatta-node` as a person or the lab meets it: processes, streams, exit codes.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
