@@ -45,6 +45,7 @@ pub fn duration_us(us: f64) -> String {
     format!("{} {unit}", number(us / scale))
 }
 
+/// Microseconds of the unit that suits a duration, and its name.
 fn duration_unit(us: f64) -> (f64, &'static str) {
     match us.abs() {
         size if size >= 999_500.0 => (1e6, "s"),
@@ -78,6 +79,7 @@ pub fn number_bounds(value: &Estimate) -> String {
     bounds(value, 1.0)
 }
 
+/// An interval in units of `scale`.
 fn bounds(value: &Estimate, scale: f64) -> String {
     format!("[{}, {}]", number(value.low / scale), number(value.high / scale))
 }

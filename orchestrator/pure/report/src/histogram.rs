@@ -28,6 +28,7 @@ impl Counts {
         let mut rounded: Vec<u64> = values.into_iter().map(|value| round_to(value, digits)).collect();
         rounded.sort_unstable();
         let mut counts: Vec<(u64, u64)> = Vec::new();
+        debug_assert!(rounded.is_sorted(), "equal values lie side by side");
         for value in rounded {
             match counts.last_mut() {
                 Some(last) if last.0 == value => last.1 += 1,
@@ -56,6 +57,10 @@ impl Counts {
             same
         });
         self.0.retain(|&(_, count)| count > 0);
+        debug_assert!(
+            self.0.windows(2).all(|pair| pair[0].0 < pair[1].0),
+            "ascending without repeats"
+        );
     }
 
     /// How many values were recorded.
@@ -98,11 +103,13 @@ impl Counts {
 
 /// The 1-based rank of `quantile` among `total` values: the nearest-rank definition.
 pub(crate) fn rank(total: u64, quantile: f64) -> Option<u64> {
+    debug_assert!((0.0..=1.0).contains(&quantile), "a quantile is a share");
     // The small amount taken off keeps 0.9 * 10 = 9.000000000000002 from asking for the tenth value.
     let exact = (quantile * total as f64 - 1e-9).ceil();
     (total > 0).then(|| (exact as u64).clamp(1, total))
 }
 
+/// A value with all but its first `digits` decimal digits rounded to zero.
 fn round_to(value: u64, digits: u32) -> u64 {
     let length = value.checked_ilog10().map_or(1, |log| log + 1);
     let step = 10_u64.pow(length.saturating_sub(digits.clamp(1, 3)));

@@ -20,6 +20,7 @@ pub enum Side {
 }
 
 impl Side {
+    /// Whether an observed number is on the allowed side.
     fn allows(self, observed: f64, bound: f64) -> bool {
         match self {
             Self::Below => observed < bound,
@@ -71,6 +72,7 @@ pub fn judge(metric: &str, bound: &Bound, summary: &Summary) -> Option<Objective
     })
 }
 
+/// What was observed as text, and whether the bound allows it.
 fn decide(observed: Option<f64>, bound: &Bound, show: impl Fn(f64) -> String) -> (String, Option<bool>) {
     let Some(observed) = observed else {
         return ("not measured".to_owned(), None);

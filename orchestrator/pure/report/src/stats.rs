@@ -19,6 +19,7 @@ const SLOPE_POINTS_MAX: usize = 600;
 /// Blocks needed before quantile `q` may be printed: 10 / (1 - q).
 #[must_use]
 pub(crate) fn blocks_needed(q: f64) -> u64 {
+    debug_assert!((0.0..1.0).contains(&q), "no number of blocks tells the largest value");
     // Rounded first: 1 - 0.99 is slightly more than 0.01 in binary and would ask for one block less.
     (10.0 / (1.0 - q)).round() as u64
 }
@@ -67,7 +68,10 @@ impl BlockSample {
         )
     }
 
+    /// Quantiles when block `i` counts `weights[i]` times: one pass over the sorted values.
     fn weighted(&self, quantiles: &[f64], weights: &[u64]) -> Option<Vec<f64>> {
+        debug_assert!(quantiles.is_sorted(), "one pass finds ascending quantiles only");
+        debug_assert_eq!(weights.len(), self.totals.len(), "one weight for each block");
         let total = self
             .totals
             .iter()
@@ -118,6 +122,7 @@ pub(crate) fn ratio(pairs: &[(f64, f64)], rng: &mut impl Rng) -> Option<Estimate
     Some(interval(value, resampled))
 }
 
+/// How often each block is drawn when as many are drawn with replacement as there are.
 fn draw_weights(blocks: usize, rng: &mut impl Rng) -> Vec<u64> {
     let mut weights = vec![0; blocks];
     for _ in 0..blocks {
@@ -126,7 +131,12 @@ fn draw_weights(blocks: usize, rng: &mut impl Rng) -> Vec<u64> {
     weights
 }
 
+/// The point estimate with the middle 95 % of the resampled ones.
 fn interval(value: f64, mut resampled: Vec<f64>) -> Estimate {
+    debug_assert!(
+        resampled.iter().all(|drawn| drawn.is_finite()),
+        "ratios have a denominator above zero"
+    );
     resampled.sort_unstable_by(f64::total_cmp);
     let at = |share: f64| {
         let index = rank(resampled.len() as u64, share).map_or(0, |rank| rank as usize - 1);

@@ -35,6 +35,11 @@ pub fn judge(record: &RunRecord, summary: &Summary, strict: bool) -> Verdict {
         Status::Incorrect => 4,
         Status::Invalid => 6,
     };
+    debug_assert_eq!(
+        status == Status::Valid,
+        problems.is_empty(),
+        "valid means that nothing is wrong"
+    );
     let mut chips = vec![problems.validity_chip(), problems.correctness_chip(record)];
     chips.extend(objectives_chip(record));
     Verdict {
@@ -88,6 +93,7 @@ struct Problems {
 }
 
 impl Problems {
+    /// Everything that is wrong with a run.
     fn of(record: &RunRecord, summary: &Summary) -> Self {
         let mut problems = Self {
             broken: record.failure.iter().cloned().collect(),
@@ -103,6 +109,7 @@ impl Problems {
         problems
     }
 
+    /// What makes the measurement void.
     fn find_invalid(&mut self, record: &RunRecord, summary: &Summary) {
         let invalid = &mut self.invalid;
         if record.partial {
@@ -131,6 +138,7 @@ impl Problems {
         invalid.extend(void.map(|finding| finding.text.clone()));
     }
 
+    /// Objectives missed, among them the silent one that anything becomes final at all.
     fn find_missed(&mut self, record: &RunRecord) {
         let missed = record
             .objectives
@@ -147,6 +155,7 @@ impl Problems {
         }
     }
 
+    /// What keeps the run from being trusted in full without making it void.
     fn find_doubtful(&mut self, record: &RunRecord, summary: &Summary) {
         let doubtful = &mut self.doubtful;
         let undecided = record.objectives.iter().filter(|objective| objective.met.is_none());
@@ -169,6 +178,7 @@ impl Problems {
         doubtful.extend(mild.map(|finding| finding.text.clone()));
     }
 
+    /// The worst kind of problem that occurs.
     fn status(&self) -> Status {
         let order = [
             (&self.incorrect, Status::Incorrect),
@@ -183,10 +193,17 @@ impl Problems {
             .map_or(Status::Valid, |(_, status)| status)
     }
 
+    /// Nothing is wrong and nothing doubtful.
+    fn is_empty(&self) -> bool {
+        self.status() == Status::Valid
+    }
+
+    /// Every problem, worst first.
     fn all(self) -> Vec<String> {
         [self.incorrect, self.broken, self.invalid, self.missed, self.doubtful].concat()
     }
 
+    /// Whether the measurement may be believed.
     fn validity_chip(&self) -> Chip {
         let (state, text) = if let Some(first) = self.broken.first().or(self.invalid.first()) {
             (ChipState::Bad, first.clone())
@@ -203,6 +220,7 @@ impl Problems {
         }
     }
 
+    /// How many invariants hold.
     fn correctness_chip(&self, record: &RunRecord) -> Chip {
         let state = match (record.invariants.is_empty(), self.incorrect.is_empty()) {
             (true, _) => ChipState::Doubtful,
@@ -217,6 +235,7 @@ impl Problems {
     }
 }
 
+/// How many objectives were met, when there are any.
 fn objectives_chip(record: &RunRecord) -> Option<Chip> {
     let objectives = &record.objectives;
     let count = |met| objectives.iter().filter(|objective| objective.met == met).count();
@@ -233,6 +252,7 @@ fn objectives_chip(record: &RunRecord) -> Option<Chip> {
     })
 }
 
+/// How many invariants hold of how many.
 fn invariants_text(record: &RunRecord) -> String {
     let (all, hold) = (
         record.invariants.len(),
@@ -245,6 +265,7 @@ fn invariants_text(record: &RunRecord) -> String {
     }
 }
 
+/// The verdict in one sentence: status, what is wrong, correctness, and speed when it counts.
 fn sentence(status: Status, problems: &Problems, record: &RunRecord, summary: &Summary) -> String {
     let mut parts = vec![status.word().to_owned()];
     let lists = [
@@ -264,6 +285,7 @@ fn sentence(status: Status, problems: &Problems, record: &RunRecord, summary: &S
     parts.join(" · ")
 }
 
+/// Goodput at the highest quantile that the run can answer for, with its labels.
 fn speed(record: &RunRecord, summary: &Summary) -> String {
     if record.accounting.intended == 0 {
         return format!(

@@ -72,12 +72,14 @@ pub(super) fn changes(base: &RunResult, head: &RunResult, margin: f64) -> Vec<Ch
     all
 }
 
+/// Bytes that all nodes sent for each transaction that succeeded.
 fn sent_per_transaction(result: &RunResult) -> Option<f64> {
     let sent: f64 = result.summary.nodes.iter().map(|node| node.bytes_out as f64).sum();
     let ok = result.record.accounting.finalised_ok;
     (ok > 0 && sent > 0.0).then(|| sent / ok as f64)
 }
 
+/// A metric with an interval on both sides, judged.
 fn estimated(
     metric: &str,
     base: Option<Estimate>,
@@ -118,6 +120,7 @@ fn shown(metric: &str, base: Option<f64>, head: Option<f64>, show: fn(f64) -> St
     }
 }
 
+/// A quantile of the response latency, which a run may not be able to tell.
 fn quantile(base: &Quantile, head: &Quantile, margin: f64) -> Change {
     let measured = |quantile: &Quantile| match quantile.value {
         QuantileValue::Measured(estimate) => Some(estimate),
@@ -160,7 +163,12 @@ fn relative(base: &Estimate, head: &Estimate) -> Option<Estimate> {
     })
 }
 
+/// Judges a relative change against the margin, both on the logarithmic scale.
 fn judge(change: &Estimate, worse: Worse, margin: f64) -> ChangeKind {
+    debug_assert!(
+        margin >= 0.0 && change.low <= change.high,
+        "an interval within a margin"
+    );
     let log = |share: f64| (1.0 + share).ln();
     let [value, low, high] = match worse {
         Worse::More => [log(change.value), log(change.low), log(change.high)],

@@ -4,11 +4,12 @@ mod metrics;
 mod render;
 
 use crate::{
-    model::Disclosure,
+    model::RunRecord,
     result::{Estimate, RunResult, Status},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// The comparison of a head run with a base run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -128,6 +129,7 @@ pub fn compare(base: &RunResult, head: &RunResult, margin: f64) -> Comparison {
     }
 }
 
+/// What to call a run in a comparison.
 fn side(result: &RunResult) -> Side {
     let identity = &result.record.identity;
     let dirty = if identity.dirty { "+changes" } else { "" };
@@ -139,6 +141,7 @@ fn side(result: &RunResult) -> Side {
     }
 }
 
+/// The worst of what the metrics say; runs that measure nothing say nothing.
 fn outcome(base: &RunResult, head: &RunResult, metrics: &[Change]) -> Outcome {
     let any = |kind| metrics.iter().any(|change| change.kind == kind);
     if !base.verdict.status.speed_counts() || !head.verdict.status.speed_counts() {
@@ -154,6 +157,7 @@ fn outcome(base: &RunResult, head: &RunResult, metrics: &[Change]) -> Outcome {
     }
 }
 
+/// What was not the same in both runs, from scenario to machine.
 fn differences(base: &RunResult, head: &RunResult) -> Vec<Difference> {
     let mut all = Vec::new();
     let mut note = |what: &str, base: String, head: String| {
@@ -182,27 +186,23 @@ fn differences(base: &RunResult, head: &RunResult) -> Vec<Difference> {
         texts.collect::<Vec<String>>().join("; ")
     };
     note("load", loads(base), loads(head));
-    let names = a
-        .environment
-        .iter()
-        .chain(&b.environment)
-        .map(|line| (&line.section, &line.name));
-    let mut seen = Vec::new();
-    for name in names {
-        if !seen.contains(&name) {
-            seen.push(name);
-            let value = |lines: &[Disclosure]| {
-                let line = lines.iter().find(|line| (&line.section, &line.name) == name);
-                line.map_or_else(|| "not disclosed".to_owned(), |line| line.value.clone())
-            };
-            note(
-                &format!("{}: {}", name.0, name.1),
-                value(&a.environment),
-                value(&b.environment),
-            );
-        }
+    for (section, name) in disclosed(a, b) {
+        let value = |record: &RunRecord| {
+            let line = record
+                .environment
+                .iter()
+                .find(|line| line.section == section && line.name == name);
+            line.map_or_else(|| "not disclosed".to_owned(), |line| line.value.clone())
+        };
+        note(&format!("{section}: {name}"), value(a), value(b));
     }
     all
+}
+
+/// Section and name of everything that either run disclosed, each once.
+fn disclosed<'a>(a: &'a RunRecord, b: &'a RunRecord) -> BTreeSet<(&'a str, &'a str)> {
+    let lines = a.environment.iter().chain(&b.environment);
+    lines.map(|line| (line.section.as_str(), line.name.as_str())).collect()
 }
 
 #[cfg(test)]

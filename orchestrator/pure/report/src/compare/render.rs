@@ -21,6 +21,7 @@ impl Outcome {
 }
 
 impl ChangeKind {
+    /// The change in one word; the word that fails a comparison is in capitals.
     fn word(self) -> &'static str {
         match self {
             Self::Unchanged => "unchanged",
@@ -125,6 +126,7 @@ impl Comparison {
     }
 }
 
+/// A run in one line.
 fn side(side: &super::Side) -> String {
     format!("{} ({}, {})", side.run, side.scenario, clip(&side.commit))
 }

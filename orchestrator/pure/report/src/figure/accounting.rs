@@ -59,6 +59,7 @@ pub(super) fn waterfall(result: &RunResult) -> Option<Figure> {
     })
 }
 
+/// Every end but success that at least one transaction had, in the order of the identity.
 fn losses(accounting: &Accounting) -> Vec<(String, u64, Ink)> {
     let mut losses = vec![("not sent".to_owned(), accounting.not_sent, Ink::Bad)];
     let rejected = accounting
@@ -73,6 +74,7 @@ fn losses(accounting: &Accounting) -> Vec<(String, u64, Ink)> {
     losses
 }
 
+/// The waterfall in words.
 fn sentence(result: &RunResult) -> String {
     let check = &result.summary.accounting;
     let closes = if check.closes {

@@ -22,6 +22,7 @@ impl Scale {
             (low, high) = (low - f64::from(u8::from(!zero)), high + 1.0);
         }
         let step = round_step(high - low, 5.0);
+        debug_assert!(step > 0.0, "ticks go upwards");
         Self::Linear {
             from: (low / step + 1e-9).floor() * step,
             to: (high / step - 1e-9).ceil() * step,
@@ -65,6 +66,7 @@ impl Scale {
     }
 }
 
+/// Smallest and largest of the finite values.
 fn range(values: impl IntoIterator<Item = f64>) -> Option<(f64, f64)> {
     values
         .into_iter()
@@ -80,6 +82,7 @@ fn round_step(span: f64, steps: f64) -> f64 {
     let raw = (span / steps).max(1e-12);
     let power = 10_f64.powf(raw.log10().floor());
     let factor = raw / power;
+    debug_assert!((0.99..10.01).contains(&factor), "one digit before the point");
     let round = [1.0, 2.0, 5.0, 10.0]
         .into_iter()
         .find(|&round| factor <= round + 1e-9)
@@ -101,6 +104,7 @@ fn one_two_five(value: f64, is_beyond: fn(&f64, &f64) -> bool) -> f64 {
     found.copied().unwrap_or(value)
 }
 
+/// Ticks at 1, 2 and 5 times powers of ten, or at powers alone where those would crowd.
 fn log_ticks(from: f64, to: f64) -> Vec<f64> {
     let decades = (to / from).log10();
     let factors: &[f64] = if decades > 3.5 { &[1.0] } else { &[1.0, 2.0, 5.0] };
@@ -150,6 +154,20 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
+    /// An area of a height below `top`, from the labels of the vertical axis to `margin` short of the page's edge.
+    pub(crate) fn wide(top: f64, height: f64, margin: f64, x: Scale, y: Scale) -> Self {
+        let (left, right, bottom) = (62.0, super::WIDE - margin, top + height);
+        debug_assert!(left < right && top < bottom, "a frame has an inside");
+        Self {
+            left,
+            top,
+            right,
+            bottom,
+            x,
+            y,
+        }
+    }
+
     /// The pixel of a pair of values.
     pub(crate) fn at(&self, x: f64, y: f64) -> Point {
         (self.x_at(x), self.y_at(y))

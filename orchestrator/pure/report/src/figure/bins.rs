@@ -51,6 +51,7 @@ pub(crate) fn bins(record: &RunRecord, most: usize) -> Vec<Bin> {
             latency: Counts::merged(inside.map(|(_, counts)| *counts)),
         }
     };
+    debug_assert!(width > 0, "every step has a length");
     record.seconds.chunks(width).map(bin).collect()
 }
 

@@ -1,10 +1,10 @@
 //! The two figures of the first screen: latency against throughput, and the run in one strip.
 
 use super::{
-    Figure, Table, WIDE,
+    Bin, Figure, Table, WIDE,
     axis::{Frame, Scale},
     bins,
-    scene::{Anchor, Ink, Mark, Scene},
+    scene::{Anchor, Ink, Scene},
     seconds_label, time,
 };
 use crate::{
@@ -19,6 +19,7 @@ const STEPS_MAX: usize = 240;
 /// A measured quantile with its name, e.g. `p99`.
 type Measured = (String, Estimate);
 
+/// The quantiles that the run can tell.
 fn measured(result: &RunResult) -> Vec<Measured> {
     let known = result
         .summary
@@ -40,23 +41,33 @@ fn limits(result: &RunResult) -> Vec<(String, f64)> {
     latency.filter(|(_, limit)| *limit > 0.0).collect()
 }
 
+/// One step of the window: final transactions per second, median and p99 in microseconds.
+type Dot = (f64, f64, f64);
+
+/// The steps that lie wholly inside the window and finalised something.
+fn dots(result: &RunResult) -> Vec<Dot> {
+    let window = &result.summary.window;
+    let (from, to) = (window.start_ms as f64 / 1000.0, window.end_ms as f64 / 1000.0);
+    let steps = bins(&result.record, DOTS_MAX).into_iter();
+    let inside = steps.filter(|bin| bin.start_s >= from && bin.start_s + bin.width_s <= to);
+    let dot = |bin: Bin| {
+        let [p50, p99] = [0.5, 0.99].map(|q| bin.latency.quantile(q).map(|us| us as f64));
+        Some((bin.rate(bin.finalised), p50?, p99?))
+    };
+    inside.filter_map(dot).collect()
+}
+
+/// Each step twice: its median and its p99.
+fn draw_dots(scene: &mut Scene, frame: &Frame, dots: &[Dot]) {
+    for &(rate, p50, p99) in dots {
+        scene.dot(frame.at(rate, p50), 2.6, Ink::Series(0), 0.4);
+        scene.dot(frame.at(rate, p99), 2.6, Ink::Series(1), 0.4);
+    }
+}
+
 /// Dots for each second of the window, crosses for the whole of it.
 pub(super) fn latency_against_throughput(result: &RunResult) -> Option<Figure> {
-    let window = &result.summary.window;
-    let inside =
-        |start_s: f64, end_s: f64| start_s * 1000.0 >= window.start_ms as f64 && end_s * 1000.0 <= window.end_ms as f64;
-    let steps = bins(&result.record, DOTS_MAX);
-    let dots: Vec<(f64, f64, f64)> = steps
-        .iter()
-        .filter(|bin| inside(bin.start_s, bin.start_s + bin.width_s))
-        .filter_map(|bin| {
-            Some((
-                bin.rate(bin.finalised),
-                bin.latency.quantile(0.5)? as f64,
-                bin.latency.quantile(0.99)? as f64,
-            ))
-        })
-        .collect();
+    let dots = dots(result);
     let goodput = result.summary.goodput_per_s?;
     let crosses = measured(result);
     if dots.is_empty() || crosses.is_empty() {
@@ -65,38 +76,19 @@ pub(super) fn latency_against_throughput(result: &RunResult) -> Option<Figure> {
     let limits = limits(result);
     let offered = result.summary.offered_per_s;
     let rates = dots.iter().map(|dot| dot.0).chain([offered, goodput.low, goodput.high]);
+    let bounds = crosses.iter().flat_map(|(_, us)| [us.low, us.high]);
     let values = dots
         .iter()
         .flat_map(|dot| [dot.1, dot.2])
-        .chain(limits.iter().map(|limit| limit.1));
-    let values = values.chain(crosses.iter().flat_map(|(_, us)| [us.low, us.high]));
+        .chain(limits.iter().map(|limit| limit.1))
+        .chain(bounds);
     let (x, y) = (Scale::linear(rates, false), Scale::log(values));
-    let frame = Frame {
-        left: 62.0,
-        top: 34.0,
-        right: WIDE - 150.0,
-        bottom: 300.0,
-        x,
-        y,
-    };
+    let frame = Frame::wide(34.0, 266.0, 150.0, x, y);
     let mut scene = Scene::new(WIDE, 368.0);
     frame.y_axis(&mut scene, "response latency", format::duration_us);
     frame.x_axis(&mut scene, "final transactions per second", format::count);
     draw_limits(&mut scene, &frame, &limits, offered);
-    for (rate, p50, p99) in &dots {
-        for (value, ink) in [(p50, Ink::Series(0)), (p99, Ink::Series(1))] {
-            let centre = frame.at(*rate, *value);
-            scene.add(
-                Mark::Circle {
-                    centre,
-                    radius: 2.6,
-                    filled: true,
-                },
-                ink,
-                0.4,
-            );
-        }
-    }
+    draw_dots(&mut scene, &frame, &dots);
     draw_crosses(&mut scene, &frame, &crosses, &goodput);
     scene.legend(
         (62.0, 354.0),
@@ -116,6 +108,7 @@ pub(super) fn latency_against_throughput(result: &RunResult) -> Option<Figure> {
     })
 }
 
+/// Objectives as level lines, the offered rate as an upright one.
 fn draw_limits(scene: &mut Scene, frame: &Frame, limits: &[(String, f64)], offered: f64) {
     for (name, limit) in limits {
         let y = frame.y_at(*limit);
@@ -134,6 +127,7 @@ fn draw_limits(scene: &mut Scene, frame: &Frame, limits: &[(String, f64)], offer
     }
 }
 
+/// A cross for each quantile of the whole window, named at the right edge.
 fn draw_crosses(scene: &mut Scene, frame: &Frame, crosses: &[Measured], goodput: &Estimate) {
     let mut label_y = f64::MAX;
     for (name, us) in crosses {
@@ -152,6 +146,7 @@ fn draw_crosses(scene: &mut Scene, frame: &Frame, crosses: &[Measured], goodput:
     }
 }
 
+/// The crosses in words.
 fn hero_text(crosses: &[Measured], goodput: &Estimate, offered: f64) -> String {
     let quantiles: Vec<String> = crosses
         .iter()
@@ -166,7 +161,8 @@ fn hero_text(crosses: &[Measured], goodput: &Estimate, offered: f64) -> String {
     )
 }
 
-fn hero_table(crosses: &[Measured], goodput: &Estimate, dots: &[(f64, f64, f64)]) -> Table {
+/// The numbers of the crosses, then of the dots.
+fn hero_table(crosses: &[Measured], goodput: &Estimate, dots: &[Dot]) -> Table {
     let mut table = Table::new(&["what", "final tx/s", "p50", "p99"]);
     for (name, us) in crosses {
         let cell = |wanted: &str| {
@@ -200,14 +196,7 @@ pub(super) fn time_strip(result: &RunResult) -> Option<Figure> {
     let done = time::points(&steps, |bin| Some(bin.rate(bin.finalised)));
     let [p50, p99] = [0.5, 0.99].map(|q| time::quantile_points(&steps, q));
     let rates = offered.iter().chain(&done).map(|point| point.1);
-    let frame = |top: f64, y| Frame {
-        left: 62.0,
-        top,
-        right: WIDE - 14.0,
-        bottom: top + 78.0,
-        x,
-        y,
-    };
+    let frame = |top: f64, y| Frame::wide(top, 78.0, 14.0, x, y);
     let upper = frame(36.0, Scale::linear(rates, true));
     let lower = frame(156.0, Scale::log(p50.iter().chain(&p99).map(|point| point.1)));
     let mut scene = Scene::new(WIDE, 292.0);

@@ -11,6 +11,8 @@ use crate::{
     result::{QuantileValue, RunResult},
 };
 
+/// End of the axis of nines: seven nines are one in ten million.
+const NINES_MAX: f64 = 7.0;
 /// Most points of one curve.
 const CURVE_MAX: usize = 160;
 /// Quantiles of the data table.
@@ -42,23 +44,11 @@ pub(super) fn spectrum(result: &RunResult) -> Option<Figure> {
     if latency.response.overall.is_empty() || drawn.is_empty() {
         return None;
     }
-    let most = drawn
-        .iter()
-        .flat_map(|(points, ..)| points.iter().map(|point| point.0))
-        .fold(2.0, f64::max);
-    let values = drawn.iter().flat_map(|(points, ..)| points.iter().map(|point| point.1));
-    let x = Scale::Linear {
-        from: 0.0,
-        to: most.ceil().min(7.0),
-    };
-    let frame = Frame {
-        left: 62.0,
-        top: 34.0,
-        right: WIDE - 14.0,
-        bottom: 300.0,
-        x,
-        y: Scale::log(values),
-    };
+    let places = || drawn.iter().flat_map(|(points, ..)| points.iter());
+    let most = places().map(|point| point.0).fold(2.0, f64::max);
+    let (from, to) = (0.0, most.ceil().min(NINES_MAX));
+    let y = Scale::log(places().map(|point| point.1));
+    let frame = Frame::wide(34.0, 266.0, 14.0, Scale::Linear { from, to }, y);
     let mut scene = Scene::new(WIDE, 368.0);
     shade_unsupported(&mut scene, &frame, result);
     frame.y_axis(&mut scene, "latency", format::duration_us);
@@ -70,17 +60,7 @@ pub(super) fn spectrum(result: &RunResult) -> Option<Figure> {
     for (points, ink, width) in &drawn {
         frame.series(&mut scene, points, *ink, *width);
     }
-    for quantile in &result.summary.response {
-        if let QuantileValue::Measured(us) = quantile.value {
-            let centre = frame.at(nines(quantile.q), us.value);
-            scene.cross(
-                centre,
-                (centre.0, centre.0),
-                (frame.y_at(us.low), frame.y_at(us.high)),
-                Ink::Text,
-            );
-        }
-    }
+    draw_quantiles(&mut scene, &frame, result);
     scene.legend((62.0, 354.0), &curves.map(|(name, _, ink, _)| (name, ink)));
     Some(Figure {
         id: "percentiles".to_owned(),
@@ -93,6 +73,17 @@ pub(super) fn spectrum(result: &RunResult) -> Option<Figure> {
         table: spectrum_table(latency),
         scene,
     })
+}
+
+/// The measured quantiles as dots with bars.
+fn draw_quantiles(scene: &mut Scene, frame: &Frame, result: &RunResult) {
+    for quantile in &result.summary.response {
+        if let QuantileValue::Measured(us) = quantile.value {
+            let centre = frame.at(nines(quantile.q), us.value);
+            let bounds = (frame.y_at(us.low), frame.y_at(us.high));
+            scene.cross(centre, (centre.0, centre.0), bounds, Ink::Text);
+        }
+    }
 }
 
 /// The part of the axis that the number of blocks cannot answer for.
@@ -111,6 +102,7 @@ fn shade_unsupported(scene: &mut Scene, frame: &Frame, result: &RunResult) {
     }
 }
 
+/// The percentile at a place on the axis of nines.
 fn nines_label(nines: f64) -> String {
     if nines == 0.0 {
         return "0".to_owned();
@@ -142,6 +134,7 @@ fn curve(counts: &Counts) -> Vec<Point> {
     points
 }
 
+/// The quantiles of all three latencies, as recorded.
 fn spectrum_table(latency: &Latency) -> Table {
     let mut table = Table::new(&["percentile", "response", "service", "generator lag"]);
     for q in TABLE {
@@ -168,6 +161,7 @@ fn spectrum_table(latency: &Latency) -> Table {
 /// A stage: its name, its ink and its histogram since sending.
 type Stage<'a> = (&'a str, Ink, &'a Counts);
 
+/// The stages that were stamped, in their order.
 fn stages_of(latency: &Latency) -> Vec<Stage<'_>> {
     let all: [Stage<'_>; 4] = [
         ("accepted by a node", Ink::Series(3), &latency.accepted),

@@ -13,6 +13,10 @@ const SPREAD_ROUNDS: usize = 60;
 ///
 /// `inner` marks nodes that start near the centre, e.g. validators.
 pub(crate) fn place(count: usize, edges: &[(usize, usize)], inner: &[bool]) -> Vec<Point> {
+    debug_assert!(
+        edges.iter().all(|&(a, b)| a < count && b < count),
+        "edges join known nodes"
+    );
     let mut positions = rings(count, inner);
     if count > 2 && count <= STRESS_NODES_MAX {
         let distances = hops(count, edges);
@@ -20,6 +24,7 @@ pub(crate) fn place(count: usize, edges: &[(usize, usize)], inner: &[bool]) -> V
             majorise(&mut positions, &distances);
         }
     }
+    debug_assert!(positions.iter().all(|p| p.0.is_finite() && p.1.is_finite()));
     level(&mut positions);
     spread(&mut positions);
     fit(positions)
@@ -72,24 +77,7 @@ fn hops(count: usize, edges: &[(usize, usize)]) -> Vec<Vec<f64>> {
         neighbours[a].push(b);
         neighbours[b].push(a);
     }
-    let from = |start: usize| {
-        let mut distance = vec![None; count];
-        distance[start] = Some(0_u32);
-        let mut reached = vec![start];
-        let mut next = 0;
-        while let Some(&node) = reached.get(next) {
-            next += 1;
-            let step = distance[node].unwrap_or(0) + 1;
-            for &neighbour in &neighbours[node] {
-                if distance[neighbour].is_none() {
-                    distance[neighbour] = Some(step);
-                    reached.push(neighbour);
-                }
-            }
-        }
-        distance
-    };
-    let all: Vec<Vec<Option<u32>>> = (0..count).map(from).collect();
+    let all: Vec<Vec<Option<u32>>> = (0..count).map(|start| hops_from(start, &neighbours)).collect();
     let longest = all.iter().flatten().flatten().max().copied().unwrap_or(0);
     all.into_iter()
         .map(|row| {
@@ -98,6 +86,26 @@ fn hops(count: usize, edges: &[(usize, usize)]) -> Vec<Vec<f64>> {
                 .collect()
         })
         .collect()
+}
+
+/// Breadth-first distances from one node, `None` where it does not reach.
+fn hops_from(start: usize, neighbours: &[Vec<usize>]) -> Vec<Option<u32>> {
+    let mut distance = vec![None; neighbours.len()];
+    distance[start] = Some(0_u32);
+    let mut reached = vec![start];
+    let mut next = 0;
+    while let Some(&node) = reached.get(next) {
+        next += 1;
+        let step = distance[node].unwrap_or(0) + 1;
+        for &neighbour in &neighbours[node] {
+            if distance[neighbour].is_none() {
+                distance[neighbour] = Some(step);
+                reached.push(neighbour);
+            }
+        }
+    }
+    debug_assert!(reached.len() <= neighbours.len(), "no node is reached twice");
+    distance
 }
 
 /// Moves each node to where the others, weighted by 1 / distance², want it.
@@ -142,6 +150,7 @@ fn spread(positions: &mut [Point]) {
     }
 }
 
+/// Moves two places apart until they keep their least distance.
 fn push_apart(positions: &mut [Point], a: usize, b: usize, least: f64) {
     let (mut dx, mut dy) = (positions[b].0 - positions[a].0, positions[b].1 - positions[a].1);
     let distance = dx.hypot(dy);
@@ -158,6 +167,7 @@ fn push_apart(positions: &mut [Point], a: usize, b: usize, least: f64) {
     positions[b] = (positions[b].0 + dx * push, positions[b].1 + dy * push);
 }
 
+/// The corners of the smallest box around all places.
 fn bounds(positions: &[Point]) -> (Point, Point) {
     let low = positions
         .iter()

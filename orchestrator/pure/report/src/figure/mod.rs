@@ -51,6 +51,7 @@ pub struct Table {
 }
 
 impl Table {
+    /// An empty table with these headings.
     fn new(head: &[&str]) -> Self {
         Self {
             head: head.iter().map(|&text| text.to_owned()).collect(),
@@ -58,8 +59,11 @@ impl Table {
         }
     }
 
+    /// Adds a row.
     fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().collect());
+        let row: Vec<String> = cells.into_iter().collect();
+        debug_assert_eq!(row.len(), self.head.len(), "a cell under each heading");
+        self.rows.push(row);
     }
 }
 

@@ -10,11 +10,12 @@ use crate::{
     model::{Node, Role, RunRecord, Traffic},
     result::RunResult,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// More names than this on one map cannot be read; the table has them.
 const NAMES_MAX: usize = 120;
 
+/// The colour of a role.
 fn ink(role: Role) -> Ink {
     match role {
         Role::Validator => Ink::Series(0),
@@ -63,23 +64,23 @@ pub(super) fn topology(result: &RunResult) -> Option<Figure> {
     })
 }
 
-/// Edges between known nodes as index pairs.
+/// Links between known nodes as index pairs, each once whatever its direction.
 fn index_edges(record: &RunRecord) -> Vec<(usize, usize)> {
-    let index: BTreeMap<&str, usize> = record
+    let names = record
         .nodes
         .iter()
         .enumerate()
-        .map(|(i, node)| (node.name.as_str(), i))
-        .collect();
-    let pair = |a: &str, b: &str| Some((*index.get(a)?, *index.get(b)?));
-    record
-        .edges
-        .iter()
-        .filter_map(|edge| pair(&edge.a, &edge.b))
-        .filter(|(a, b)| a != b)
-        .collect()
+        .map(|(index, node)| (node.name.as_str(), index));
+    let index: BTreeMap<&str, usize> = names.collect();
+    let pair = |a: &str, b: &str| {
+        let (a, b) = (*index.get(a)?, *index.get(b)?);
+        (a != b).then(|| (a.min(b), a.max(b)))
+    };
+    let unique: BTreeSet<(usize, usize)> = record.edges.iter().filter_map(|edge| pair(&edge.a, &edge.b)).collect();
+    unique.into_iter().collect()
 }
 
+/// Links as straight lines, thinner and paler the more there are.
 fn draw_edges(scene: &mut Scene, record: &RunRecord, edges: &[(usize, usize)], places: &[Point]) {
     let votes = |index: usize| record.nodes[index].role == Role::Validator;
     let crowded = edges.len() > 150;
@@ -113,15 +114,7 @@ fn draw_node(scene: &mut Scene, node: &Node, at: Point, radius: f64) {
             .collect()
     };
     let ink = ink(node.role);
-    scene.add(
-        Mark::Circle {
-            centre: at,
-            radius: radius * 1.45,
-            filled: true,
-        },
-        Ink::Surface,
-        0.85,
-    );
+    scene.dot(at, radius * 1.45, Ink::Surface, 0.85);
     match node.role {
         Role::Validator => {
             scene.add(
@@ -132,15 +125,7 @@ fn draw_node(scene: &mut Scene, node: &Node, at: Point, radius: f64) {
                 1.0,
             );
         }
-        Role::Full => scene.add(
-            Mark::Circle {
-                centre: at,
-                radius,
-                filled: true,
-            },
-            ink,
-            1.0,
-        ),
+        Role::Full => scene.dot(at, radius, ink, 1.0),
         Role::Observer => {
             scene.add(
                 Mark::Area {
@@ -187,6 +172,7 @@ fn draw_name(scene: &mut Scene, name: &str, at: Point, size: f64) {
     );
 }
 
+/// What shapes and colours mean, with how many there are of each.
 fn draw_key(scene: &mut Scene, record: &RunRecord) {
     let mut x = 14.0;
     for role in [Role::Validator, Role::Full, Role::Observer] {
@@ -207,6 +193,7 @@ fn draw_key(scene: &mut Scene, record: &RunRecord) {
     }
 }
 
+/// The graph in words.
 fn topology_text(record: &RunRecord, edges: &[(usize, usize)]) -> String {
     let role = |wanted| record.nodes.iter().filter(|node| node.role == wanted).count() as u64;
     let mut degrees = vec![0_u64; record.nodes.len()];
@@ -225,6 +212,7 @@ fn topology_text(record: &RunRecord, edges: &[(usize, usize)]) -> String {
     )
 }
 
+/// Every node with those it is linked to.
 fn neighbours_table(record: &RunRecord, edges: &[(usize, usize)]) -> Table {
     let mut neighbours: Vec<Vec<&str>> = vec![Vec::new(); record.nodes.len()];
     for &(a, b) in edges {
@@ -298,6 +286,7 @@ pub(super) fn protocols(result: &RunResult) -> Option<Figure> {
     })
 }
 
+/// Traffic of all processes by protocol.
 fn totals(record: &RunRecord) -> Vec<Traffic> {
     let mut by_name: BTreeMap<&str, Traffic> = BTreeMap::new();
     for traffic in record.processes.iter().flat_map(|process| &process.traffic) {

@@ -54,6 +54,7 @@ impl Figure {
         ))
     }
 
+    /// What an SVG element says about itself: its canvas and the words for who cannot see it.
     fn svg_head(&self, scene: &Scene) -> String {
         let id = &self.id;
         let words = format!("{} {}", self.description, self.context);
@@ -80,11 +81,11 @@ impl Figure {
             let mut backend = BitMapBackend::with_buffer(&mut pixels, (width, height));
             draw(&scene, &mut backend, PNG_FINE, FontFamily::Name(FACE)).map_err(|reason| self.error(&reason))?;
         }
-        let shrink = (PNG_FINE / PNG_SCALE) as usize;
+        let by = (PNG_FINE / PNG_SCALE) as usize;
         encode(
-            &halve(&pixels, width as usize, shrink),
-            width / shrink as u32,
-            height / shrink as u32,
+            &shrink(&pixels, width as usize, by),
+            width / by as u32,
+            height / by as u32,
         )
         .map_err(|reason| self.error(&reason))
     }
@@ -112,6 +113,7 @@ impl Figure {
         scene
     }
 
+    /// A failure of this figure.
     fn error(&self, reason: &dyn std::fmt::Display) -> DrawError {
         DrawError {
             figure: self.id.clone(),
@@ -129,6 +131,7 @@ pub(super) fn draw_body(scene: &Scene) -> Result<String, String> {
     Ok(body)
 }
 
+/// The marks of a scene as SVG elements with the light theme's colours.
 fn svg_body(scene: &Scene) -> Result<String, String> {
     let mut text = String::new();
     let size = ((scene.width * FINE) as u32, (scene.height * FINE) as u32);
@@ -140,6 +143,7 @@ fn svg_body(scene: &Scene) -> Result<String, String> {
     Ok(compact(body.trim_end().trim_end_matches("</svg>")))
 }
 
+/// Draws every mark in order through any backend.
 fn draw<B: DrawingBackend>(scene: &Scene, backend: &mut B, scale: f64, face: FontFamily<'_>) -> Result<(), String> {
     for (mark, ink, opacity) in &scene.marks {
         let (r, g, b) = ink.light();
@@ -149,6 +153,7 @@ fn draw<B: DrawingBackend>(scene: &Scene, backend: &mut B, scale: f64, face: Fon
     backend.present().map_err(|error| error.to_string())
 }
 
+/// One mark through a backend, `scale` backend pixels to a logical one.
 fn draw_mark<B: DrawingBackend>(
     mark: &Mark,
     colour: plotters::style::RGBAColor,
@@ -220,25 +225,29 @@ fn compact(body: &str) -> String {
     text.replace(" \"/>", "\"/>")
 }
 
-/// Averages squares of `by` pixels.
-fn halve(pixels: &[u8], width: usize, by: usize) -> Vec<u8> {
-    let (columns, rows) = (width / by, pixels.len() / 3 / width / by);
-    let mut small = Vec::with_capacity(columns * rows * 3);
-    for row in 0..rows {
-        for column in 0..columns {
-            for channel in 0..3 {
-                let value = |dy: usize, dx: usize| {
-                    u32::from(pixels[((row * by + dy) * width + column * by + dx) * 3 + channel])
-                };
-                let sum: u32 = (0..by * by).map(|cell| value(cell / by, cell % by)).sum();
-                small.push((sum / (by * by) as u32) as u8);
-            }
+/// Averages squares of `by` pixels: smooth edges from a larger drawing.
+fn shrink(pixels: &[u8], width: usize, by: usize) -> Vec<u8> {
+    debug_assert!(by > 0 && width.is_multiple_of(by), "whole squares only");
+    let row = width * 3;
+    let sums = pixels.chunks_exact(row * by).flat_map(|rows| {
+        let mut sums = vec![0_u32; row / by];
+        for (index, value) in rows.iter().enumerate() {
+            let column = index % row;
+            // Three channels lie side by side, so that `by` pixels span `3 * by` bytes.
+            sums[column / (3 * by) * 3 + column % 3] += u32::from(*value);
         }
-    }
-    small
+        sums
+    });
+    sums.map(|sum| (sum / (by * by) as u32) as u8).collect()
 }
 
+/// RGB pixels as a PNG file.
 fn encode(pixels: &[u8], width: u32, height: u32) -> Result<Vec<u8>, png::EncodingError> {
+    debug_assert_eq!(
+        pixels.len(),
+        width as usize * height as usize * 3,
+        "three bytes for each pixel"
+    );
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, width, height);
     encoder.set_color(png::ColorType::Rgb);

@@ -74,10 +74,12 @@ pub(super) fn traffic(result: &RunResult) -> Option<Figure> {
     )
 }
 
+/// Time between two samples, never zero.
 fn seconds_between(a: &Sample, b: &Sample) -> f64 {
     (b.at_ms.saturating_sub(a.at_ms) as f64 / 1000.0).max(1e-3)
 }
 
+/// A figure of one value of every process over time.
 fn chart(
     result: &RunResult,
     id: &str,
@@ -97,14 +99,7 @@ fn chart(
         return None;
     }
     let x = time::scale(&result.record);
-    let frame = Frame {
-        left: 62.0,
-        top: 44.0,
-        right: WIDE - 14.0,
-        bottom: 190.0,
-        x,
-        y: Scale::linear(values(), true),
-    };
+    let frame = Frame::wide(44.0, 146.0, 14.0, x, Scale::linear(values(), true));
     let mut scene = Scene::new(WIDE, 246.0);
     time::shade(&mut scene, &frame, result, true);
     frame.y_axis(&mut scene, unit, show);
@@ -137,6 +132,7 @@ fn chart(
     })
 }
 
+/// The processes by role, with the values that they have; kinds without any are left out.
 fn groups(record: &RunRecord, value: Between) -> Vec<Group> {
     let role_of = |name: &str| record.nodes.iter().find(|node| node.name == name).map(|node| node.role);
     let lines = |wanted: Option<Role>| -> Vec<Vec<Point>> {
@@ -181,6 +177,7 @@ fn groups(record: &RunRecord, value: Between) -> Vec<Group> {
         .collect()
 }
 
+/// The values between consecutive samples at the time of the later one.
 fn line(samples: &[Sample], value: Between) -> Vec<Point> {
     let step = samples.len().div_ceil(POINTS_MAX).max(1);
     let thinned: Vec<&Sample> = samples.iter().step_by(step).collect();
@@ -212,6 +209,7 @@ fn columns(group: &Group) -> Vec<(f64, Vec<f64>)> {
         .collect()
 }
 
+/// The range of a group as a band and its median as a line.
 fn band(scene: &mut Scene, frame: &Frame, group: &Group) {
     let columns = columns(group);
     let least = |values: &Vec<f64>| values.iter().copied().fold(f64::MAX, f64::min);
@@ -232,6 +230,7 @@ fn band(scene: &mut Scene, frame: &Frame, group: &Group) {
     frame.series(scene, &middle, group.ink, 1.8);
 }
 
+/// Least, median and most of each group at some moments.
 fn table(groups: &[Group], show: fn(f64) -> String) -> Table {
     let mut table = Table::new(&["at", "processes", "least", "median", "most"]);
     for group in groups {

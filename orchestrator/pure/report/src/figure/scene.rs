@@ -120,6 +120,7 @@ pub(crate) const LABEL: f64 = 12.0;
 impl Scene {
     /// An empty canvas.
     pub(crate) fn new(width: f64, height: f64) -> Self {
+        debug_assert!(width > 0.0 && height > 0.0, "a canvas has an area");
         Self {
             width,
             height,
@@ -129,6 +130,7 @@ impl Scene {
 
     /// Adds a mark with an opacity from 0 to 1.
     pub(crate) fn add(&mut self, mark: Mark, ink: Ink, opacity: f64) {
+        debug_assert!((0.0..=1.0).contains(&opacity), "an opacity is a share");
         self.marks.push((mark, ink, opacity));
     }
 
@@ -157,6 +159,12 @@ impl Scene {
     /// A filled rectangle with an opacity.
     pub(crate) fn rect(&mut self, at: Point, size: Point, ink: Ink, opacity: f64) {
         self.add(Mark::Rect { at, size }, ink, opacity);
+    }
+
+    /// A filled circle.
+    pub(crate) fn dot(&mut self, centre: Point, radius: f64, ink: Ink, opacity: f64) {
+        let filled = true;
+        self.add(Mark::Circle { centre, radius, filled }, ink, opacity);
     }
 
     /// A label in the usual size.
@@ -200,15 +208,7 @@ impl Scene {
         for end in [y.0, y.1] {
             self.line(vec![(centre.0 - TICK, end), (centre.0 + TICK, end)], ink, 1.6);
         }
-        self.add(
-            Mark::Circle {
-                centre,
-                radius: 4.0,
-                filled: true,
-            },
-            ink,
-            1.0,
-        );
+        self.dot(centre, 4.0, ink, 1.0);
     }
 
     /// Legend entries side by side from `at`: a line sample each, told apart by position and text as well as colour.

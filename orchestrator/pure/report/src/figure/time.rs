@@ -98,17 +98,6 @@ pub(super) fn shading_text(result: &RunResult) -> String {
     text
 }
 
-fn frame(top: f64, height: f64, x: Scale, y: Scale) -> Frame {
-    Frame {
-        left: 62.0,
-        top,
-        right: WIDE - 14.0,
-        bottom: top + height,
-        x,
-        y,
-    }
-}
-
 /// Lines of values over the steps, `None` where a step has none.
 pub(super) fn points(bins: &[Bin], value: impl Fn(&Bin) -> Option<f64>) -> Vec<Point> {
     bins.iter()
@@ -133,7 +122,7 @@ pub(super) fn throughput(result: &RunResult) -> Option<Figure> {
     let most = bins
         .iter()
         .flat_map(|bin| lines.iter().map(|line| bin.rate(line.2(bin))));
-    let frame = frame(44.0, 190.0, scale(record), Scale::linear(most, true));
+    let frame = Frame::wide(44.0, 190.0, 14.0, scale(record), Scale::linear(most, true));
     let mut scene = Scene::new(WIDE, 280.0);
     shade(&mut scene, &frame, result, true);
     frame.y_axis(&mut scene, "tx/s", format::count);
@@ -184,7 +173,7 @@ pub(super) fn latency(result: &RunResult) -> Option<Figure> {
     let bins = bins(record, STEPS_MAX);
     let lines = LINES.map(|(_, q, ..)| quantile_points(&bins, q));
     let values = lines.iter().flatten().map(|point| point.1);
-    let frame = frame(44.0, 190.0, scale(record), Scale::log(values));
+    let frame = Frame::wide(44.0, 190.0, 14.0, scale(record), Scale::log(values));
     let mut scene = Scene::new(WIDE, 280.0);
     shade(&mut scene, &frame, result, true);
     frame.y_axis(&mut scene, "response", format::duration_us);
@@ -229,9 +218,10 @@ pub(super) fn backlog(result: &RunResult) -> Option<Figure> {
             (bin.start_s + bin.width_s, f64::max(waiting, 0.0))
         })
         .collect();
-    let frame = frame(
+    let frame = Frame::wide(
         44.0,
         100.0,
+        14.0,
         scale(record),
         Scale::linear(line.iter().map(|point| point.1), true),
     );
@@ -266,8 +256,20 @@ pub(super) fn blocks(result: &RunResult) -> Option<Figure> {
     let sizes: Vec<Point> = groups.iter().map(|group| (at(group), mean_size(group))).collect();
     let mut scene = Scene::new(WIDE, 314.0);
     let x = scale(record);
-    let upper = frame(44.0, 90.0, x, Scale::linear(gaps.iter().map(|point| point.1), true));
-    let lower = frame(182.0, 90.0, x, Scale::linear(sizes.iter().map(|point| point.1), true));
+    let upper = Frame::wide(
+        44.0,
+        90.0,
+        14.0,
+        x,
+        Scale::linear(gaps.iter().map(|point| point.1), true),
+    );
+    let lower = Frame::wide(
+        182.0,
+        90.0,
+        14.0,
+        x,
+        Scale::linear(sizes.iter().map(|point| point.1), true),
+    );
     for (index, (frame, title, line)) in [(upper, "longest gap", &gaps), (lower, "tx in a block", &sizes)]
         .into_iter()
         .enumerate()
@@ -307,10 +309,12 @@ pub(super) fn blocks(result: &RunResult) -> Option<Figure> {
     })
 }
 
+/// When a group's last block became final, in seconds.
 fn at(group: &[crate::model::Block]) -> f64 {
     group.last().map_or(0.0, |block| block.at_ms as f64 / 1000.0)
 }
 
+/// The longest time between two blocks of a group, in milliseconds.
 fn longest_gap(group: &[crate::model::Block]) -> f64 {
     group
         .windows(2)
@@ -319,6 +323,7 @@ fn longest_gap(group: &[crate::model::Block]) -> f64 {
         .unwrap_or(0) as f64
 }
 
+/// Mean number of transactions in a block.
 fn mean_size(group: &[crate::model::Block]) -> f64 {
     group.iter().map(|block| block.transactions).sum::<u64>() as f64 / group.len().max(1) as f64
 }

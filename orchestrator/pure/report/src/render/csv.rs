@@ -87,6 +87,7 @@ pub fn samples_csv(result: &RunResult) -> String {
     text
 }
 
+/// Appends a row of ready cells.
 fn row(text: &mut String, cells: impl IntoIterator<Item = String>) {
     for (index, cell) in cells.into_iter().enumerate() {
         let comma = if index > 0 { "," } else { "" };

@@ -119,6 +119,7 @@ pub fn html(result: &RunResult) -> Result<String, RenderError> {
     Ok(page.render()?)
 }
 
+/// The colour class of a status.
 fn state(status: Status) -> ChipState {
     match status {
         Status::Valid => ChipState::Good,
@@ -127,6 +128,7 @@ fn state(status: Status) -> ChipState {
     }
 }
 
+/// The figures of these names that the run has, drawn.
 fn draw<'a>(all: &[Figure], ids: impl Iterator<Item = &'a &'a str>) -> Result<Vec<Drawn>, DrawError> {
     let chosen = ids.filter_map(|id| all.iter().find(|figure| figure.id == *id));
     chosen

@@ -62,25 +62,20 @@ fn check_numbers(document: &Value) -> Result<(), ResultError> {
     let mut open = vec![document];
     let mut numbers = 0;
     while let Some(value) = open.pop() {
-        match value {
-            Value::Number(number) => {
-                numbers += 1;
-                if let Some(large) = number.as_u64().filter(|&integer| integer > INTEGER_MAX) {
-                    return Err(ResultError::TooLarge(large));
-                }
-            }
-            Value::Array(items) => open.extend(items),
-            Value::Object(members) => open.extend(
-                members
-                    .iter()
-                    .filter(|(name, _)| *name != "seed")
-                    .map(|(_, inner)| inner),
-            ),
-            Value::Null | Value::Bool(_) | Value::String(_) => {}
+        if let Some(large) = value.as_u64().filter(|&integer| integer > INTEGER_MAX) {
+            return Err(ResultError::TooLarge(large));
         }
+        numbers += usize::from(value.is_number());
         if numbers > NUMBERS_MAX {
             return Err(ResultError::TooMany);
         }
+        let members = value
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(name, _)| *name != "seed");
+        open.extend(members.map(|(_, inner)| inner));
+        open.extend(value.as_array().into_iter().flatten());
     }
     Ok(())
 }

@@ -45,6 +45,7 @@ struct Case {
     outcome: Outcome,
 }
 
+/// Validity first, then correctness, then objectives.
 fn cases(result: &RunResult) -> Vec<Case> {
     let record = &result.record;
     let summary = &result.summary;

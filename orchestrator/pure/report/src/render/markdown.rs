@@ -10,7 +10,8 @@ use crate::{
 /// Most lines of the document.
 pub(super) const LINES_MAX: usize = 60;
 const PROBLEMS_MAX: usize = 8;
-const CHECKS_MAX: usize = 14;
+const CHECKS_MAX: usize = 12;
+const LABELS_MAX: usize = 3;
 const OBJECTIVES_MAX: usize = 8;
 
 /// The verdict, the figures that count, checks, objectives, cost by role and how to run it again.
@@ -60,10 +61,12 @@ pub fn markdown(result: &RunResult) -> String {
         escape(&identity.provider),
         escape(&identity.started_at)
     ));
+    debug_assert!(lines.len() <= LINES_MAX, "every part of the comment has a limit");
     lines.truncate(LINES_MAX);
     lines.join("\n") + "\n"
 }
 
+/// A sign for a state.
 fn mark(state: ChipState) -> &'static str {
     match state {
         ChipState::Good => "✅",
@@ -72,6 +75,7 @@ fn mark(state: ChipState) -> &'static str {
     }
 }
 
+/// The table of goodput, latency and cost, with what must be said beside it.
 fn speed(result: &RunResult) -> Vec<String> {
     let summary: &Summary = &result.summary;
     let mut lines = vec!["| | value | 95 % interval |".to_owned(), "|---|---:|---:|".to_owned()];
@@ -103,17 +107,20 @@ fn speed(result: &RunResult) -> Vec<String> {
         ));
     }
     lines.push(String::new());
+    let labels = labels(&result.record);
     lines.extend(
-        labels(&result.record)
+        labels
             .iter()
+            .take(LABELS_MAX)
             .map(|label| format!("> {}", escape(label))),
     );
-    if !labels(&result.record).is_empty() {
+    if !labels.is_empty() {
         lines.push(String::new());
     }
     lines
 }
 
+/// Invariants and objectives as a list.
 fn checks(result: &RunResult) -> Vec<String> {
     let record = &result.record;
     let check = |holds: bool| if holds { "✅" } else { "❌" };

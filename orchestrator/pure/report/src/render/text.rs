@@ -28,6 +28,7 @@ pub fn text(result: &RunResult, report_path: &str) -> String {
     text
 }
 
+/// The rows in columns as wide as their widest cell.
 fn table(result: &RunResult) -> String {
     let (shown, hidden) = choose(result);
     let mut rows: Vec<Vec<String>> = vec![HEAD.iter().map(|&head| head.to_owned()).collect()];
@@ -68,10 +69,12 @@ fn choose(result: &RunResult) -> (Vec<(&Node, &NodeSummary)>, usize) {
         .enumerate()
         .filter(|(index, (_, summary))| *index < first || unusual(summary));
     let shown: Vec<(&Node, &NodeSummary)> = kept.map(|(_, row)| row).take(ROWS_MAX).collect();
+    debug_assert!(shown.len() <= ROWS_MAX.min(total));
     let hidden = total - shown.len();
     (shown, hidden)
 }
 
+/// The cells of one node.
 fn row(node: &Node, summary: &NodeSummary) -> Vec<String> {
     let names = [node.name.clone(), node.role.as_str().to_owned(), node.address.clone()];
     if !summary.sampled {

@@ -21,6 +21,7 @@ const HALVES_DIFFERENCE_MAX: f64 = 0.05;
 /// Fewer seconds than this cannot show steadiness.
 const STEADY_SECONDS_MIN: usize = 6;
 
+/// Adds up where transactions ended and compares with what was intended.
 pub(super) fn accounting(accounting: &Accounting) -> AccountingCheck {
     let rejected = accounting
         .rejected
@@ -45,6 +46,7 @@ pub(super) fn accounting(accounting: &Accounting) -> AccountingCheck {
     }
 }
 
+/// Judges the generator by its lag and by what it left unsent.
 pub(super) fn generator(record: &RunRecord) -> GeneratorCheck {
     let lag = &record.latency.lag.overall;
     let at = |counts: &Counts, q| counts.quantile(q).unwrap_or(0);
@@ -67,6 +69,7 @@ pub(super) fn generator(record: &RunRecord) -> GeneratorCheck {
     }
 }
 
+/// Judges whether backlog and goodput were level over the window.
 pub(super) fn steady(record: &RunRecord, window: &Window) -> Option<SteadyCheck> {
     let seconds: Vec<&Second> = window::full_seconds(record, window).collect();
     let offered = seconds.iter().map(|second| second.intended).sum::<u64>() as f64 / seconds.len().max(1) as f64;
@@ -103,6 +106,8 @@ pub(super) fn steady(record: &RunRecord, window: &Window) -> Option<SteadyCheck>
     })
 }
 
+/// A part of a whole; nothing is no part of nothing.
 fn share(part: u64, whole: u64) -> f64 {
+    debug_assert!(part <= whole, "{part} of {whole}");
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }

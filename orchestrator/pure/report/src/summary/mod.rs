@@ -40,6 +40,7 @@ pub fn summarise(record: &RunRecord) -> Summary {
     }
 }
 
+/// Each quantile with what the run can say about it.
 fn quantiles(record: &RunRecord, blocks: &[&Block], lost_share: f64) -> Vec<Quantile> {
     let loaded: Vec<&[(u64, u64)]> = blocks
         .iter()
@@ -48,6 +49,7 @@ fn quantiles(record: &RunRecord, blocks: &[&Block], lost_share: f64) -> Vec<Quan
         .collect();
     let have = loaded.len() as u64;
     let mut rng = seed::rng(record.identity.seed, "report response quantiles");
+    debug_assert!(loaded.len() <= record.blocks.len());
     let estimates = BlockSample::new(loaded).quantiles(&QUANTILES, &mut rng);
     let judged = QUANTILES.iter().enumerate().map(|(index, &q)| {
         let needed = stats::blocks_needed(q);
@@ -73,6 +75,7 @@ fn goodput(record: &RunRecord, window: &Window, blocks: &[&Block]) -> Option<Est
     let mut since = window.start_ms;
     let mut pieces = Vec::with_capacity(blocks.len() + 1);
     for block in blocks {
+        debug_assert!(window.contains(block.at_ms), "only blocks of the window count");
         pieces.push((block.ok as f64, block.at_ms.saturating_sub(since) as f64 / 1000.0));
         since = block.at_ms;
     }
@@ -81,6 +84,7 @@ fn goodput(record: &RunRecord, window: &Window, blocks: &[&Block]) -> Option<Est
     stats::ratio(&pieces, &mut seed::rng(record.identity.seed, "report goodput"))
 }
 
+/// Mean time between consecutive blocks in milliseconds.
 fn block_interval(record: &RunRecord, blocks: &[&Block]) -> Option<Estimate> {
     let gaps: Vec<(f64, f64)> = blocks
         .windows(2)
@@ -89,6 +93,7 @@ fn block_interval(record: &RunRecord, blocks: &[&Block]) -> Option<Estimate> {
     stats::ratio(&gaps, &mut seed::rng(record.identity.seed, "report block interval"))
 }
 
+/// Mean intended rate over the full seconds of the window.
 fn offered(record: &RunRecord, window: &Window) -> f64 {
     let inside: Vec<u64> = window::full_seconds(record, window)
         .map(|second| second.intended)

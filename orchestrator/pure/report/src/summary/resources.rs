@@ -42,6 +42,7 @@ fn cpu_between(process: &Process, from_ms: u64, to_ms: u64) -> f64 {
     (cpu_at(&process.samples, to_ms) - cpu_at(&process.samples, from_ms)).max(0.0)
 }
 
+/// CPU seconds used up to a moment, by the samples around it.
 fn cpu_at(samples: &[Sample], at_ms: u64) -> f64 {
     let next = samples.partition_point(|sample| sample.at_ms < at_ms);
     match (
@@ -58,10 +59,12 @@ fn cpu_at(samples: &[Sample], at_ms: u64) -> f64 {
     }
 }
 
+/// One row for each node of the plan, also for those never sampled.
 pub(super) fn nodes(record: &RunRecord, window: &Window) -> Vec<NodeSummary> {
     record.nodes.iter().map(|node| row(node, record, window)).collect()
 }
 
+/// One node, from its samples and the window.
 fn row(node: &Node, record: &RunRecord, window: &Window) -> NodeSummary {
     let is_its = |process: &&Process| process.kind == ProcessKind::Node && process.name == node.name;
     let Some(process) = record.processes.iter().find(is_its) else {

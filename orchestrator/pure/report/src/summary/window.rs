@@ -30,6 +30,7 @@ pub(super) fn find(record: &RunRecord) -> Window {
         // The window opens just after the last block that was cut.
         WarmUp::Cut(blocks) => window.start_ms = settling[blocks - 1].0 + 1,
     }
+    debug_assert!(window.start_ms >= start_ms, "a cut only takes from the front");
     window.cut_ms = window.start_ms - start_ms;
     let inside = || record.blocks.iter().filter(|block| window.contains(block.at_ms));
     let blocks = inside().count() as u64;
