@@ -1,6 +1,13 @@
 //! The client: keep-alive connections to one node, a typed method for each route.
 
-use crate::{ClientError, EventStream, error::chain, exposition, frame::FRAMES, subscription};
+use crate::{
+    ClientError, EventStream,
+    body::{MSGPACK, decode_body, encode_body},
+    error::chain,
+    exposition,
+    frame::FRAMES,
+    subscription,
+};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
@@ -20,16 +27,13 @@ use regatta_api::{
     },
 };
 use regatta_base::{Height, InstanceId, PublicKey, TransactionId};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use std::{
     collections::BTreeMap,
-    io::Cursor,
     net::SocketAddr,
     time::{Duration, Instant},
 };
 
-/// Content type of MessagePack bodies.
-pub const MSGPACK: &str = "application/msgpack";
 /// Deadline of a request unless [`Client::with_deadline`] sets another.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -51,27 +55,6 @@ pub struct Client {
     deadline: Duration,
     instance: Option<InstanceId>,
     http: legacy::Client<HttpConnector, Full<Bytes>>,
-}
-
-/// Encodes a body: MessagePack with field names.
-///
-/// # Errors
-/// The serializer's text; never for the types of the control interface.
-pub fn encode_body<T: Serialize>(value: &T) -> Result<Vec<u8>, String> {
-    rmp_serde::to_vec_named(value).map_err(|error| error.to_string())
-}
-
-/// Decodes a body in MessagePack and refuses bytes after it.
-///
-/// # Errors
-/// What does not parse, in words.
-pub fn decode_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    let mut reader = rmp_serde::Deserializer::new(Cursor::new(bytes));
-    let value = T::deserialize(&mut reader).map_err(|error| error.to_string())?;
-    match bytes.len() as u64 - reader.position() {
-        0 => Ok(value),
-        rest => Err(format!("{rest} bytes after the value")),
-    }
 }
 
 impl Client {

@@ -3,6 +3,7 @@
 //! A frame of length 0 says that the subscription lives. The last frame of a subscription that the
 //! node ends is a [`Frame::Cut`] with the reason.
 
+use crate::body::decode_body;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use regatta_api::ApiError;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -90,7 +91,7 @@ impl FrameDecoder {
             self.buffer.advance(PREFIX_BYTES);
             if length > 0 {
                 let payload = self.buffer.split_to(length);
-                return crate::decode_body(&payload).map(Some).map_err(FrameError::Malformed);
+                return decode_body(&payload).map(Some).map_err(FrameError::Malformed);
             }
         }
         Ok(None)

@@ -4,6 +4,7 @@
 //! ([`frame`]), which the node writes with the same code. Every request has a deadline, and every
 //! error names the address it is about.
 
+mod body;
 mod client;
 mod error;
 pub mod exposition;
@@ -12,6 +13,7 @@ mod subscription;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Client, MSGPACK, REQUEST_DEADLINE, decode_body, encode_body};
+pub use body::{MSGPACK, decode_body, encode_body};
+pub use client::{Client, REQUEST_DEADLINE};
 pub use error::ClientError;
 pub use subscription::EventStream;

@@ -14,6 +14,16 @@ pub(crate) struct WholeBody {
     _share: Option<OwnedSemaphorePermit>,
 }
 
+#[cfg(test)]
+impl WholeBody {
+    pub(crate) fn of(bytes: Vec<u8>) -> Self {
+        Self {
+            bytes: bytes.into(),
+            _share: None,
+        }
+    }
+}
+
 /// Reads a body to its end.
 pub(crate) async fn read(control: &Control, body: Body) -> Result<WholeBody, HttpError> {
     if body.size_hint().lower() > REQUEST_BYTES_MAX as u64 {

@@ -24,7 +24,7 @@ pub(crate) struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections_max: 1024,
+            connections_max: 512,
             subscribers_max: 64,
             body_bytes_max: 64 * 1024 * 1024,
             body_time_max: Duration::from_secs(10),

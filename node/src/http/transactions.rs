@@ -120,3 +120,55 @@ async fn look_up(control: &Control, id: &str, scope: Result<Scope, HttpError>) -
     let status = control.handle().read(move |node| node.status(instance.as_ref(), &id));
     present(control, status.await?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use regatta_api::view::SubmitRequest;
+
+    fn parse_bytes(format: Format, bytes: Vec<u8>) -> Result<Submission, HttpError> {
+        parse(format, &WholeBody::of(bytes))
+    }
+
+    #[test]
+    fn a_request_has_its_most_transactions_and_not_one_more() {
+        let body = |count| {
+            let request = SubmitRequest {
+                instance: None,
+                transactions: vec![HexBytes::default(); count],
+            };
+            regatta_client::encode_body(&request).unwrap()
+        };
+        let most = parse_bytes(Format::Msgpack, body(TRANSACTIONS_MAX)).unwrap();
+        assert_eq!(most.transactions.len(), TRANSACTIONS_MAX);
+        let error = parse_bytes(Format::Msgpack, body(TRANSACTIONS_MAX + 1)).err().unwrap();
+        assert_eq!(error.error.code, "malformed_body");
+    }
+
+    proptest! {
+        #[test]
+        fn it_reads_exactly_what_a_submit_request_says(
+            instance in proptest::option::of("[a-z0-9][a-z0-9._-]{0,20}"),
+            transactions in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..50), 0..10),
+        ) {
+            let request = SubmitRequest {
+                instance: instance.as_deref().map(|name| name.parse().unwrap()),
+                transactions: transactions.iter().cloned().map(Into::into).collect(),
+            };
+            let packed = regatta_client::encode_body(&request).unwrap();
+            let text = serde_json::to_vec(&request).unwrap();
+            for (format, bytes) in [(Format::Msgpack, packed), (Format::Json, text)] {
+                let submission = parse_bytes(format, bytes).unwrap();
+                prop_assert_eq!(&submission.instance, &instance);
+                prop_assert_eq!(&submission.transactions, &transactions);
+            }
+        }
+
+        #[test]
+        fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse_bytes(Format::Msgpack, bytes.clone());
+            let _ = parse_bytes(Format::Json, bytes);
+        }
+    }
+}

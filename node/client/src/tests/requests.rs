@@ -1,10 +1,10 @@
 //! Requests: what goes out, what comes back, and every way in which an answer can be wrong.
 
 use super::{Answer, Server, answer, raw_answer};
-use crate::{Client, ClientError, decode_body};
+use crate::{Client, ClientError};
 use regatta_api::{
     ApiError, Reject,
-    view::{Latest, Readiness, SubmitRequest, SubmitResponse, SubmitResult, TransactionStatus},
+    view::{Readiness, SubmitRequest, SubmitResponse, SubmitResult},
 };
 use regatta_base::{Digest, HexBytes, PublicKey};
 use std::time::Duration;
@@ -192,17 +192,4 @@ async fn waiting_in_vain_tells_the_last_reason() {
         matches!(&error, ClientError::NotReady { last, .. } if last == "2 of 3 links"),
         "{error}"
     );
-}
-
-#[test]
-fn bytes_after_a_body_are_refused() {
-    let mut bytes = crate::encode_body(&TransactionStatus::Pending).unwrap();
-    assert_eq!(decode_body(&bytes), Ok(TransactionStatus::Pending));
-    bytes.push(0);
-    assert!(
-        decode_body::<TransactionStatus>(&bytes)
-            .unwrap_err()
-            .contains("1 bytes after")
-    );
-    assert!(decode_body::<Latest>(&[]).is_err());
 }

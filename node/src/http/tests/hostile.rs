@@ -58,10 +58,13 @@ async fn a_body_in_chunks_is_cut_off_at_the_limit() {
     // The node answers and closes while the client would go on for ever.
     let flood = tokio::spawn(async move { while writer.write_all(&chunk).await.is_ok() {} });
     let mut answer = vec![0; 12];
-    reader.read_exact(&mut answer).await.unwrap();
-    assert_eq!(answer, b"HTTP/1.1 413");
+    // The reset that ends the flood may overtake the answer.
+    if reader.read_exact(&mut answer).await.is_ok() {
+        assert_eq!(answer, b"HTTP/1.1 413");
+    }
     drop(reader);
     flood.await.unwrap();
+    assert_eq!(node.errors(), 1);
 }
 
 #[tokio::test]
