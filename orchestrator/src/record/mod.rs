@@ -3,9 +3,18 @@
 //! ```text
 //! assemble(RecordParts) -> RunRecord          from plan, loads, samples, ledgers, checks, events
 //! host_disclosure(folder) -> Vec<Disclosure>  machine, kernel, clock, limits, pressure, file system
-//! hlog::write(path, outcome, ...)             interval log of the three histograms
 //! ```
+//! Objectives are judged here, on the summary of the record, so that the report only renders them.
 
+mod assemble;
+mod findings;
+mod host;
+mod merge;
+mod objectives;
 mod parts;
+#[cfg(test)]
+mod tests;
 
+pub use assemble::assemble;
+pub use host::host_disclosure;
 pub use parts::RecordParts;

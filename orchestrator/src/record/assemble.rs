@@ -1,0 +1,205 @@
+//! The record itself.
+
+use crate::{
+    check::Ledger,
+    load::{LoadOutcome, Tally},
+    record::{RecordParts, findings, merge, objectives},
+};
+use regatta_plan::{
+    Plan, PlannedLoad,
+    scenario::{self, ArrivalKind, Rate, TransactionKind},
+};
+use regatta_report::{
+    RunRecord, format,
+    model::{Disclosure, Edge, Event, Identity, Load, LoadMode, NamedText, Node, Role},
+    summarise,
+};
+use std::collections::BTreeMap;
+
+/// What must be said beside every figure of a load with blobs.
+const BLOB_LABEL: &str = "blob: unsigned, ordered and not executed; only for comparison with systems that do no more";
+
+/// Puts the record of a run together and judges its objectives.
+#[must_use]
+pub fn assemble(parts: RecordParts<'_>) -> RunRecord {
+    let RecordParts { plan, loads, .. } = parts;
+    let mut environment = parts.environment;
+    environment.extend(loads.iter().flat_map(generator));
+    let mut findings = parts.findings;
+    findings.extend(findings::of_loads(&loads));
+    findings.extend(findings::of_host(&parts.samples, &parts.phases));
+    let mut tally = Tally::default();
+    loads.iter().for_each(|load| tally.add(&load.tally.total()));
+    let mut record = RunRecord {
+        identity: identity(parts.identity, plan),
+        nodes: nodes(plan, &parts.binaries),
+        edges: edges(plan),
+        phases: parts.phases,
+        loads: plan.loads.iter().map(|load| describe(plan, load, &loads)).collect(),
+        latency: merge::latency(&loads),
+        seconds: merge::seconds(&loads),
+        accounting: tally.to_accounting(),
+        blocks: merge::blocks(plan, loads),
+        processes: parts.samples.processes,
+        events: in_order(parts.events),
+        invariants: parts.invariants,
+        findings,
+        objectives: Vec::new(),
+        environment,
+        files: parts.files,
+        partial: parts.partial,
+        failure: parts.failure,
+    };
+    fill_transactions(&mut record, plan, parts.ledgers);
+    let summary = summarise(&record);
+    record.objectives = objectives::judge_all(plan, &record, &summary);
+    record
+}
+
+fn identity(given: Identity, plan: &Plan) -> Identity {
+    Identity {
+        scenario: plan.name.clone(),
+        question: plan.question.clone(),
+        seed: plan.seed,
+        plan_digest: plan.digest().to_string(),
+        ..given
+    }
+}
+
+fn nodes(plan: &Plan, binaries: &BTreeMap<String, String>) -> Vec<Node> {
+    let role = |role| match role {
+        scenario::Role::Validator => Role::Validator,
+        scenario::Role::Full => Role::Full,
+        scenario::Role::Observer => Role::Observer,
+    };
+    let nodes = plan.nodes.iter().map(|node| Node {
+        name: node.name.clone(),
+        role: role(node.role),
+        group: node.group.clone(),
+        region: node.region.clone().unwrap_or_default(),
+        address: format!("{}:{}", node.address, node.p2p_port),
+        binary_digest: binaries.get(&node.build).cloned().unwrap_or_default(),
+        byzantine: None,
+    });
+    nodes.collect()
+}
+
+fn edges(plan: &Plan) -> Vec<Edge> {
+    let name = |index: u32| plan.nodes.get(index as usize).map(|node| node.name.clone());
+    let edge = |&(a, b): &(u32, u32)| {
+        Some(Edge {
+            a: name(a)?,
+            b: name(b)?,
+            rule: String::new(),
+        })
+    };
+    plan.edges.iter().filter_map(edge).collect()
+}
+
+fn describe(plan: &Plan, load: &PlannedLoad, outcomes: &[LoadOutcome]) -> Load {
+    let outcome = outcomes.iter().find(|outcome| outcome.load == load.index);
+    let seconds = plan.phases.measure_ms as f64 / 1000.0;
+    let measured = outcome.map_or(0, |outcome| outcome.tally.measure.intended);
+    let kinds: Vec<&str> = load.mix.iter().map(|(kind, _)| kind.name()).collect();
+    let blob = load.mix.iter().any(|(kind, _)| *kind == TransactionKind::Blob);
+    Load {
+        name: kinds.join(" and "),
+        mode: LoadMode::Open,
+        description: description(plan, load),
+        offered_per_s: if seconds > 0.0 { measured as f64 / seconds } else { 0.0 },
+        size_bytes: u64::from(load.size),
+        label: blob.then(|| BLOB_LABEL.to_owned()),
+    }
+}
+
+fn description(plan: &Plan, load: &PlannedLoad) -> String {
+    let arrivals = match load.arrivals {
+        ArrivalKind::Constant => "constant",
+        ArrivalKind::Poisson => "Poisson",
+        ArrivalKind::Replay => "replayed",
+    };
+    let rate = match load.rate {
+        Rate::Constant(rate) => format!("{} tx/s", whole(rate)),
+        Rate::Ramp { ramp: (from, to), over } => {
+            format!("{} to {} tx/s over {over}", whole(from), whole(to))
+        }
+    };
+    let mix: Vec<String> = load
+        .mix
+        .iter()
+        .map(|(kind, share)| format!("{} {}", format::percent(*share), kind.name()))
+        .collect();
+    let target = match load.targets.as_slice() {
+        [one] => plan
+            .nodes
+            .get(*one as usize)
+            .map_or_else(String::new, |node| node.name.clone()),
+        several => format!("{} nodes in turn", several.len()),
+    };
+    let senders = format::plural(u64::from(load.senders), "account");
+    format!(
+        "{arrivals}, {rate}, {} B, {}, {senders}, to {target}",
+        load.size,
+        mix.join(" and ")
+    )
+}
+
+/// A rate as people write it: whole where it is.
+fn whole(rate: f64) -> String {
+    if rate.fract() == 0.0 && rate < 1e15 {
+        format::integer(rate as u64)
+    } else {
+        format::number(rate)
+    }
+}
+
+/// The generator's own lines of the disclosure list, and what else its books say.
+fn generator(load: &LoadOutcome) -> impl Iterator<Item = Disclosure> + use<> {
+    let text = |name: String, value: String| NamedText { name, value };
+    let mut lines = load.disclosure.clone();
+    let total = load.tally.total();
+    for (reason, count) in &total.not_sent {
+        lines.push(text(format!("not sent, {reason}"), format::integer(*count)));
+    }
+    let counts = [
+        ("final after the timeout", load.late),
+        ("final status learnt from another node's blocks", load.resolved),
+    ];
+    for (name, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+        lines.push(text(name.to_owned(), format::integer(count)));
+    }
+    for (target, count) in &load.breaks {
+        lines.push(text(
+            format!("broken subscriptions to {target}"),
+            format::integer(*count),
+        ));
+    }
+    let section = format!("load {}", load.load);
+    lines.into_iter().map(move |line| Disclosure {
+        section: section.clone(),
+        name: line.name,
+        value: line.value,
+    })
+}
+
+fn in_order(mut events: Vec<Event>) -> Vec<Event> {
+    events.sort_by_key(|event| event.start_ms);
+    events
+}
+
+/// The ledger knows all transactions of a block, the load only its own.
+fn fill_transactions(record: &mut RunRecord, plan: &Plan, ledgers: &[Ledger]) {
+    // Heights name a block only where there is one instance.
+    let ([_], [ledger]) = (plan.instances.as_slice(), ledgers) else {
+        return;
+    };
+    let Some(node) = ledger.nodes.get(ledger.reference) else {
+        return;
+    };
+    for block in &mut record.blocks {
+        let row = (block.height as usize)
+            .checked_sub(1)
+            .and_then(|index| node.blocks.get(index));
+        block.transactions = row.map_or(block.transactions, |row| u64::from(row.transactions));
+    }
+}

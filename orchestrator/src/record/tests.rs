@@ -1,0 +1,217 @@
+//! Parts of a run against the record that they make.
+
+use super::*;
+use crate::{
+    check::{BlockRow, Ledger, NodeLedger},
+    load::{LoadOutcome, PhaseTally, Tally},
+    sample::SampleOutcome,
+};
+use regatta_plan::{Capabilities, Plan, Source, resolve};
+use regatta_report::{
+    Counts, evaluate,
+    model::{Block, Event, HistogramSet, Identity, Interval, Latency, Phase, PhaseKind, Second},
+};
+use std::collections::BTreeMap;
+
+const SCENARIO: &str = r#"
+name = "record"
+question = "Does it add up?"
+[[group]]
+name = "val"
+count = 4
+role = "validator"
+[peering]
+mesh = { kind = "full_mesh", of = "val" }
+[[consensus]]
+id = "main"
+[phases]
+warmup = "1s"
+measure = "2s"
+cooldown = "1s"
+[[load]]
+rate = 10
+target = "val"
+[[load]]
+rate = { ramp = [5, 20], over = "2s" }
+target = "val-0"
+mix = { blob = 0.5, put = 0.5 }
+[slo]
+agreement = "always"
+lag_p99 = "< 1s"
+"#;
+
+fn plan() -> Plan {
+    let source = Source::read("record.toml", SCENARIO, &[]);
+    resolve(&source, &Capabilities::default()).unwrap().plan
+}
+
+fn tally(ok: u64) -> Tally {
+    Tally {
+        intended: ok,
+        ok,
+        ..Tally::default()
+    }
+}
+
+/// Ten transactions in two blocks, final in the seconds 2 and 4.
+fn outcome(load: u32, first_ms: u64) -> LoadOutcome {
+    let counts = |micros: u64| Counts::of_values([micros; 5], 3);
+    let set = HistogramSet {
+        overall: Counts::of_values([1000; 10], 3),
+        intervals: [2, 4]
+            .map(|second| Interval {
+                second,
+                counts: counts(1000),
+            })
+            .to_vec(),
+    };
+    let block = |height, at_ms| Block {
+        height,
+        at_ms,
+        transactions: 5,
+        ok: 5,
+        latency: counts(1000),
+    };
+    let second = |second| Second {
+        second,
+        intended: 5,
+        sent: 5,
+        finalised: 5,
+        ..Second::default()
+    };
+    LoadOutcome {
+        load,
+        tally: PhaseTally {
+            measure: tally(10),
+            ..PhaseTally::default()
+        },
+        latency: Latency {
+            timeout_ms: 10_000 + u64::from(load),
+            response: set.clone(),
+            service: set.clone(),
+            lag: set,
+            accepted: counts(500),
+            ..Latency::default()
+        },
+        seconds: vec![second(2), second(4)],
+        blocks: vec![block(1, first_ms), block(2, 4000)],
+        ..LoadOutcome::default()
+    }
+}
+
+fn parts<'a>(plan: &'a Plan, ledgers: &'a [Ledger]) -> RecordParts<'a> {
+    let phase = |kind, start_ms, end_ms| Phase { kind, start_ms, end_ms };
+    RecordParts {
+        identity: Identity {
+            run: "run-1".to_owned(),
+            ..Identity::default()
+        },
+        plan,
+        binaries: BTreeMap::from([("main".to_owned(), "abcd".to_owned())]),
+        phases: vec![
+            phase(PhaseKind::Warmup, 1000, 2000),
+            phase(PhaseKind::Measure, 2000, 5000),
+        ],
+        loads: vec![outcome(0, 2500), outcome(1, 2400)],
+        samples: SampleOutcome::default(),
+        ledgers,
+        invariants: Vec::new(),
+        events: [3000, 1000]
+            .map(|start_ms| Event {
+                start_ms,
+                end_ms: start_ms,
+                ..Event::default()
+            })
+            .to_vec(),
+        findings: Vec::new(),
+        environment: Vec::new(),
+        files: Vec::new(),
+        partial: false,
+        failure: None,
+    }
+}
+
+#[test]
+fn loads_are_added_up_second_by_second_and_block_by_block() {
+    let plan = plan();
+    let record = assemble(parts(&plan, &[]));
+    assert_eq!((record.accounting.intended, record.accounting.finalised_ok), (20, 20));
+    assert_eq!(record.latency.timeout_ms, 10_001);
+    assert_eq!(record.latency.response.overall.total(), 20);
+    assert_eq!(record.latency.accepted.total(), 10);
+    let seconds: Vec<(u32, u64)> = record
+        .seconds
+        .iter()
+        .map(|second| (second.second, second.intended))
+        .collect();
+    assert_eq!(seconds, [(0, 0), (1, 0), (2, 10), (3, 0), (4, 10)]);
+    let blocks: Vec<(u64, u64, u64)> = record.blocks.iter().map(|b| (b.height, b.at_ms, b.ok)).collect();
+    assert_eq!(blocks, [(1, 2400, 10), (2, 4000, 10)]);
+    assert_eq!(record.blocks[0].latency.total(), 10);
+}
+
+#[test]
+fn the_plan_fills_in_what_was_run() {
+    let plan = plan();
+    let record = assemble(parts(&plan, &[]));
+    assert_eq!(
+        (record.identity.run.as_str(), record.identity.scenario.as_str()),
+        ("run-1", "record")
+    );
+    assert_eq!(record.identity.plan_digest, plan.digest().to_string());
+    assert_eq!((record.nodes.len(), record.edges.len()), (4, 6));
+    assert_eq!(record.nodes[0].binary_digest, "abcd");
+    assert!(record.nodes[3].address.ends_with(":7000"));
+    assert_eq!(record.loads[0].label, None);
+    assert!(
+        record.loads[1]
+            .label
+            .as_deref()
+            .is_some_and(|label| label.contains("not executed"))
+    );
+    assert!(
+        record.loads[0].description.starts_with("Poisson, 10 tx/s, 512 B"),
+        "{}",
+        record.loads[0].description
+    );
+    assert!(
+        record.loads[1].description.contains("val-0"),
+        "{}",
+        record.loads[1].description
+    );
+    assert!(record.events[0].start_ms < record.events[1].start_ms);
+    let objectives: Vec<_> = record.objectives.iter().map(|o| (o.metric.as_str(), o.met)).collect();
+    assert_eq!(objectives, [("agreement", None), ("lag_p99", Some(true))]);
+}
+
+#[test]
+fn the_ledger_knows_what_else_a_block_holds() {
+    let plan = plan();
+    let row = |height| BlockRow {
+        height,
+        transactions: 9,
+        ..BlockRow::default()
+    };
+    let ledger = Ledger {
+        nodes: vec![NodeLedger {
+            blocks: vec![row(1), row(2)],
+            ..NodeLedger::default()
+        }],
+        ..Ledger::default()
+    };
+    let ledgers = [ledger];
+    let record = assemble(parts(&plan, &ledgers));
+    assert!(record.blocks.iter().all(|block| block.transactions == 9));
+}
+
+#[test]
+fn a_run_that_never_began_still_makes_a_record() {
+    let plan = plan();
+    let mut parts = parts(&plan, &[]);
+    parts.loads.clear();
+    parts.phases.clear();
+    parts.failure = Some("no program".to_owned());
+    let result = evaluate(assemble(parts), false);
+    assert_eq!(result.verdict.exit_code, 1);
+    assert_eq!(result.record.nodes.len(), 4);
+}
