@@ -192,6 +192,17 @@ fn a_write_is_final_and_survives_a_restart() {
 fn everything_that_can_be_asked_is_answered() {
     let folder = Folder::new(3);
     let _node = Node::start(&folder);
+    let client = regatta_client::Client::new(folder.http().parse().unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    assert!(
+        runtime
+            .block_on(client.wait_ready(std::time::Duration::from_secs(60)))
+            .unwrap()
+            .ready
+    );
     let blobs = folder.ask(&["send", "blob", "x", "--count", "20", "--wait=60", "--json"]);
     assert_eq!(stdout(&blobs).lines().count(), 20);
     let block = stdout(&folder.ask(&["query", "block", "1"]));

@@ -217,8 +217,10 @@ async fn a_node_that_is_not_ready_answers_503_and_counts_no_error() {
     let node = Harness::start().await;
     let readiness = node.client.readiness().await.unwrap();
     assert_eq!((readiness.peers_connected, readiness.peers_configured), (0, 1));
+    // The core behind it was never started.
+    assert!(!readiness.ready && !readiness.waiting_for.is_empty(), "{readiness:?}");
     let answer = node.get("/v1/ready").await;
-    assert_eq!(status(&answer) == "200", readiness.ready, "{answer}");
+    assert_eq!(status(&answer), "503", "{answer}");
     assert_eq!(node.errors(), 0);
 }
 
