@@ -10,7 +10,7 @@ use crate::load::{
     schedule::Schedule,
     tracker::{Opening, Tracker},
 };
-use regatta_api::view::StatusEvent;
+use regatta_api::view::{BlockSummary, StatusEvent};
 use regatta_base::Height;
 use regatta_client::{Client, EventStream};
 use regatta_report::model::NamedText;
@@ -48,7 +48,8 @@ pub(crate) struct Engine {
 /// Connections to all targets, and the height that the cluster had when they were made.
 struct Links {
     clients: Vec<Client>,
-    streams: Vec<EventStream<StatusEvent>>,
+    statuses: Vec<EventStream<StatusEvent>>,
+    blocks: Option<EventStream<BlockSummary>>,
     height: Height,
 }
 
@@ -91,7 +92,8 @@ async fn connect(spec: &LoadSpec) -> Result<Links, LoadError> {
     let deadline = Duration::from_millis(spec.load.timeout_ms.max(1));
     let mut links = Links {
         clients: Vec::new(),
-        streams: Vec::new(),
+        statuses: Vec::new(),
+        blocks: None,
         height: 0,
     };
     for target in &spec.targets {
@@ -103,7 +105,10 @@ async fn connect(spec: &LoadSpec) -> Result<Links, LoadError> {
         let client = Client::new(target.http)
             .with_instance(spec.instance.clone())
             .with_deadline(deadline);
-        links.streams.push(client.statuses_stream().await.map_err(failed)?);
+        links.statuses.push(client.statuses_stream().await.map_err(failed)?);
+        if links.blocks.is_none() {
+            links.blocks = Some(client.blocks_stream().await.map_err(failed)?);
+        }
         let latest = client.latest().await.map_err(failed)?;
         let own = latest.instances.iter().find(|row| row.instance == spec.instance);
         // The lowest: a block above it may be the first with a transaction of this load.
@@ -138,8 +143,11 @@ impl Engine {
             links.height,
             Box::new(move |index| recipe.target(index)),
         ));
-        for (target, stream) in links.streams.into_iter().enumerate() {
+        for (target, stream) in links.statuses.into_iter().enumerate() {
             spawn_local(Rc::clone(&watch).follow(target, stream));
+        }
+        if let Some(blocks) = links.blocks {
+            spawn_local(Rc::clone(&watch).follow_blocks(blocks));
         }
         spawn_local(Rc::clone(&watch).resolve());
         spawn_local(report(Rc::clone(&lanes), Arc::clone(&self.progress)));

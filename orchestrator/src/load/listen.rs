@@ -5,7 +5,7 @@
 
 use crate::load::{Endpoint, lane::Lanes};
 use futures::StreamExt;
-use regatta_api::view::{Outcome, StatusEvent};
+use regatta_api::view::{BlockSummary, Outcome, StatusEvent};
 use regatta_base::{Height, InstanceId};
 use regatta_client::{Client, ClientError, EventStream};
 use std::{
@@ -88,9 +88,23 @@ impl Watch {
                 self.apply(target, &event);
             }
             self.open_gap(target);
-            stream = self.reconnect(target).await;
+            stream = subscribe_again(|| self.lanes.client(target).statuses_stream()).await;
             // What is sent from here on is covered again.
             self.coverage.borrow_mut()[target].blind_until_ns = self.lanes.tracker.borrow().now_ns();
+        }
+    }
+
+    /// Notes every block that the first target announces, so that empty ones have their time too.
+    pub(crate) async fn follow_blocks(self: Rc<Self>, mut stream: EventStream<BlockSummary>) {
+        loop {
+            while let Some(Ok(block)) = stream.next().await {
+                if block.instance == self.instance {
+                    let mut tracker = self.lanes.tracker.borrow_mut();
+                    let now_ns = tracker.now_ns();
+                    tracker.announced(block.height, u64::from(block.transactions), now_ns);
+                }
+            }
+            stream = subscribe_again(|| self.lanes.client(0).blocks_stream()).await;
         }
     }
 
@@ -115,17 +129,6 @@ impl Watch {
         coverage.breaks += 1;
         self.cursor.set(self.cursor.get().min(coverage.height + 1));
         self.broke.notify_one();
-    }
-
-    async fn reconnect(&self, target: usize) -> EventStream<StatusEvent> {
-        let mut pause = RECONNECT_PAUSE.0;
-        loop {
-            sleep(pause).await;
-            match self.lanes.client(target).statuses_stream().await {
-                Ok(stream) => return stream,
-                Err(_) => pause = (pause * 2).min(RECONNECT_PAUSE.1),
-            }
-        }
     }
 
     /// Reads blocks for as long as transactions of a gap are open.
@@ -191,5 +194,20 @@ impl Watch {
             self.lanes.changed.notify_one();
         }
         Ok(())
+    }
+}
+
+/// Subscribes with growing pauses until it succeeds.
+async fn subscribe_again<T, F>(subscribe: impl Fn() -> F) -> EventStream<T>
+where
+    F: Future<Output = Result<EventStream<T>, ClientError>>,
+{
+    let mut pause = RECONNECT_PAUSE.0;
+    loop {
+        sleep(pause).await;
+        match subscribe().await {
+            Ok(stream) => return stream,
+            Err(_) => pause = (pause * 2).min(RECONNECT_PAUSE.1),
+        }
     }
 }

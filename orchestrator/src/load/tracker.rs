@@ -84,7 +84,10 @@ impl Hasher for DigestHasher {
 #[derive(Debug, Default)]
 struct BlockGroup {
     first_ns: u64,
+    /// All transactions that the block is known to hold.
     transactions: u64,
+    /// The load's own that were final in time.
+    own: u64,
     ok: u64,
     /// Response of each in microseconds. Four bytes a transaction: the largest is 71 minutes.
     micros: Vec<u32>,
@@ -307,14 +310,24 @@ impl Tracker {
         counts.failed += u64::from(!ok);
         self.counts.finalised += u64::from(ok);
         self.counts.failed += u64::from(!ok);
-        let block = self.blocks.entry(height).or_insert_with(|| BlockGroup {
-            first_ns: now_ns,
-            ..BlockGroup::default()
-        });
-        block.transactions += 1;
+        let block = self.block(height, now_ns);
+        block.own += 1;
         block.ok += u64::from(ok);
         block.micros.push(u32::try_from(response / 1000).unwrap_or(u32::MAX));
         true
+    }
+
+    fn block(&mut self, height: Height, now_ns: u64) -> &mut BlockGroup {
+        self.blocks.entry(height).or_insert_with(|| BlockGroup {
+            first_ns: now_ns,
+            ..BlockGroup::default()
+        })
+    }
+
+    /// A block was announced, whether it holds transactions of the load or not.
+    pub(crate) fn announced(&mut self, height: Height, transactions: u64, now_ns: u64) {
+        self.saw_height(height, now_ns);
+        self.block(height, now_ns).transactions = transactions;
     }
 
     /// A block of this height exists: transactions sent from now on are in later ones.
@@ -412,7 +425,7 @@ impl Tracker {
         let block = |(height, group): (Height, BlockGroup)| Block {
             height,
             at_ms: group.first_ns / 1_000_000,
-            transactions: group.transactions,
+            transactions: group.transactions.max(group.own),
             ok: group.ok,
             latency: Counts::of_values(group.micros.into_iter().map(u64::from), 3),
         };

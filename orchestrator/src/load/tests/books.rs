@@ -136,6 +136,22 @@ fn heights_tell_where_a_transaction_can_be() {
     assert_eq!(tracker.oldest_open(|_, sent_ns| sent_ns < 150), None);
 }
 
+#[test]
+fn empty_blocks_have_their_time_and_others_their_whole_size() {
+    let mut tracker = books(1, 1000);
+    tracker.sent(&[0], 1000 * MS);
+    tracker.announced(6, 0, 1002 * MS);
+    // The announcement of a block and the statuses in it come over two connections, in either order.
+    tracker.finalised(&id(0), 7, true, 1004 * MS);
+    tracker.announced(7, 50, 1005 * MS);
+    let blocks = tracker.close(|_| 0).blocks;
+    let row = |block: &regatta_report::model::Block| (block.height, block.at_ms, block.transactions, block.ok);
+    assert_eq!(
+        blocks.iter().map(row).collect::<Vec<_>>(),
+        [(6, 1002, 0, 0), (7, 1004, 50, 1)]
+    );
+}
+
 #[derive(Debug, Clone)]
 enum Happening {
     NotSent,

@@ -55,6 +55,7 @@ pub(crate) struct Chain {
     pub(crate) requests: usize,
     pub(crate) pending: BTreeMap<TransactionId, ()>,
     subscribers: Vec<mpsc::UnboundedSender<StatusEvent>>,
+    announcers: Vec<mpsc::UnboundedSender<BlockSummary>>,
 }
 
 /// A node with a control interface and no consensus. Clones share one chain.
@@ -100,6 +101,7 @@ impl Double {
     /// Breaks every open connection, as a node that is killed; it listens again at once.
     pub(crate) fn break_connections(&self) {
         self.chain.lock().unwrap().subscribers.clear();
+        self.chain.lock().unwrap().announcers.clear();
         self.stop.send_modify(|count| *count += 1);
     }
 
@@ -121,7 +123,10 @@ impl Double {
         let mut buffer = Vec::new();
         while let Some((path, body)) = request(&mut stream, &mut buffer).await {
             if path.starts_with("/v1/statuses/stream") {
-                return self.stream(stream).await;
+                return self.statuses(stream).await;
+            }
+            if path.starts_with("/v1/blocks/stream") {
+                return self.announce(stream).await;
             }
             let answer = if path.starts_with("/v1/transactions/") {
                 Some(encode_body(&self.status(&path)).unwrap())
@@ -139,18 +144,16 @@ impl Double {
         }
     }
 
-    async fn stream(&self, mut stream: TcpStream) {
-        let (sender, mut events) = mpsc::unbounded_channel();
+    async fn statuses(&self, stream: TcpStream) {
+        let (sender, events) = mpsc::unbounded_channel();
         self.chain.lock().unwrap().subscribers.push(sender);
-        stream
-            .write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n")
-            .await
-            .unwrap();
-        while let Some(event) = events.recv().await {
-            if stream.write_all(&encode(&Frame::Event(event)).unwrap()).await.is_err() {
-                return;
-            }
-        }
+        forward(stream, events).await;
+    }
+
+    async fn announce(&self, stream: TcpStream) {
+        let (sender, events) = mpsc::unbounded_channel();
+        self.chain.lock().unwrap().announcers.push(sender);
+        forward(stream, events).await;
     }
 
     async fn submit(&self, request: SubmitRequest) -> Option<SubmitResponse> {
@@ -261,9 +264,23 @@ impl Chain {
             height,
             items,
         };
+        let summary = self.blocks.last().map(|block| block.summary.clone()).unwrap();
+        self.announcers
+            .retain(|announcer| announcer.send(summary.clone()).is_ok());
         if tell {
             self.subscribers
                 .retain(|subscriber| subscriber.send(event.clone()).is_ok());
+        }
+    }
+}
+
+/// Writes events as frames until either side has enough.
+async fn forward<T: serde::Serialize>(mut stream: TcpStream, mut events: mpsc::UnboundedReceiver<T>) {
+    let head = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
+    stream.write_all(head).await.unwrap();
+    while let Some(event) = events.recv().await {
+        if stream.write_all(&encode(&Frame::Event(event)).unwrap()).await.is_err() {
+            return;
         }
     }
 }
