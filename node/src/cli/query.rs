@@ -159,3 +159,51 @@ fn state_text(view: &StateView) -> String {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use regatta_base::{Digest, HexBytes};
+
+    fn state(value: Option<&[u8]>) -> String {
+        state_text(&StateView {
+            key: HexBytes::default(),
+            value: value.map(|bytes| HexBytes::from(bytes.to_vec())),
+            height: 9,
+            state_root: Digest::ZERO,
+        })
+    }
+
+    #[test]
+    fn text_is_shown_as_text_and_everything_else_in_hexadecimal() {
+        assert_eq!(state(Some("blau, grün".as_bytes())), "blau, grün");
+        assert_eq!(state(Some(b"\x00\xff")), "0x00ff");
+        // What could move the cursor is not printed as it is.
+        assert_eq!(state(Some(b"\x1b[2J")), "0x1b5b324a");
+        assert_eq!(state(None), "nothing (at height 9)");
+    }
+
+    #[test]
+    fn keys_are_text_unless_told_otherwise() {
+        assert_eq!(bytes_of("00ff", false).unwrap(), b"00ff");
+        assert_eq!(bytes_of("00fF", true).unwrap(), [0, 255]);
+        for bad in ["0", "0x00", "zz", "é0"] {
+            assert_eq!(bytes_of(bad, true).unwrap_err().code(), 2, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_failure_is_named_in_words() {
+        let failed = |failure| {
+            status_text(&TransactionStatus::Executed {
+                height: 1,
+                index: 0,
+                outcome: Outcome::Failed(failure),
+            })
+        };
+        assert!(failed(Failure::SequenceUsed).contains("used before"));
+        assert!(failed(Failure::SequenceTooOld).contains("too old"));
+        assert!(failed(Failure::StateFull).contains("full"));
+        assert_eq!(status_text(&TransactionStatus::Unknown), "unknown");
+    }
+}

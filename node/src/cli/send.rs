@@ -306,3 +306,101 @@ fn verdict(sent: &[Sent], wanted: u64) -> Result<(), CliError> {
         "{well} of {wanted} transactions went well; help: {help}"
     )))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use regatta_api::view::Failure;
+
+    fn sent(rejected: Option<Reject>, status: Option<TransactionStatus>) -> Sent {
+        Sent {
+            id: Some(TransactionId::ZERO),
+            rejected,
+            status,
+        }
+    }
+
+    fn executed(outcome: Outcome) -> Option<TransactionStatus> {
+        Some(TransactionStatus::Executed {
+            height: 3,
+            index: 1,
+            outcome,
+        })
+    }
+
+    #[test]
+    fn requests_stay_within_their_limits_and_lose_nothing() {
+        let sizes = [1, 10_000, TRANSACTION_BYTES_MAX, 1, TRANSACTION_BYTES_MAX, 5];
+        let all: Vec<Bytes> = (0..3000).map(|index| Bytes::from(vec![0; sizes[index % 6]])).collect();
+        let mut transactions = all.iter().cloned().peekable();
+        let mut seen = Vec::new();
+        while transactions.peek().is_some() {
+            let chunk = chunk(&mut transactions);
+            assert!(!chunk.is_empty() && chunk.len() <= REQUEST_TRANSACTIONS_MAX);
+            let bytes: usize = chunk.iter().map(|transaction| transaction.0.len()).sum();
+            // Hexadecimal takes twice the bytes, and the request has a few more.
+            assert!(2 * bytes < REQUEST_BYTES_MAX, "{bytes}");
+            seen.extend(chunk.into_iter().map(|transaction| transaction.0));
+        }
+        assert_eq!(seen, all);
+    }
+
+    #[test]
+    fn small_transactions_fill_requests_by_number() {
+        let mut transactions = (0..2500).map(|_| Bytes::from_static(b"x")).peekable();
+        let lengths: Vec<usize> = (0..4).map(|_| chunk(&mut transactions).len()).collect();
+        assert_eq!(lengths, [1000, 1000, 500, 0]);
+    }
+
+    #[test]
+    fn only_what_was_wanted_counts_as_well() {
+        assert!(sent(None, None).is_well());
+        assert!(sent(None, executed(Outcome::Ok)).is_well());
+        assert!(!sent(Some(Reject::MempoolFull), None).is_well());
+        assert!(!sent(None, Some(TransactionStatus::Pending)).is_well());
+        assert!(!sent(None, Some(TransactionStatus::Unknown)).is_well());
+        assert!(!sent(None, executed(Outcome::Failed(Failure::SequenceUsed))).is_well());
+    }
+
+    #[test]
+    fn the_verdict_counts_and_helps_with_the_first_refusal() {
+        let good = sent(None, None);
+        assert!(verdict(&[good.clone(), good.clone()], 2).is_ok());
+        let error = verdict(&[good.clone(), sent(Some(Reject::StaleSequence), None)], 2).unwrap_err();
+        assert_eq!(error.code(), 3);
+        assert!(error.text().contains("1 of 2"), "{}", error.text());
+        assert!(error.text().contains(Reject::StaleSequence.help()), "{}", error.text());
+        let late = verdict(&[sent(None, Some(TransactionStatus::Pending))], 1).unwrap_err();
+        assert!(late.text().contains("query tx"), "{}", late.text());
+        // A node that answers for fewer than were sent did not do what it was asked.
+        assert!(verdict(&[good], 2).is_err());
+    }
+
+    #[test]
+    fn a_line_says_what_became_of_a_transaction() {
+        let id = TransactionId::ZERO;
+        assert_eq!(sent(None, None).text(), format!("{id} accepted"));
+        assert_eq!(
+            sent(Some(Reject::Duplicate), None).text(),
+            format!("{id} refused: duplicate")
+        );
+        let text = sent(None, executed(Outcome::Ok)).text();
+        assert_eq!(text, format!("{id} executed at height 3, position 1: ok"));
+        let nothing = Sent {
+            id: None,
+            rejected: Some(Reject::Malformed),
+            status: None,
+        };
+        assert_eq!(nothing.text(), "- refused: malformed");
+    }
+
+    #[test]
+    fn what_could_never_be_accepted_is_refused_before_it_is_signed() {
+        assert!(check_put(b"", b"v").is_err());
+        assert!(check_put(&[0; STATE_KEY_BYTES_MAX + 1], b"v").is_err());
+        assert!(check_put(b"k", &vec![0; STATE_VALUE_BYTES_MAX + 1]).is_err());
+        assert!(check_put(&[0; STATE_KEY_BYTES_MAX], &vec![0; STATE_VALUE_BYTES_MAX]).is_ok());
+        assert!(payload_of(&"x".repeat(TRANSACTION_BYTES_MAX), false).is_err());
+        assert_eq!(payload_of("00ff", true).unwrap(), [0, 255]);
+    }
+}

@@ -106,3 +106,74 @@ pub(crate) fn peers_table(peers: &[PeerView]) -> String {
     }));
     table(&rows)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use regatta_api::view::InstanceLatest;
+    use regatta_base::{Digest, PublicKey};
+
+    fn view(ready: bool) -> View {
+        View {
+            version: crate::build_info::version("test".parse().unwrap(), "val-0".to_owned(), PublicKey([1; 32])),
+            readiness: Readiness {
+                ready,
+                peers_connected: 1,
+                peers_configured: 2,
+                catching_up: false,
+                waiting_for: if ready {
+                    String::new()
+                } else {
+                    "a first link to a peer".to_owned()
+                },
+            },
+            latest: Latest {
+                instances: vec![InstanceLatest {
+                    instance: "main".parse().unwrap(),
+                    height: 12,
+                    hash: Digest([0xab; 32]),
+                    state_root: Digest([0xcd; 32]),
+                    round: 0,
+                    pending: 3,
+                    known_height: 14,
+                }],
+            },
+            peers: vec![PeerView {
+                name: "val-1".to_owned(),
+                key: PublicKey([2; 32]),
+                address: "127.0.0.2:7000".to_owned(),
+                connected: false,
+                connects: 4,
+                last_error: Some("connection refused".to_owned()),
+            }],
+        }
+    }
+
+    #[test]
+    fn one_look_tells_readiness_height_and_links() {
+        let text = human(&view(true));
+        assert!(text.starts_with("val-0 of test is ready\n"), "{text}");
+        assert!(
+            text.contains("main      12      14     0      3        abababab  cdcdcdcd"),
+            "{text}"
+        );
+        assert!(text.contains("1 of 2 links are up"), "{text}");
+        assert!(text.contains("down  4         connection refused"), "{text}");
+    }
+
+    #[test]
+    fn a_node_that_is_not_ready_says_what_it_waits_for() {
+        let text = human(&view(false));
+        assert!(
+            text.starts_with("val-0 of test is not ready: a first link to a peer\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_node_without_peers_has_no_table_of_them() {
+        let mut alone = view(true);
+        alone.peers.clear();
+        assert!(!human(&alone).contains("PEER"));
+    }
+}

@@ -90,3 +90,25 @@ fn status_line(event: &StatusEvent) -> String {
         event.items.len() - ok
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use regatta_api::view::Failure;
+    use regatta_base::Digest;
+
+    #[test]
+    fn a_line_counts_what_went_well() {
+        let items = vec![
+            (Digest::ZERO, Outcome::Ok),
+            (Digest::ZERO, Outcome::Failed(Failure::SequenceUsed)),
+            (Digest::ZERO, Outcome::Ok),
+        ];
+        let event = StatusEvent {
+            instance: "main".parse().unwrap(),
+            height: 5,
+            items,
+        };
+        assert_eq!(status_line(&event), "main        5 ok 2 failed 1");
+    }
+}

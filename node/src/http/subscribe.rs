@@ -249,3 +249,63 @@ fn stream_response<T: Event>(subscription: Subscription<T>) -> Response {
     ];
     (headers, Body::from_stream(futures::StreamExt::chain(first, rest))).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use regatta_client::frame::FrameDecoder;
+
+    fn event() -> StatusEvent {
+        StatusEvent {
+            instance: "main".parse().unwrap(),
+            height: 1,
+            items: Vec::new(),
+        }
+    }
+
+    fn wire(accept: &str) -> Option<Wire> {
+        let headers = [(ACCEPT, HeaderValue::from_str(accept).unwrap())].into_iter().collect();
+        Wire::accepted(&headers).ok()
+    }
+
+    #[test]
+    fn browsers_get_events_and_programs_frames() {
+        assert_eq!(Wire::accepted(&HeaderMap::new()), Ok(Wire::EventStream));
+        assert_eq!(wire("*/*"), Some(Wire::EventStream));
+        assert_eq!(wire("text/event-stream"), Some(Wire::EventStream));
+        assert_eq!(wire(FRAMES), Some(Wire::Frames));
+        assert_eq!(
+            wire("text/event-stream;q=0.1, application/vnd.regatta.frames+msgpack"),
+            Some(Wire::Frames)
+        );
+        assert_eq!(wire("application/msgpack"), None);
+    }
+
+    #[test]
+    fn frames_decode_as_the_client_decodes_them() {
+        let mut decoder = FrameDecoder::default();
+        decoder.push(&Wire::Frames.alive());
+        decoder.push(&Wire::Frames.event(&event()).unwrap());
+        decoder.push(&Wire::Frames.cut(too_slow(7)));
+        assert_eq!(decoder.next_frame(), Ok(Some(Frame::Event(event()))));
+        assert_eq!(decoder.next_frame::<StatusEvent>(), Ok(Some(Frame::Cut(too_slow(7)))));
+        assert_eq!(decoder.finish(), Ok(()));
+    }
+
+    #[test]
+    fn server_sent_events_have_one_line_of_data_and_a_blank_one() {
+        let parts = [
+            Wire::EventStream.alive(),
+            Wire::EventStream.event(&event()).unwrap(),
+            Wire::EventStream.cut(unwritable("two\nlines")),
+        ];
+        for part in parts {
+            let text = std::str::from_utf8(&part).unwrap();
+            let lines: Vec<&str> = text.lines().collect();
+            assert!(
+                text.ends_with("\n\n") && lines[..lines.len() - 1].iter().all(|line| !line.is_empty()),
+                "{text}"
+            );
+        }
+    }
+}
