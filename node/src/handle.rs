@@ -232,3 +232,60 @@ impl NodeHandle {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt as _;
+
+    fn handle() -> (NodeHandle, mpsc::Receiver<Request>) {
+        let meter = Arc::new(Meter::default());
+        let peers = Arc::new(PeerBoard::new(&[], Arc::clone(&meter)));
+        NodeHandle::new(meter, peers, Arc::new(|_, _| None), CancellationToken::new())
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_is_busy_at_once() {
+        let (handle, mut requests) = handle();
+        let mut waiting: Vec<_> = (0..REQUESTS_MAX)
+            .map(|_| Box::pin(handle.submit(None, vec![Bytes::from_static(b"tx")])))
+            .collect();
+        for submission in &mut waiting {
+            assert!(submission.now_or_never().is_none());
+        }
+        assert_eq!(handle.submit(None, Vec::new()).now_or_never(), Some(Err(Busy)));
+        drop(requests.recv().await);
+        assert_eq!(handle.submit(None, Vec::new()).now_or_never(), None);
+    }
+
+    #[tokio::test]
+    async fn bytes_count_until_they_are_answered() {
+        let (handle, mut requests) = handle();
+        let half = Bytes::from(vec![0; SUBMITTED_BYTES_MAX / 2]);
+        let mut first = Box::pin(handle.submit(None, vec![half.clone(), half.clone()]));
+        assert!((&mut first).now_or_never().is_none());
+        assert_eq!(
+            handle.submit(None, vec![Bytes::from_static(b"x")]).now_or_never(),
+            Some(Err(Busy))
+        );
+        let Some(Request::Submit {
+            answer, transactions, ..
+        }) = requests.recv().await
+        else {
+            panic!("no submission");
+        };
+        assert_eq!(transactions.len(), 2);
+        answer.send(Vec::new());
+        assert_eq!(first.await, Ok(Vec::new()));
+        assert_eq!(handle.submit(None, vec![half]).now_or_never(), None);
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_loop_that_has_ended() {
+        let (handle, requests) = handle();
+        drop(requests);
+        assert_eq!(handle.submit(None, Vec::new()).await, Err(Busy));
+        assert_eq!(handle.read(|_| ()).await, Err(Stopped));
+        assert_eq!(handle.readiness().await, Err(Stopped));
+    }
+}

@@ -100,7 +100,7 @@ mod tests {
         let longest = vec![3; FRAME_BYTES_MAX];
         let mut frames = Vec::new();
         Assembler::default()
-            .push(&encode(&[longest.clone()]), &mut frames)
+            .push(&encode(std::slice::from_ref(&longest)), &mut frames)
             .unwrap();
         assert_eq!(frames, [Bytes::from(longest)]);
         assert!(!put_prefix(&mut Vec::new(), &[]));

@@ -134,7 +134,7 @@ async fn deliver(frame: Bytes, peer: PeerIndex, shared: &Shared) -> Result<(), L
         assert!(
             FRAME_BYTES_MAX <= INBOX_BYTES,
             "a frame must fit the inbox, or its link waits for ever"
-        )
+        );
     };
     shared.meter.add(Metric::FramesReceived, 1);
     shared.meter.add(Metric::FrameBytesReceived, frame.len() as u64);

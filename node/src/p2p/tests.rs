@@ -265,6 +265,20 @@ async fn random_truncated_and_oversized_bytes_on_the_port_leave_the_node_up() {
 }
 
 #[tokio::test]
+async fn silent_connections_are_bounded_and_keep_no_peer_out() {
+    let mut a = TestNode::start(&config(13, 1, &[2]), 1);
+    let mut silent = Vec::new();
+    for _ in 0..50 {
+        silent.push(TcpStream::connect(address(13, 1)).await.unwrap());
+    }
+    a.until_refused(10).await;
+    let mut b = TestNode::start(&config(13, 2, &[1]), 2);
+    a.up(0).await;
+    b.up(0).await;
+    a.until_refused(50).await;
+}
+
+#[tokio::test]
 async fn a_link_that_is_reset_comes_back() {
     let (mut a, mut b) = pair(7).await;
     for _ in 0..3 {

@@ -92,3 +92,40 @@ pub(super) fn load(reader: &Reader, instance: usize, height: Height) -> Option<S
         None
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        meter::Meter,
+        store::{Journal, Options},
+    };
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn reads_beyond_the_bound_are_refused_and_the_others_all_answered() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options {
+            dir: dir.path().to_owned(),
+            durable: false,
+            disk_bytes_max: 1 << 20,
+        };
+        let journal = Journal::open(&options, Arc::new(Meter::default()), |_| Ok(())).unwrap();
+        let (mut loads, mut loaded) = Loads::new(journal.reader());
+        let most = (WAITING_MAX + AT_ONCE) as u64;
+        for request in 0..most {
+            assert!(loads.want(request, 0, 1), "{request}");
+        }
+        assert!(!loads.want(most, 0, 1));
+        let mut answered = Vec::new();
+        for _ in 0..most {
+            let done = loaded.recv().await.unwrap();
+            loads.finished();
+            assert_eq!(done.block, None);
+            answered.push(done.request);
+        }
+        answered.sort_unstable();
+        assert_eq!(answered, (0..most).collect::<Vec<u64>>());
+        assert_eq!(loads.under_way, 0);
+    }
+}

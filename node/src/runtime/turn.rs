@@ -56,7 +56,8 @@ pub(super) struct Loop {
 /// Why the task woke up.
 enum Wake {
     Stop,
-    Journal,
+    /// Its state changed; `false`: its writer is gone.
+    Journal(bool),
     Job(JobId, JobResult),
     Loaded(Loaded),
     Network(NetworkEvent),
@@ -109,7 +110,7 @@ impl Loop {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Wake::Stop,
-            Ok(()) = self.journal_state.changed() => Wake::Journal,
+            changed = self.journal_state.changed() => Wake::Journal(changed.is_ok()),
             Some((id, result)) = self.results.recv() => Wake::Job(id, result),
             Some(loaded) = self.loaded.recv() => Wake::Loaded(loaded),
             () = sleep_until(deadline) => Wake::Timer,
@@ -121,7 +122,8 @@ impl Loop {
     fn take(&mut self, wake: Wake) -> Result<(), RunError> {
         match wake {
             Wake::Stop | Wake::Timer => {}
-            Wake::Journal => self.take_journal()?,
+            Wake::Journal(true) => self.take_journal()?,
+            Wake::Journal(false) => return Err(RunError::Crashed("the journal's writer is gone".to_owned())),
             Wake::Job(id, result) => self.take_result(id, result),
             Wake::Loaded(loaded) => self.take_loaded(loaded),
             Wake::Network(event) => self.take_network(event),

@@ -320,7 +320,7 @@ fn layout(payloads: &[(Vec<u8>, bool)]) -> (Vec<u8>, Vec<usize>) {
             group = bytes.len() as u32;
         }
         starts.push(push_record(&mut bytes, group, |buffer| {
-            buffer.extend_from_slice(payload)
+            buffer.extend_from_slice(payload);
         }));
     }
     (bytes, starts)
