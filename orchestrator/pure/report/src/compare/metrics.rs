@@ -185,3 +185,84 @@ fn judge(change: &Estimate, worse: Worse, margin: f64) -> ChangeKind {
         ChangeKind::Inconclusive
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn estimate(value: f64, low: f64, high: f64) -> Estimate {
+        Estimate { value, low, high }
+    }
+
+    #[test]
+    fn relative_change_on_known_values() {
+        let exact = relative(&estimate(100.0, 100.0, 100.0), &estimate(110.0, 110.0, 110.0)).unwrap();
+        assert!((exact.value - 0.1).abs() < 1e-12 && (exact.low - 0.1).abs() < 1e-12);
+        // Equal errors on both sides make the interval wider by the square root of two.
+        let wide = relative(&estimate(1.0, 0.9, 1.0 / 0.9), &estimate(1.0, 0.9, 1.0 / 0.9)).unwrap();
+        let expected = (2.0_f64.sqrt() * (1.0_f64 / 0.9).ln()).exp() - 1.0;
+        assert!((wide.high - expected).abs() < 1e-12, "{wide:?}");
+        assert!(relative(&estimate(0.0, 0.0, 0.0), &estimate(1.0, 1.0, 1.0)).is_none());
+    }
+
+    #[test]
+    fn judgement_needs_both_size_and_certainty() {
+        let cases = [
+            ((0.10, 0.05, 0.15), ChangeKind::Worse),
+            ((0.10, -0.01, 0.20), ChangeKind::Inconclusive),
+            ((0.04, 0.03, 0.06), ChangeKind::Inconclusive),
+            ((0.02, -0.01, 0.04), ChangeKind::Unchanged),
+            ((0.00, -0.30, 0.40), ChangeKind::Inconclusive),
+            ((-0.10, -0.15, -0.06), ChangeKind::Better),
+            ((-0.10, -0.25, 0.02), ChangeKind::Inconclusive),
+        ];
+        for ((value, low, high), expected) in cases {
+            assert_eq!(
+                judge(&estimate(value, low, high), Worse::More, 0.05),
+                expected,
+                "{value}"
+            );
+        }
+        assert_eq!(
+            judge(&estimate(-0.10, -0.15, -0.06), Worse::Less, 0.05),
+            ChangeKind::Worse
+        );
+        assert_eq!(
+            judge(&estimate(0.10, 0.06, 0.15), Worse::Less, 0.05),
+            ChangeKind::Better
+        );
+    }
+
+    #[test]
+    fn a_metric_of_one_side_is_shown_only() {
+        let one = estimated("x", Some(estimate(1.0, 1.0, 1.0)), None, Worse::More, 0.05, |e| {
+            e.value.to_string()
+        });
+        assert_eq!(
+            (one.base.as_str(), one.head.as_str(), one.kind),
+            ("1", "–", ChangeKind::Shown)
+        );
+        assert!(one.change.is_none());
+        let plain = shown("x", Some(1.0), Some(9.0), |value| value.to_string());
+        assert_eq!(
+            plain.kind,
+            ChangeKind::Shown,
+            "a number without an interval fails nothing"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn swapping_the_sides_swaps_better_and_worse(a in 1.0_f64..1e6, b in 1.0_f64..1e6, spread in 0.0_f64..0.3, margin in 0.0_f64..0.5) {
+            let around = |value: f64| estimate(value, value * (1.0 - spread), value / (1.0 - spread));
+            let [there, back] = [(a, b), (b, a)].map(|(base, head)| relative(&around(base), &around(head)).unwrap());
+            let mirrored = match judge(&there, Worse::More, margin) {
+                ChangeKind::Worse => ChangeKind::Better,
+                ChangeKind::Better => ChangeKind::Worse,
+                other => other,
+            };
+            prop_assert_eq!(judge(&back, Worse::More, margin), mirrored);
+        }
+    }
+}

@@ -97,7 +97,10 @@ fn shade_unsupported(scene: &mut Scene, frame: &Frame, result: &RunResult) {
             Ink::Muted,
             0.07,
         );
-        let text = format!("{} blocks answer for no more than this", format::integer(blocks as u64));
+        let text = format!(
+            "too rare for an interval from {} blocks",
+            format::integer(blocks as u64)
+        );
         scene.label((frame.right, frame.top - 9.0), text, Ink::Muted, Anchor::End);
     }
 }

@@ -7,6 +7,8 @@ use crate::{
     model::RunRecord,
 };
 
+mod content;
+
 #[test]
 fn a_full_run_has_every_figure() {
     let figures = figures(&evaluate(fixture::record(EIGHT), false));

@@ -84,3 +84,6 @@ pub(super) fn mark(state: ChipState) -> (&'static str, &'static str) {
         ChipState::Bad => ("bad", "✕"),
     }
 }
+
+#[cfg(test)]
+mod tests;
