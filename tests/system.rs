@@ -1,0 +1,25 @@
+//! Whole-system tests: the two programs as processes, over sockets and disks, when things go right and when they do not.
+
+#[cfg(test)]
+mod system {
+    /// What the tests stand on.
+    mod support {
+        pub mod lab;
+        pub mod network;
+        pub mod process;
+        pub mod programs;
+        pub mod subnet;
+        pub mod wait;
+    }
+
+    mod clusters;
+    mod command_line;
+    mod endings;
+    mod faults;
+    mod hostile;
+    mod idle;
+    mod limits;
+    mod recovery;
+    mod scenarios;
+    mod starts;
+}
