@@ -6,8 +6,9 @@ use rand::{
 };
 use regatta_core::{Job, JobId, JobResult};
 use std::{
+    collections::VecDeque,
     num::NonZeroUsize,
-    sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc},
+    sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
 };
 use tokio::sync::mpsc;
@@ -19,14 +20,63 @@ const QUEUE_MAX: usize = 64;
 /// Most threads; one core is left to the loop.
 const THREADS_MAX: usize = 4;
 
-type Queue = Arc<Mutex<std_mpsc::Receiver<(JobId, Job)>>>;
+/// Jobs that wait for a thread. Consensus goes first: a vote that waits behind a megabyte of payload
+/// makes every validator wait.
+#[derive(Debug, Default)]
+struct Queue {
+    lines: Mutex<Lines>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    urgent: VecDeque<(JobId, Job)>,
+    other: VecDeque<(JobId, Job)>,
+    closed: bool,
+}
+
+impl Queue {
+    /// Queues the job, or gives it back when too many wait.
+    fn push(&self, id: JobId, job: Job) -> Result<(), Job> {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.urgent.len() + lines.other.len() >= QUEUE_MAX {
+            return Err(job);
+        }
+        if matches!(job, Job::Claims(_)) {
+            lines.urgent.push_back((id, job));
+        } else {
+            lines.other.push_back((id, job));
+        }
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Waits for the next job; `None` when the node stops.
+    fn pop(&self) -> Option<(JobId, Job)> {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if lines.closed {
+                return None;
+            }
+            let Lines { urgent, other, .. } = &mut *lines;
+            if let Some(next) = urgent.pop_front().or_else(|| other.pop_front()) {
+                return Some(next);
+            }
+            lines = self.changed.wait(lines).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn close(&self) {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.changed.notify_all();
+    }
+}
 
 /// The worker threads of a node.
 #[derive(Debug)]
 pub(super) struct Workers {
     rng: StdRng,
-    jobs: std_mpsc::SyncSender<(JobId, Job)>,
-    queue: Queue,
+    queue: Arc<Queue>,
     results: mpsc::Sender<(JobId, JobResult)>,
     threads: usize,
     threads_max: usize,
@@ -37,13 +87,11 @@ impl Workers {
     /// Workers, and where their results come out.
     pub(super) fn new() -> Result<(Self, mpsc::Receiver<(JobId, JobResult)>), String> {
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let (jobs, queue) = std_mpsc::sync_channel(QUEUE_MAX);
         // Room for the result of every job that may be under way, so that no thread waits for the loop.
         let (results, receiver) = mpsc::channel(QUEUE_MAX + THREADS_MAX);
         let workers = Self {
             rng: new_rng()?,
-            jobs,
-            queue: Arc::new(Mutex::new(queue)),
+            queue: Arc::default(),
             results,
             threads: 0,
             threads_max: cores.saturating_sub(1).clamp(1, THREADS_MAX),
@@ -63,14 +111,12 @@ impl Workers {
         if self.threads == 0 {
             return Some(job.run(&mut self.rng));
         }
-        match self.jobs.try_send((id, job)) {
+        match self.queue.push(id, job) {
             Ok(()) => {
                 self.under_way += 1;
                 None
             }
-            Err(std_mpsc::TrySendError::Full((_, job)) | std_mpsc::TrySendError::Disconnected((_, job))) => {
-                Some(job.run(&mut self.rng))
-            }
+            Err(job) => Some(job.run(&mut self.rng)),
         }
     }
 
@@ -92,6 +138,12 @@ impl Workers {
     }
 }
 
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
 /// A generator that nobody outside can predict: it weighs signatures in batches.
 fn new_rng() -> Result<StdRng, String> {
     let mut seed = <StdRng as rand::SeedableRng>::Seed::default();
@@ -100,10 +152,8 @@ fn new_rng() -> Result<StdRng, String> {
 }
 
 fn work(queue: &Queue, results: &mpsc::Sender<(JobId, JobResult)>, mut rng: StdRng) {
-    loop {
-        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        // Either end is gone when the node stops.
-        let Ok((id, job)) = next else { return };
+    while let Some((id, job)) = queue.pop() {
+        // The other end is gone when the node stops.
         if results.blocking_send((id, job.run(&mut rng))).is_err() {
             return;
         }
@@ -171,5 +221,21 @@ mod tests {
             let expected: Vec<bool> = (0..6).map(|number| number != id % 6).collect();
             assert_eq!(valid(result), expected);
         }
+    }
+
+    #[test]
+    fn consensus_overtakes_payload_and_a_full_queue_gives_the_job_back() {
+        let queue = Queue::default();
+        queue.push(1, transactions(1, 0)).unwrap();
+        queue.push(2, Job::Claims(Vec::new())).unwrap();
+        queue.push(3, transactions(1, 0)).unwrap();
+        let order: Vec<JobId> = (0..3).map(|_| queue.pop().unwrap().0).collect();
+        assert_eq!(order, [2, 1, 3]);
+        for id in 0..QUEUE_MAX as u64 {
+            queue.push(id, Job::Claims(Vec::new())).unwrap();
+        }
+        assert!(queue.push(99, Job::Claims(Vec::new())).is_err());
+        queue.close();
+        assert!(queue.pop().is_none());
     }
 }
