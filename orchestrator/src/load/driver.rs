@@ -4,7 +4,7 @@ use crate::load::{
     LoadError, LoadOutcome, LoadProgress, LoadSpec,
     builders::Supply,
     engine::{self, Engine},
-    pacer::{self, Pace},
+    pacer::{Pace, Pacer},
     recipe::Recipe,
     schedule::Schedule,
 };
@@ -40,8 +40,7 @@ pub struct Prepared {
 pub struct Connected {
     handle: LoadHandle,
     start: oneshot::Sender<u64>,
-    spec: LoadSpec,
-    schedule: Schedule,
+    pacer: Pacer,
 }
 
 /// A running load. Dropping it ends the load without an outcome.
@@ -123,9 +122,11 @@ impl Prepared {
         let (ready_tell, ready) = oneshot::channel();
         let (start, start_at) = oneshot::channel();
         let (outcome_tell, outcome) = oneshot::channel();
+        let (spec, schedule) = (&self.spec, self.schedule.clone());
+        let pacer = Pacer::new(load, schedule, spec.clock, Arc::clone(&pace), spec.limits.real_time)?;
         let engine = Engine {
-            spec: self.spec.clone(),
-            schedule: self.schedule.clone(),
+            spec: self.spec,
+            schedule: self.schedule,
             recipe: self.recipe,
             supply: self.supply,
             pace: Arc::clone(&pace),
@@ -154,8 +155,7 @@ impl Prepared {
                 pacer: None,
             },
             start,
-            spec: self.spec,
-            schedule: self.schedule,
+            pacer,
         })
     }
 }
@@ -164,13 +164,12 @@ impl Connected {
     /// Starts the pacer: the schedule's first instant is `start_ns` on the run's clock.
     ///
     /// # Errors
-    /// [`LoadError::Thread`], [`LoadError::Ended`]
+    /// [`LoadError::Ended`] when the sender's thread is gone.
     pub fn start(mut self, start_ns: u64) -> Result<LoadHandle, LoadError> {
         let load = self.handle.load;
         let ended = LoadError::Ended { load, thread: "sender" };
         self.start.send(start_ns).map_err(|_| ended)?;
-        let pace = Arc::clone(&self.handle.pace);
-        self.handle.pacer = Some(pacer::start(load, self.schedule, self.spec.clock, start_ns, pace)?);
+        self.handle.pacer = Some(self.pacer.start(start_ns));
         Ok(self.handle)
     }
 }

@@ -6,6 +6,7 @@ use crate::load::{
     lane::Lanes,
     listen::Watch,
     pacer::Pace,
+    priority,
     recipe::{Built, Chunk, Recipe},
     schedule::Schedule,
     tracker::{Opening, Tracker},
@@ -55,13 +56,13 @@ struct Links {
 
 /// Body of the sender's thread.
 pub(crate) fn run_thread(
-    engine: Engine,
+    mut engine: Engine,
     ready: oneshot::Sender<Result<(), LoadError>>,
     start: oneshot::Receiver<u64>,
     outcome: oneshot::Sender<Box<LoadOutcome>>,
 ) {
-    // The kernel's default slack of 50 us would delay this thread's timers; without it they are late, not wrong.
-    let _ = nix::sys::prctl::set_timerslack(1);
+    let settled = priority::settle("sender", engine.spec.limits.real_time);
+    engine.disclosure.extend(settled);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(source) => {

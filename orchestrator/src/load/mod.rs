@@ -20,6 +20,7 @@ mod lane;
 mod listen;
 mod outcome;
 mod pacer;
+mod priority;
 mod recipe;
 mod schedule;
 mod series;

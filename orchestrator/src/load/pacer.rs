@@ -1,18 +1,17 @@
 //! The pacer: one thread that sleeps to the next absolute time and publishes how much is due.
 
-use crate::load::{LoadError, RunClock, schedule::Schedule};
+use crate::load::{LoadError, RunClock, priority, schedule::Schedule};
 use regatta_report::model::NamedText;
 use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc,
     },
     thread::{self, JoinHandle},
 };
 use tokio::sync::Notify;
 
-/// Timer slack of the pacer's thread in nanoseconds: the kernel may not delay its timers to batch wake-ups.
-const SLACK_NS: u64 = 1;
 /// Longest sleep, in nanoseconds: how long an order to stop may go unnoticed.
 const SLEEP_NS_MAX: u64 = 100_000_000;
 
@@ -48,48 +47,53 @@ impl Pace {
     }
 }
 
-/// Starts the pacer: transaction i becomes due at `start_ns` plus its intended time.
-///
-/// # Errors
-/// [`LoadError::Thread`]
-pub(crate) fn start(
-    load: u32,
-    schedule: Schedule,
-    clock: RunClock,
-    start_ns: u64,
-    pace: Arc<Pace>,
-) -> Result<JoinHandle<Vec<NamedText>>, LoadError> {
-    let body = move || {
-        let disclosure = settle_in();
-        run(&schedule, clock, start_ns, &pace);
-        pace.over.store(true, Ordering::Release);
-        pace.bell.notify_one();
-        disclosure
-    };
-    thread::Builder::new()
-        .name("pacer".to_owned())
-        .spawn(body)
-        .map_err(|source| LoadError::Thread {
+/// The pacer's thread, which waits for its start.
+#[derive(Debug)]
+pub(crate) struct Pacer {
+    start: mpsc::SyncSender<u64>,
+    thread: JoinHandle<Vec<NamedText>>,
+}
+
+impl Pacer {
+    /// Starts the thread and settles it, well before its first deadline. It ends when the pacer is dropped unstarted.
+    ///
+    /// # Errors
+    /// [`LoadError::Thread`]
+    pub(crate) fn new(
+        load: u32,
+        schedule: Schedule,
+        clock: RunClock,
+        pace: Arc<Pace>,
+        real_time: bool,
+    ) -> Result<Self, LoadError> {
+        let (start, started) = mpsc::sync_channel(1);
+        let body = move || {
+            let disclosure = priority::settle("pacer", real_time);
+            if let Ok(start_ns) = started.recv() {
+                run(&schedule, clock, start_ns, &pace);
+            }
+            pace.over.store(true, Ordering::Release);
+            pace.bell.notify_one();
+            disclosure
+        };
+        let thread = thread::Builder::new().name("pacer".to_owned()).spawn(body);
+        let failed = |source| LoadError::Thread {
             load,
             thread: "pacer",
             source,
+        };
+        Ok(Self {
+            start,
+            thread: thread.map_err(failed)?,
         })
-}
+    }
 
-/// Makes this thread's timers exact; says what it got.
-fn settle_in() -> Vec<NamedText> {
-    let slack = match nix::sys::prctl::set_timerslack(SLACK_NS) {
-        Ok(()) => format!("{SLACK_NS} ns"),
-        Err(error) => format!("the kernel's default ({error})"),
-    };
-    let text = |name: &str, value: String| NamedText {
-        name: name.to_owned(),
-        value,
-    };
-    vec![
-        text("pacer timer slack", slack),
-        text("pacer scheduling", "normal priority, absolute sleeps".to_owned()),
-    ]
+    /// Transaction i becomes due at `start_ns` plus its intended time. The thread's result is how it was scheduled.
+    pub(crate) fn start(self, start_ns: u64) -> JoinHandle<Vec<NamedText>> {
+        // A thread that is gone shows when it is joined.
+        let _ = self.start.send(start_ns);
+        self.thread
+    }
 }
 
 fn run(schedule: &Schedule, clock: RunClock, start_ns: u64, pace: &Pace) {
@@ -121,7 +125,8 @@ mod tests {
     fn everything_becomes_due_and_nothing_early() {
         let schedule = Schedule::new(&spec(20_000.0, 50)).unwrap();
         let (clock, pace) = (RunClock::start(), Arc::new(Pace::default()));
-        let handle = start(0, schedule.clone(), clock, 0, Arc::clone(&pace)).unwrap();
+        let pacer = Pacer::new(0, schedule.clone(), clock, Arc::clone(&pace), false).unwrap();
+        let handle = pacer.start(0);
         while !pace.is_over() {
             let due = pace.due();
             let now = clock.now_ns();
@@ -134,10 +139,22 @@ mod tests {
     }
 
     #[test]
+    fn a_pacer_that_is_dropped_unstarted_ends() {
+        let schedule = Schedule::new(&spec(10.0, 100)).unwrap();
+        let pace = Arc::new(Pace::default());
+        drop(Pacer::new(0, schedule, RunClock::start(), Arc::clone(&pace), false).unwrap());
+        while !pace.is_over() {
+            thread::yield_now();
+        }
+        assert_eq!(pace.due(), 0);
+    }
+
+    #[test]
     fn a_stopped_pacer_ends_without_the_rest() {
         let schedule = Schedule::new(&spec(10.0, 3_600_000)).unwrap();
         let (clock, pace) = (RunClock::start(), Arc::new(Pace::default()));
-        let handle = start(0, schedule.clone(), clock, 0, Arc::clone(&pace)).unwrap();
+        let pacer = Pacer::new(0, schedule.clone(), clock, Arc::clone(&pace), false).unwrap();
+        let handle = pacer.start(0);
         pace.stop();
         handle.join().unwrap();
         assert!(pace.is_over() && pace.due() < schedule.len());

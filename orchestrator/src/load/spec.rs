@@ -52,6 +52,8 @@ pub struct LoadLimits {
     pub requests_in_flight: usize,
     /// Most bytes of due transactions that wait for a free request to one target. 32 MiB.
     pub backlog_bytes: usize,
+    /// Whether pacer and sender ask for real-time priority. They do; where it is refused the run says so.
+    pub real_time: bool,
 }
 
 impl Default for LoadLimits {
@@ -61,6 +63,7 @@ impl Default for LoadLimits {
             request_bytes: 256 << 10,
             requests_in_flight: 256,
             backlog_bytes: 32 << 20,
+            real_time: true,
         }
     }
 }

@@ -39,7 +39,10 @@ pub(crate) fn spec(rate: f64, duration_ms: u64) -> LoadSpec {
         targets: vec![endpoint(0)],
         resolvers: Vec::new(),
         clock: RunClock::start(),
-        limits: LoadLimits::default(),
+        limits: LoadLimits {
+            real_time: false,
+            ..LoadLimits::default()
+        },
     }
 }
 
