@@ -7,11 +7,16 @@ mod build;
 pub mod check;
 pub mod cli;
 mod cluster;
+pub mod hlog;
+mod inject;
 pub mod load;
+mod progress;
 mod provider;
 pub mod record;
 mod rundir;
+mod runner;
 pub mod sample;
 mod seal;
+mod supervisor;
 #[cfg(test)]
 mod testing;

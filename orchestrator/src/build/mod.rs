@@ -104,6 +104,20 @@ impl Programs {
         Ok(())
     }
 
+    /// Builds, seals and verifies all programs of the plan.
+    ///
+    /// # Errors
+    /// [`ProgramError`] of the first one that fails.
+    pub(crate) async fn provide(&mut self, on_line: &mut dyn FnMut(&str)) -> Result<(), ProgramError> {
+        let names: Vec<String> = self.sources.keys().cloned().collect();
+        for name in names {
+            self.build(&name, on_line).await?;
+            self.seal(&name)?;
+            self.verify(&name)?;
+        }
+        Ok(())
+    }
+
     /// What is sealed so far, by build name.
     pub(crate) fn sealed(&self) -> &BTreeMap<String, Sealed> {
         &self.sealed

@@ -58,7 +58,11 @@ impl Cluster {
         F: Future<Output = Result<(), ClusterError>>,
     {
         let started = Instant::now();
-        let checks = nodes.iter().map(|&index| check(&self.plan.nodes[index as usize]));
+        // Collected: a closure that borrows from its argument keeps the whole from being sent to another task.
+        let checks: Vec<F> = nodes
+            .iter()
+            .map(|&index| check(&self.plan.nodes[index as usize]))
+            .collect();
         let mut results = futures::stream::iter(checks).buffer_unordered(ASKED_AT_ONCE);
         let mut late: Vec<(String, String)> = Vec::new();
         while let Some(result) = results.next().await {

@@ -100,6 +100,8 @@ async fn handle(request: Request, closing: &CancellationToken, tasks: &TaskTrack
     let Request { spec, reply } = request;
     let name = spec.name.clone();
     let result = start(&spec, closing, tasks).await;
+    // Only now may the descriptor close that the program's path names.
+    drop(spec.held);
     // Whoever asked may have given up; then the process ends with its handle.
     let _ = reply.send(result.map_err(|error| StartError::Refused { name, error }));
 }
@@ -176,7 +178,7 @@ async fn supervise(
     let status = loop {
         let kill_at = this.kill_at;
         tokio::select! {
-            line = next_line(&mut stdout) => this.printed(line),
+            line = next_line(&mut stdout) => this.printed(&line),
             line = next_line(&mut stderr) => this.log.write_line(&line),
             order = orders.recv() => {
                 let ends = matches!(order, None | Some(Order::Stop(_) | Order::Kill));
@@ -201,8 +203,8 @@ async fn supervise(
 
 impl Supervised {
     /// Takes a line of stdout: the first one is the node's announcement.
-    fn printed(&mut self, line: Vec<u8>) {
-        let text = String::from_utf8_lossy(&line).into_owned();
+    fn printed(&mut self, line: &[u8]) {
+        let text = String::from_utf8_lossy(line).into_owned();
         self.state.send_if_modified(|state| {
             let first = *state == State::Running(None);
             if first {
@@ -210,7 +212,7 @@ impl Supervised {
             }
             first
         });
-        self.log.write_line(&line);
+        self.log.write_line(line);
     }
 
     fn obey(&mut self, order: Order) {

@@ -14,9 +14,9 @@ mod quota;
 mod sweep;
 
 pub(crate) use calendar::{compact_utc, rfc3339};
-pub(crate) use journal::{Entry, Journal, JournalLine, read_journal};
+pub(crate) use journal::{Entry, Journal, read_journal};
 pub(crate) use quota::used_bytes;
-pub(crate) use sweep::{DeadRun, start_ticks, sweep};
+pub(crate) use sweep::{start_ticks, sweep};
 
 use regatta_plan::Plan;
 use serde::{Serialize, de::DeserializeOwned};

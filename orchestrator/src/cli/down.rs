@@ -1,0 +1,65 @@
+//! `regatta down`: stops clusters.
+
+use super::{
+    CliError, Global, Outcome,
+    output::print,
+    runs::{live_clusters, report_sweep, the_cluster},
+};
+use crate::{
+    rundir::RunDir,
+    supervisor::{Answer, Request, ask},
+};
+use clap::Args;
+
+/// Stop a cluster, and wait until none of its nodes is left
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  regatta down
+  regatta down quickstart-20250131T120000Z-ab12cd34
+  regatta down --all")]
+pub(super) struct Down {
+    /// Run, by id, unique prefix or `latest`; without it, the only one that is up
+    run: Option<String>,
+    /// Stop all clusters
+    #[arg(long, conflicts_with = "run")]
+    all: bool,
+}
+
+impl Down {
+    pub(super) async fn execute(&self, global: &Global) -> Outcome {
+        let runs: Vec<RunDir> = if self.all {
+            live_clusters(&global.runs)
+                .await?
+                .into_iter()
+                .map(|(run, _)| run)
+                .collect()
+        } else {
+            vec![the_cluster(&global.runs, self.run.as_deref()).await?.0]
+        };
+        for run in &runs {
+            stop(run).await?;
+        }
+        report_sweep(&global.runs);
+        if runs.is_empty() {
+            print("no cluster is up\n")?;
+        }
+        Ok(0)
+    }
+}
+
+async fn stop(run: &RunDir) -> Result<(), CliError> {
+    match ask(run, &Request::Stop {}).await {
+        Ok(Answer::Stopped { forced }) if forced.is_empty() => print(&format!("{} is down\n", run.id())),
+        Ok(Answer::Stopped { forced }) => print(&format!(
+            "{} is down; had to be killed: {}\n",
+            run.id(),
+            forced.join(", ")
+        )),
+        Ok(other) => Err(CliError::Failed(format!(
+            "run {}: unexpected answer {other:?}",
+            run.id()
+        ))),
+        Err(error) => Err(CliError::Failed(format!("run {}: {error}", run.id()))),
+    }
+}

@@ -1,0 +1,237 @@
+//! `regatta load`: load on a cluster that is up, from another terminal.
+
+use super::{
+    CliError, FAILED, Global, Outcome,
+    output::{print, print_json, table},
+    runs::the_cluster,
+    signals::Signals,
+};
+use crate::{
+    load::{self, LoadHandle, LoadOutcome, RunClock},
+    runner::load_spec,
+    seal::unix_seconds,
+};
+use anstream::eprintln;
+use clap::Args;
+use regatta_plan::{
+    Plan, PlannedLoad, PlannedPhases,
+    scenario::{ArrivalKind, Rate, TransactionKind},
+    units::{Duration as Span, Size},
+};
+use regatta_report::{Counts, format};
+use std::time::Duration;
+
+/// Time between two progress lines.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// Time for the pacer to wake up before the first transaction.
+const LEAD_NS: u64 = 200_000_000;
+/// How long a transaction may take, and how long the last ones are waited for, in milliseconds.
+const TIMEOUT_MS: u64 = 10_000;
+/// Accounts that sign.
+const SENDERS: u32 = 64;
+
+/// Put load on a cluster that is up
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Open loop with Poisson arrivals. Prints where every transaction ended and the latencies of all of them.
+
+Examples:
+  regatta load latest --rate 500 --for 10s
+  regatta load latest --rate 100 --for 1m --kind put --size 1KiB --target val --json")]
+pub(super) struct Load {
+    /// Run, by id, unique prefix or `latest`
+    run: String,
+    /// Transactions per second
+    #[arg(long)]
+    rate: f64,
+    /// How long
+    #[arg(long = "for", value_name = "DURATION")]
+    lasts: Span,
+    /// Kind of transaction: opaque, put or blob
+    #[arg(long, default_value = "opaque", value_parser = kind)]
+    kind: TransactionKind,
+    /// Payload of a transaction
+    #[arg(long, default_value = "512B")]
+    size: Size,
+    /// Group or node that gets the load; without it, where the scenario's first load goes, or all nodes
+    #[arg(long)]
+    target: Option<String>,
+}
+
+fn kind(text: &str) -> Result<TransactionKind, String> {
+    let known = [TransactionKind::Opaque, TransactionKind::Put, TransactionKind::Blob];
+    let found = known.into_iter().find(|kind| kind.name() == text);
+    found.ok_or_else(|| "use opaque, put or blob".to_owned())
+}
+
+impl Load {
+    pub(super) async fn execute(&self, global: &Global) -> Outcome {
+        if !(self.rate > 0.0 && self.rate.is_finite()) || self.lasts.millis() == 0 {
+            return Err(CliError::Usage(
+                "error: nothing to offer\n  help: --rate 100 --for 10s".to_owned(),
+            ));
+        }
+        let (run, _) = the_cluster(&global.runs, Some(&self.run)).await?;
+        let mut plan = run.plan()?;
+        let planned = self.planned(&plan)?;
+        plan.phases = PlannedPhases {
+            warmup_ms: 0,
+            measure_ms: planned.duration_ms,
+            cooldown_ms: 0,
+            drain_ms: TIMEOUT_MS,
+        };
+        let clock = RunClock::start();
+        // Other accounts and payloads than any load before on this cluster.
+        let salt = format!("terminal/{}/{}", unix_seconds(), std::process::id());
+        let prepared = load::prepare(load_spec(&plan, &planned, salt, clock)?, |_| {}).await?;
+        let handle = prepared.connect().await?.start(clock.now_ns() + LEAD_NS)?;
+        let outcome = watch(handle).await?;
+        show(global, &outcome)?;
+        let total = outcome.tally.total();
+        Ok(if total.ok == total.intended { 0 } else { FAILED })
+    }
+
+    fn planned(&self, plan: &Plan) -> Result<PlannedLoad, CliError> {
+        let usage = |text: String| CliError::Usage(format!("error: {text}"));
+        let instance = plan
+            .instances
+            .first()
+            .ok_or_else(|| usage("the plan has no consensus instance".to_owned()))?;
+        let targets = match (&self.target, plan.loads.first()) {
+            (Some(target), _) => select(plan, target),
+            (None, Some(load)) => load.targets.clone(),
+            (None, None) => plan.nodes.iter().map(|node| node.index).collect(),
+        };
+        if targets.is_empty() {
+            return Err(usage(format!(
+                "no group or node `{}`\n  help: `regatta status {}` lists the nodes",
+                self.target.as_deref().unwrap_or_default(),
+                self.run
+            )));
+        }
+        let size = u32::try_from(self.size.0).map_err(|_| usage(format!("--size {}: too large", self.size)))?;
+        Ok(PlannedLoad {
+            index: 0,
+            instance: instance.id.clone(),
+            arrivals: ArrivalKind::Poisson,
+            rate: Rate::Constant(self.rate),
+            mix: vec![(self.kind, 1.0)],
+            size,
+            targets,
+            senders: SENDERS,
+            timeout_ms: TIMEOUT_MS,
+            duration_ms: self.lasts.millis(),
+            expected: (self.rate * self.lasts.seconds()).round() as u64,
+        })
+    }
+}
+
+/// Nodes of a group, one node, or all.
+fn select(plan: &Plan, name: &str) -> Vec<u32> {
+    let fits = |node: &&regatta_plan::PlannedNode| name == "all" || node.group == name || node.name == name;
+    plan.nodes.iter().filter(fits).map(|node| node.index).collect()
+}
+
+/// Shows how the load goes until its books are closed; a signal ends the schedule early.
+async fn watch(mut handle: LoadHandle) -> Result<LoadOutcome, CliError> {
+    let mut signals = Signals::listen()?;
+    loop {
+        tokio::select! {
+            () = handle.scheduled() => break,
+            signal = signals.next() => {
+                eprintln!("{signal}: no more transactions");
+                handle.stop();
+            }
+            () = tokio::time::sleep(PROGRESS_INTERVAL) => {
+                let now = handle.progress();
+                eprintln!(
+                    "{} tx/s of {} offered  p50 {} p99 {}  in flight {}",
+                    format::integer(now.final_per_s),
+                    format::integer(now.offered_per_s),
+                    format::duration_us(now.p50_us as f64),
+                    format::duration_us(now.p99_us as f64),
+                    format::integer(now.in_flight),
+                );
+            }
+        }
+    }
+    Ok(handle.drain(Duration::from_millis(TIMEOUT_MS)).await?)
+}
+
+fn show(global: &Global, outcome: &LoadOutcome) -> Result<(), CliError> {
+    let accounting = outcome.tally.total().to_accounting();
+    let response = &outcome.latency.response.overall;
+    let quantile = |q: f64| response.quantile(q);
+    if global.json {
+        return print_json(&serde_json::json!({
+            "accounting": accounting,
+            "response_us": { "p50": quantile(0.5), "p90": quantile(0.9), "p99": quantile(0.99), "max": response.max() },
+            "lag_p99_us": outcome.latency.lag.overall.quantile(0.99),
+            "stopped": outcome.stopped,
+        }));
+    }
+    let count = |name: &str, value: u64| vec![name.to_owned(), format::integer(value)];
+    let mut rows = vec![
+        count("intended", accounting.intended),
+        count("final and ok", accounting.finalised_ok),
+        count("final and failed", accounting.finalised_failed),
+        count("not sent", accounting.not_sent),
+        count("timed out", accounting.timed_out),
+        count("unknown", accounting.unknown),
+    ];
+    rows.extend(
+        accounting
+            .rejected
+            .iter()
+            .map(|refused| count(&format!("refused: {}", refused.reason), refused.count)),
+    );
+    rows.push(vec!["response".to_owned(), latencies(response)]);
+    rows.push(vec![
+        "generator lag".to_owned(),
+        latencies(&outcome.latency.lag.overall),
+    ]);
+    print(&table(&rows))
+}
+
+fn latencies(counts: &Counts) -> String {
+    let text = |q: f64| {
+        counts
+            .quantile(q)
+            .map_or("-".to_owned(), |us| format::duration_us(us as f64))
+    };
+    format!("p50 {}  p90 {}  p99 {}", text(0.5), text(0.9), text(0.99))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::plan;
+
+    fn load(target: Option<&str>) -> Load {
+        Load {
+            run: "latest".to_owned(),
+            rate: 100.0,
+            lasts: Span::from_secs(3),
+            kind: TransactionKind::Put,
+            size: Size(64),
+            target: target.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn a_load_goes_to_the_named_nodes() {
+        let plan = plan(3);
+        let targets = |target| load(target).planned(&plan).map(|load| load.targets).ok();
+        assert_eq!(targets(Some("val-1")), Some(vec![1]));
+        assert_eq!(targets(Some("val")), Some(vec![0, 1, 2]));
+        assert_eq!(targets(None), Some(vec![0, 1, 2]));
+        assert_eq!(targets(Some("absent")), None);
+        assert_eq!(load(None).planned(&plan).ok().map(|load| load.expected), Some(300));
+    }
+
+    #[test]
+    fn only_known_kinds_are_offered() {
+        assert_eq!(kind("blob"), Ok(TransactionKind::Blob));
+        assert!(kind("kudos").is_err());
+    }
+}

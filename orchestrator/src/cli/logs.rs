@@ -1,0 +1,83 @@
+//! `regatta logs`: what a node wrote, also of runs that are over.
+
+use super::{CliError, Global, Outcome, output::print};
+use crate::rundir::RunDir;
+use clap::Args;
+use std::{
+    fs::File,
+    io::{Read, Seek, SeekFrom},
+    path::Path,
+    time::Duration,
+};
+
+/// Time between two looks for new lines.
+const FOLLOW_INTERVAL: Duration = Duration::from_millis(200);
+/// Most bytes that are read at once.
+const CHUNK_BYTES_MAX: u64 = 1 << 20;
+
+/// Show the log of a node
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  regatta logs latest val-0
+  regatta logs latest val-0 -f")]
+pub(super) struct Logs {
+    /// Run, by id, unique prefix or `latest`
+    run: String,
+    /// Name of the node
+    node: String,
+    /// Go on with new lines until interrupted
+    #[arg(short, long)]
+    follow: bool,
+}
+
+impl Logs {
+    pub(super) async fn execute(&self, global: &Global) -> Outcome {
+        let usage = |text: String| CliError::Usage(format!("error: {text}"));
+        let run = RunDir::find(&global.runs, &self.run).map_err(|error| usage(error.to_string()))?;
+        let plan = run.plan()?;
+        if plan.node(&self.node).is_none() {
+            let names: Vec<&str> = plan.nodes.iter().map(|node| node.name.as_str()).take(20).collect();
+            return Err(usage(format!(
+                "run {} has no node `{}`\n  help: its nodes are {}",
+                run.id(),
+                self.node,
+                names.join(", ")
+            )));
+        }
+        let log = run.log(&self.node);
+        let older = log.with_extension("log.1");
+        if older.is_file() {
+            copy_from(&older, 0)?;
+        }
+        let mut offset = copy_from(&log, 0)?;
+        if !self.follow {
+            return Ok(0);
+        }
+        loop {
+            tokio::time::sleep(FOLLOW_INTERVAL).await;
+            if std::fs::metadata(&log).is_ok_and(|metadata| metadata.len() < offset) {
+                // The log was rotated: a new one has begun.
+                offset = 0;
+            }
+            offset = copy_from(&log, offset)?;
+        }
+    }
+}
+
+/// Prints a file from `offset` on and returns where it ended.
+fn copy_from(path: &Path, offset: u64) -> Result<u64, CliError> {
+    let missing = |error| CliError::Failed(format!("`{}`: {error}", path.display()));
+    let mut file = File::open(path).map_err(missing)?;
+    file.seek(SeekFrom::Start(offset))?;
+    let mut end = offset;
+    loop {
+        let mut chunk = Vec::new();
+        let count = (&mut file).take(CHUNK_BYTES_MAX).read_to_end(&mut chunk)?;
+        if count == 0 {
+            return Ok(end);
+        }
+        end += count as u64;
+        print(&String::from_utf8_lossy(&chunk))?;
+    }
+}

@@ -1,0 +1,83 @@
+//! `regatta run`: one scenario from source to report.
+
+use super::{
+    CliError, FAILED, Global, Outcome,
+    output::{print, print_json},
+    runs::report_sweep,
+    scenario::ScenarioArgs,
+    signals::Signals,
+};
+use crate::{
+    progress::Printer,
+    provider::raise_descriptor_limit,
+    runner::{self, Finished, Interrupts, Job},
+};
+use anstream::eprintln;
+use clap::Args;
+use regatta_report::render;
+use std::sync::Arc;
+
+/// Build, seal, start, load, check and report one scenario
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Ctrl-C ends the run cleanly with a partial report; a second one ends it at once.
+
+Examples:
+  regatta run topologies/quickstart.toml
+  regatta run topologies/quickstart.toml --set phases.measure=60s --set load.0.rate=1000
+  regatta run topologies/smoke.toml --seed 7 --json
+
+Exit codes:
+  0 pass   1 not carried out   2 usage or scenario   3 objective missed
+  4 correctness   5 inconclusive (with --strict)   6 invalid run")]
+pub(super) struct Run {
+    #[command(flatten)]
+    scenario: ScenarioArgs,
+    /// Fail with exit code 5 when the run is inconclusive
+    #[arg(long)]
+    strict: bool,
+}
+
+impl Run {
+    pub(super) async fn execute(&self, global: &Global) -> Outcome {
+        let loaded = self.scenario.load(global, "run")?;
+        raise_descriptor_limit();
+        report_sweep(&global.runs);
+        let job = Job {
+            plan: loaded.plan,
+            scenario_text: loaded.text,
+            base: loaded.base,
+            runs: global.runs.clone(),
+            given: loaded.given,
+            reproduce: loaded.reproduce,
+            strict: self.strict,
+        };
+        let interrupts = Interrupts::new();
+        let mut signals = Signals::listen()?;
+        let work = runner::run(job, Arc::new(Printer::new()), interrupts.clone());
+        tokio::select! {
+            finished = work => print_result(global, &finished?),
+            // Dropping the run kills its nodes before this returns.
+            second = signals.interrupt_twice(&interrupts) => {
+                eprintln!("{second}: ended at once, without a report");
+                Ok(FAILED)
+            }
+        }
+    }
+}
+
+fn print_result(global: &Global, finished: &Finished) -> Result<u8, CliError> {
+    let (run, result) = (&finished.run, &finished.result);
+    let report = run.path("report.html").display().to_string();
+    if global.json {
+        print_json(&serde_json::json!({
+            "run": run.id(),
+            "folder": run.root(),
+            "report": report,
+            "verdict": result.verdict,
+        }))?;
+    } else {
+        print(&render::text(result, &report))?;
+    }
+    Ok(result.verdict.exit_code)
+}

@@ -1,0 +1,188 @@
+//! From a scenario file and options to a plan, with every problem printed at once.
+
+use super::{CliError, Global, output::print_json};
+use crate::{cluster::choose_network, provider::capabilities};
+use anstream::eprintln;
+use clap::Args;
+use regatta_plan::{Plan, Source, resolve, scenario::ProviderKind};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+/// Longest scenario file that is read, in bytes; the plan's own limit is lower and has the better message.
+const FILE_BYTES_MAX: u64 = 8 << 20;
+/// The key that pins the address range.
+const NETWORK_KEY: &str = "net.ipv4";
+
+/// A scenario file with changes.
+#[derive(Debug, Args)]
+pub(super) struct ScenarioArgs {
+    /// Scenario file
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Change a key of the scenario, e.g. `phases.measure=60s` or `load.0.rate=500`
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Seed of everything random, in place of the scenario's
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+    /// Run this executable instead of building, for build NAME or for `main`
+    #[arg(long, value_name = "[NAME=]PATH")]
+    binary: Vec<String>,
+}
+
+/// A scenario that was read and resolved.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) plan: Plan,
+    pub(super) text: String,
+    pub(super) base: PathBuf,
+    pub(super) given: BTreeMap<String, PathBuf>,
+    pub(super) reproduce: String,
+}
+
+impl ScenarioArgs {
+    /// Reads the scenario, checks it against this machine and makes the plan; prints warnings.
+    ///
+    /// A scenario that pins no address range gets one that is free.
+    ///
+    /// # Errors
+    /// [`CliError::Usage`] with every problem of the scenario at once.
+    pub(super) fn load(&self, global: &Global, verb: &str) -> Result<Loaded, CliError> {
+        let text = read(&self.file)?;
+        let name = self.file.display().to_string();
+        let mut overrides = self.overrides();
+        let mut source = Source::read(&name, &text, &overrides);
+        if let Some(network) = self.free_network(&text, &source)? {
+            overrides.push(format!("{NETWORK_KEY}={network}"));
+            source = Source::read(&name, &text, &overrides);
+        }
+        let kind = source
+            .scenario()
+            .map_or(ProviderKind::Local, |scenario| scenario.provider.kind);
+        let resolved = match resolve(&source, &capabilities(kind, &global.runs)) {
+            Ok(resolved) => resolved,
+            Err(problems) => {
+                if global.json {
+                    print_json(&problems.to_json())?;
+                }
+                return Err(CliError::Usage(problems.to_string()));
+            }
+        };
+        if !resolved.warnings.is_empty() {
+            eprintln!("{}\n", resolved.warnings);
+        }
+        Ok(Loaded {
+            plan: resolved.plan,
+            base: self.file.parent().map(Path::to_owned).unwrap_or_default(),
+            text,
+            given: self.given()?,
+            reproduce: self.reproduce(verb),
+        })
+    }
+
+    fn overrides(&self) -> Vec<String> {
+        let seed = self.seed.map(|seed| format!("seed={seed}"));
+        self.set.iter().cloned().chain(seed).collect()
+    }
+
+    /// Another range than the default, when the scenario pins none and the default is taken.
+    fn free_network(&self, text: &str, source: &Source) -> Result<Option<String>, CliError> {
+        let Some(scenario) = source.scenario() else {
+            return Ok(None);
+        };
+        let pinned = self.set.iter().any(|change| change.starts_with(NETWORK_KEY)) || pins_network(text);
+        if pinned || scenario.provider.kind != ProviderKind::Local {
+            return Ok(None);
+        }
+        let free = choose_network(scenario.net.ipv4, scenario.net.p2p_port)?;
+        Ok((free != scenario.net.ipv4).then(|| free.to_string()))
+    }
+
+    fn given(&self) -> Result<BTreeMap<String, PathBuf>, CliError> {
+        let pair = |text: &String| match text.split_once('=') {
+            Some((name, path)) if !name.is_empty() && !path.is_empty() => Ok((name.to_owned(), PathBuf::from(path))),
+            Some(_) => Err(CliError::Usage(format!(
+                "error: --binary {text}\n  help: write --binary main=PATH"
+            ))),
+            None => Ok(("main".to_owned(), PathBuf::from(text))),
+        };
+        self.binary.iter().map(pair).collect()
+    }
+
+    fn reproduce(&self, verb: &str) -> String {
+        let mut words = vec![
+            "cargo run --release --".to_owned(),
+            verb.to_owned(),
+            quoted(&self.file.to_string_lossy()),
+        ];
+        words.extend(self.set.iter().map(|change| format!("--set {}", quoted(change))));
+        words.extend(self.seed.map(|seed| format!("--seed {seed}")));
+        words.join(" ")
+    }
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+/// Whether the file itself names an address range.
+fn pins_network(text: &str) -> bool {
+    let document: Option<toml::Table> = toml::from_str(text).ok();
+    document.is_some_and(|document| document.get("net").and_then(|net| net.get("ipv4")).is_some())
+}
+
+fn read(file: &Path) -> Result<String, CliError> {
+    let failed = |error: std::io::Error| {
+        CliError::Usage(format!(
+            "error: cannot read scenario `{}`: {error}\n  help: `ls topologies` shows the scenarios of this checkout",
+            file.display()
+        ))
+    };
+    let input = std::fs::File::open(file).map_err(failed)?;
+    std::io::read_to_string(std::io::Read::take(input, FILE_BYTES_MAX)).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(set: &[&str], binary: &[&str]) -> ScenarioArgs {
+        ScenarioArgs {
+            file: "topologies/a b.toml".into(),
+            set: set.iter().map(ToString::to_string).collect(),
+            seed: Some(3),
+            binary: binary.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[test]
+    fn the_command_that_repeats_a_run_can_be_pasted() {
+        let command = args(&["load.0.rate=500", "name='x'"], &[]).reproduce("run");
+        let expected =
+            "cargo run --release -- run 'topologies/a b.toml' --set load.0.rate=500 --set 'name='\\''x'\\''' --seed 3";
+        assert_eq!(command, expected);
+    }
+
+    #[test]
+    fn executables_are_named_or_main() {
+        let given = args(&[], &["target/node", "other=/x/node"]).given().unwrap();
+        assert_eq!(given["main"], PathBuf::from("target/node"));
+        assert_eq!(given["other"], PathBuf::from("/x/node"));
+        assert!(args(&[], &["=x"]).given().is_err());
+    }
+
+    #[test]
+    fn a_pinned_range_is_seen() {
+        assert!(pins_network("[net]\nipv4 = \"127.60.0.0/16\"\n"));
+        assert!(!pins_network("[net]\np2p_port = 7000\n"));
+        assert!(!pins_network("not toml ="));
+    }
+}

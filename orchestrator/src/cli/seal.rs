@@ -1,0 +1,79 @@
+//! `regatta seal`: builds the node and signs its manifest, without running anything.
+
+use super::{
+    CliError, Global, Outcome,
+    output::{print, print_json},
+};
+use crate::{
+    build::{build_node, describe_binary, find_workspace},
+    rundir::STORE_FOLDER,
+    seal::{Sealed, Store, read_key},
+};
+use anstream::eprintln;
+use clap::Args;
+use std::path::PathBuf;
+
+/// Build the node, sign its manifest and verify it
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Without --key the run store's development key signs; only local providers accept that.
+
+Examples:
+  regatta seal
+  regatta seal --source ../regatta --key release-key.pem --out release/")]
+pub(super) struct Seal {
+    /// Folder of the workspace to build from
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    source: PathBuf,
+    /// Seal this executable instead of building
+    #[arg(long, value_name = "PATH")]
+    binary: Option<PathBuf>,
+    /// Private key that signs
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Folder for a copy of manifest and signatures
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+impl Seal {
+    pub(super) async fn execute(&self, global: &Global) -> Outcome {
+        let store = Store::open(&global.runs.join(STORE_FOLDER))?;
+        let key = match &self.key {
+            Some(file) => read_key(file)?,
+            None => store.development_key()?,
+        };
+        let root = find_workspace(&self.source);
+        let built = match &self.binary {
+            Some(path) => describe_binary(root.ok().as_deref(), path).await?,
+            None => build_node(&root?, &mut |line| eprintln!("          {}", line.trim())).await?,
+        };
+        let sealed = store.seal(&built, &key)?;
+        sealed.verify()?;
+        if let Some(folder) = &self.out {
+            std::fs::create_dir_all(folder)?;
+            sealed.write_to(folder, &sealed.manifest.product)?;
+        }
+        show(global, &sealed)?;
+        Ok(0)
+    }
+}
+
+fn show(global: &Global, sealed: &Sealed) -> Result<(), CliError> {
+    let manifest = &sealed.manifest;
+    if global.json {
+        return print_json(&serde_json::json!({ "digest": sealed.bundle.digest(), "manifest": manifest }));
+    }
+    print(&format!(
+        "product   {} {}\nprogram   {}\nmanifest  {}\nsequence  {}\ncommit    {}{}\ncompiler  {}\ntarget    {}\n",
+        manifest.product,
+        manifest.version,
+        sealed.program_digest(),
+        sealed.bundle.digest(),
+        manifest.sequence,
+        manifest.commit,
+        if manifest.dirty { " with changes" } else { "" },
+        manifest.rustc,
+        manifest.target,
+    ))
+}

@@ -1,0 +1,123 @@
+//! `regatta status`: clusters that are up, or the nodes of one.
+
+use super::{
+    CliError, Global, Outcome,
+    output::{print, print_json, table},
+    runs::{live_clusters, the_cluster},
+};
+use crate::supervisor::{ClusterStatus, NodeStatus};
+use clap::Args;
+
+/// Show the clusters that are up, or the nodes of one
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  regatta status
+  regatta status latest --json")]
+pub(super) struct Status {
+    /// Run, by id, unique prefix or `latest`
+    run: Option<String>,
+}
+
+impl Status {
+    pub(super) async fn execute(&self, global: &Global) -> Outcome {
+        match &self.run {
+            Some(name) => {
+                let (_, status) = the_cluster(&global.runs, Some(name)).await?;
+                if global.json {
+                    print_json(&status)?;
+                } else {
+                    print(&(headline(&status) + "\n" + &nodes(&status)))?;
+                }
+            }
+            None => list(global).await?,
+        }
+        Ok(0)
+    }
+}
+
+async fn list(global: &Global) -> Result<(), CliError> {
+    let live: Vec<ClusterStatus> = live_clusters(&global.runs)
+        .await?
+        .into_iter()
+        .map(|(_, status)| status)
+        .collect();
+    if global.json {
+        return print_json(&live);
+    }
+    match live.as_slice() {
+        [] => print("no cluster is up\n"),
+        [one] => print(&(headline(one) + "\n" + &nodes(one))),
+        many => print(&many.iter().map(headline).collect::<String>()),
+    }
+}
+
+fn headline(status: &ClusterStatus) -> String {
+    let running = status.nodes.iter().filter(|node| node.state == "running").count();
+    format!(
+        "{}: {} of {} nodes run, up {} s, lease ends in {} s{}\n",
+        status.run,
+        running,
+        status.nodes.len(),
+        status.up_s,
+        status.lease_left_s,
+        if status.ready { "" } else { ", still starting" }
+    )
+}
+
+fn nodes(status: &ClusterStatus) -> String {
+    let head = ["node", "role", "control", "pid", "height", "links", "pending", "state"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(status.nodes.iter().map(row));
+    table(&rows)
+}
+
+fn row(node: &NodeStatus) -> Vec<String> {
+    let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+    vec![
+        node.name.clone(),
+        node.role.clone(),
+        node.http.clone(),
+        or_dash(node.pid.map(|pid| pid.to_string())),
+        or_dash(node.height.map(|height| height.to_string())),
+        or_dash(node.links.map(|(up, all)| format!("{up}/{all}"))),
+        or_dash(node.pending.map(|pending| pending.to_string())),
+        node.state.clone(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_node_has_dashes_and_its_end() {
+        let status = ClusterStatus {
+            run: "small-1".to_owned(),
+            pid: 1,
+            ready: true,
+            up_s: 3,
+            lease_left_s: 9,
+            nodes: vec![NodeStatus {
+                name: "val-0".to_owned(),
+                role: "validator".to_owned(),
+                http: "127.60.0.1:7001".to_owned(),
+                pid: Some(77),
+                state: "killed by signal 9".to_owned(),
+                height: None,
+                links: None,
+                pending: None,
+            }],
+        };
+        assert!(headline(&status).contains("0 of 1 nodes run"));
+        let table = nodes(&status);
+        assert!(
+            table
+                .lines()
+                .nth(1)
+                .unwrap()
+                .ends_with("77   -       -      -        killed by signal 9"),
+            "{table}"
+        );
+    }
+}

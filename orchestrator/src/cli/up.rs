@@ -1,0 +1,153 @@
+//! `regatta up`: a cluster that stays until `regatta down`.
+
+use super::{
+    CliError, Global, Outcome,
+    output::{print, print_json},
+    runs::report_sweep,
+    scenario::ScenarioArgs,
+    signals::Signals,
+    supervise,
+};
+use crate::{
+    build::Programs,
+    rundir::{Entry, RunDir},
+    runner::{Opened, open_run},
+    supervisor::Startup,
+};
+use anstream::eprintln;
+use clap::Args;
+use std::process::Stdio;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, ChildStdout, Command},
+};
+
+/// Start a cluster that stays, and return when all its nodes are ready
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The cluster lives in the background until `regatta down` or until its lease (budget.lease) ends. Several live side by
+side when their address ranges differ; a scenario that pins no net.ipv4 gets a free one.
+
+Examples:
+  regatta up topologies/quickstart.toml
+  regatta up topologies/quickstart.toml --set net.ipv4=127.77.0.0/16
+  regatta status; regatta logs latest val-0 -f; regatta down")]
+pub(super) struct Up {
+    #[command(flatten)]
+    scenario: ScenarioArgs,
+}
+
+impl Up {
+    pub(super) async fn execute(&self, global: &Global) -> Outcome {
+        let loaded = self.scenario.load(global, "up")?;
+        report_sweep(&global.runs);
+        let Opened {
+            run,
+            lock,
+            journal,
+            store,
+        } = open_run(&loaded.plan, &loaded.text, &global.runs)?;
+        eprintln!("run       {}", run.id());
+        let mut programs = Programs::new(&loaded.plan, &loaded.base, loaded.given, store);
+        let mut signals = Signals::listen()?;
+        let mut show = |line: &str| eprintln!("          {}", line.trim());
+        let provide = programs.provide(&mut show);
+        let provided = tokio::select! {
+            provided = provide => provided.map_err(CliError::from),
+            signal = signals.next() => Err(CliError::Failed(format!("interrupted by {signal}"))),
+        };
+        if let Err(error) = provided {
+            let sentence = "the programs of the cluster could not be provided".to_owned();
+            journal.write(Entry::LabEnded {
+                exit_code: super::FAILED,
+                sentence,
+            })?;
+            return Err(error);
+        }
+        for (name, sealed) in programs.sealed() {
+            sealed.write_to(&run.path("build"), name)?;
+        }
+        // The supervisor takes the run over.
+        drop(lock);
+        let mut supervisor = start_supervisor(&run)?;
+        tokio::select! {
+            ready = wait_until_ready(&run, &mut supervisor) => ready?,
+            signal = signals.next() => {
+                stop_supervisor(supervisor).await?;
+                return Err(CliError::Failed(format!("interrupted by {signal}; nothing is left running")));
+            }
+        }
+        print_cluster(global, &run, &loaded.plan)
+    }
+}
+
+/// Starts this program again as the supervisor of `run`.
+fn start_supervisor(run: &RunDir) -> Result<Child, CliError> {
+    let log_path = run.path("supervisor.log");
+    let log = std::fs::File::create(&log_path)?;
+    let program = std::env::current_exe()?;
+    Ok(Command::new(program)
+        .arg(supervise::NAME)
+        .arg(run.root())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .spawn()?)
+}
+
+/// Asks a supervisor that is still starting to stop, and waits for it.
+async fn stop_supervisor(mut supervisor: Child) -> Result<(), CliError> {
+    if let Some(pid) = supervisor.id().and_then(|pid| i32::try_from(pid).ok()) {
+        // It is our child and has not been waited for, so that the id is its own.
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM);
+    }
+    supervisor.wait().await?;
+    Ok(())
+}
+
+/// Shows the supervisor's steps until it says that all nodes are ready.
+async fn wait_until_ready(run: &RunDir, supervisor: &mut Child) -> Result<(), CliError> {
+    let failed = |reason: &str| {
+        let log = run.path("supervisor.log");
+        CliError::Failed(format!("the cluster did not start: {reason}\n  log: {}", log.display()))
+    };
+    let stdout: ChildStdout = supervisor.stdout.take().ok_or_else(|| failed("it has no output"))?;
+    let mut lines = BufReader::new(stdout).lines();
+    while let Some(line) = lines.next_line().await? {
+        match serde_json::from_str(&line) {
+            Ok(Startup::Step(text)) => eprintln!("          {text}"),
+            Ok(Startup::Ready) => return Ok(()),
+            Ok(Startup::Failed(reason)) => return Err(failed(&reason)),
+            Err(error) => return Err(failed(&format!("it said `{line}`: {error}"))),
+        }
+    }
+    let status = supervisor.wait().await?;
+    let text = std::fs::read_to_string(run.path("supervisor.log")).unwrap_or_default();
+    Err(failed(&format!("its supervisor ended ({status})\n{}", text.trim_end())))
+}
+
+fn print_cluster(global: &Global, run: &RunDir, plan: &regatta_plan::Plan) -> Outcome {
+    if global.json {
+        let node = |node: &regatta_plan::PlannedNode| {
+            serde_json::json!({
+                "name": node.name,
+                "role": node.role,
+                "http": crate::cluster::http_address(node).to_string(),
+            })
+        };
+        let nodes: Vec<serde_json::Value> = plan.nodes.iter().map(node).collect();
+        print_json(&serde_json::json!({ "run": run.id(), "folder": run.root(), "nodes": nodes }))?;
+    } else {
+        let first = plan
+            .nodes
+            .first()
+            .map(|node| crate::cluster::http_address(node).to_string());
+        print(&format!(
+            "{} is up: {} nodes, first control interface http://{}\n",
+            run.id(),
+            plan.nodes.len(),
+            first.unwrap_or_default()
+        ))?;
+    }
+    Ok(0)
+}

@@ -1,0 +1,185 @@
+//! What a run leaves behind, gathered step by step, and its way into the report.
+
+use super::{Interrupt, Job, files, steps::Phases};
+use crate::{
+    build::Programs,
+    check::{self, Ledger, Rules},
+    cluster::{chain, endpoint, node_key},
+    load::{Endpoint, LoadOutcome, Submitted},
+    record::RecordParts,
+    rundir::{RunDir, RunDirError, rfc3339},
+    sample::SampleOutcome,
+};
+use rand::{
+    SeedableRng,
+    rngs::{StdRng, SysRng},
+};
+use regatta_base::ids::NameError;
+use regatta_plan::{Plan, PlannedInstance};
+use regatta_report::{
+    RunResult,
+    model::{Event, Identity, Invariant, NamedText, PhaseKind},
+};
+use std::time::Duration;
+
+/// How long reading all ledgers may take; what is not read by then shows in the checks.
+const COLLECT_LIMIT: Duration = Duration::from_secs(5 * 60);
+
+/// Everything that is known about a run so far.
+#[derive(Debug)]
+pub(super) struct Evidence {
+    started_unix_s: u64,
+    phases: Phases,
+    ledgers: Vec<Ledger>,
+    invariants: Vec<Invariant>,
+    partial: bool,
+    failure: Option<String>,
+    pub(super) loads: Vec<LoadOutcome>,
+    pub(super) samples: SampleOutcome,
+    pub(super) events: Vec<Event>,
+    pub(super) provider: String,
+}
+
+impl Evidence {
+    pub(super) fn new(started_unix_s: u64) -> Self {
+        Self {
+            started_unix_s,
+            phases: Phases::default(),
+            ledgers: Vec::new(),
+            invariants: Vec::new(),
+            partial: false,
+            failure: None,
+            loads: Vec::new(),
+            samples: SampleOutcome::default(),
+            events: Vec::new(),
+            provider: String::new(),
+        }
+    }
+
+    pub(super) fn phase(&mut self, kind: PhaseKind, at_ms: u64) {
+        self.phases.begin(kind, at_ms);
+    }
+
+    pub(super) fn end(&mut self, at_ms: u64) {
+        self.phases.end(at_ms);
+    }
+
+    /// Notes why the run could not be carried out; the first reason counts.
+    pub(super) fn failed(&mut self, reason: String) {
+        self.partial = true;
+        self.failure.get_or_insert(reason);
+    }
+
+    /// Notes that the run ended early.
+    pub(super) fn interrupted(&mut self, interrupt: &Interrupt) {
+        self.partial = true;
+        if interrupt.is_failure() {
+            self.failed(interrupt.to_string());
+        }
+    }
+
+    /// Reads the ledgers of all nodes. What cannot be read shows in the checks.
+    pub(super) async fn collect(&mut self, plan: &Plan) {
+        let endpoints: Vec<Endpoint> = plan.nodes.iter().map(endpoint).collect();
+        for instance in &plan.instances {
+            match rules(plan, instance) {
+                Ok(rules) => {
+                    let submitted = self.submitted(plan, &instance.id);
+                    self.ledgers
+                        .push(check::collect(&rules, &endpoints, &submitted, COLLECT_LIMIT).await);
+                }
+                Err(error) => self.failed(error.to_string()),
+            }
+        }
+    }
+
+    /// Checks the ledgers against what was submitted.
+    pub(super) fn check(&mut self, plan: &Plan) {
+        let Ok(mut rng) = StdRng::try_from_rng(&mut SysRng) else {
+            return self.failed("the system has no randomness for the checks".to_owned());
+        };
+        for (instance, ledger) in plan.instances.iter().zip(&self.ledgers) {
+            if let Ok(rules) = rules(plan, instance) {
+                let submitted = self.submitted(plan, &instance.id);
+                self.invariants
+                    .extend(check::check(&rules, ledger, &submitted, &mut rng));
+            }
+        }
+    }
+
+    fn submitted(&self, plan: &Plan, instance: &str) -> Vec<&Submitted> {
+        let goes_there = |outcome: &&LoadOutcome| {
+            let load = plan.loads.get(outcome.load as usize);
+            load.is_some_and(|load| load.instance == instance)
+        };
+        self.loads
+            .iter()
+            .filter(goes_there)
+            .map(|outcome| &outcome.submitted)
+            .collect()
+    }
+
+    /// Assembles the record, judges it and writes every file of the report.
+    pub(super) fn report(&mut self, job: &Job, programs: &Programs, run: &RunDir) -> Result<RunResult, RunDirError> {
+        let sealed = programs.sealed().iter();
+        let parts = RecordParts {
+            identity: self.identity(job, programs, run),
+            plan: &job.plan,
+            binaries: sealed
+                .map(|(name, sealed)| (name.clone(), sealed.program_digest().to_string()))
+                .collect(),
+            phases: std::mem::take(&mut self.phases).into_inner(),
+            loads: std::mem::take(&mut self.loads),
+            samples: std::mem::take(&mut self.samples),
+            ledgers: &self.ledgers,
+            invariants: std::mem::take(&mut self.invariants),
+            events: std::mem::take(&mut self.events),
+            findings: Vec::new(),
+            environment: super::shim::host_disclosure(run.root()),
+            files: files::list(run),
+            partial: self.partial,
+            failure: self.failure.clone(),
+        };
+        let hlog = files::write_hlogs(run, &parts.loads);
+        let record = super::shim::assemble(parts);
+        let result = regatta_report::evaluate(record, job.strict);
+        hlog.and_then(|()| files::write_report(run, &result))?;
+        Ok(result)
+    }
+
+    fn identity(&self, job: &Job, programs: &Programs, run: &RunDir) -> Identity {
+        let first = programs.sealed().values().next();
+        let text = |name: String, value: String| NamedText { name, value };
+        let mut digests = Vec::new();
+        for (name, sealed) in programs.sealed() {
+            digests.push(text(format!("program {name}"), sealed.program_digest().to_string()));
+            digests.push(text(format!("manifest {name}"), sealed.bundle.digest().to_string()));
+            digests.push(text(format!("lock file {name}"), sealed.manifest.lock.to_string()));
+            digests.push(text(format!("compiler {name}"), sealed.manifest.rustc.clone()));
+        }
+        Identity {
+            run: run.id().to_owned(),
+            scenario: job.plan.name.clone(),
+            question: job.plan.question.clone(),
+            seed: job.plan.seed,
+            plan_digest: job.plan.digest().to_string(),
+            commit: first.map(|sealed| sealed.manifest.commit.clone()).unwrap_or_default(),
+            dirty: first.is_some_and(|sealed| sealed.manifest.dirty),
+            started_at: rfc3339(self.started_unix_s),
+            provider: self.provider.clone(),
+            reproduce: job.reproduce.clone(),
+            digests,
+        }
+    }
+}
+
+/// What the plan says about `instance`: the checks trust this and never a node's own word.
+fn rules(plan: &Plan, instance: &PlannedInstance) -> Result<Rules, NameError> {
+    let validator = |&(node, weight): &(u32, u64)| (node_key(plan, &plan.nodes[node as usize]).public(), weight);
+    Ok(Rules {
+        chain: chain(plan)?,
+        instance: instance.id.parse()?,
+        validators: instance.validators.iter().map(validator).collect(),
+        exclusive: true,
+    })
+}

@@ -1,0 +1,105 @@
+//! What the runner needs before the first node starts: the cluster's files, the clock, the sampler, the loads.
+
+use super::{Progress, StepError, live::Live, steps::Runner};
+use crate::{
+    cluster::{self, Cluster, chain, endpoint},
+    load::{self, Endpoint, LoadLimits, LoadSpec, Prepared, RunClock},
+    sample::{Sampler, SamplerConfig, Watched},
+};
+use regatta_plan::{Plan, PlannedLoad};
+use regatta_report::model::ProcessKind;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Name of the lab's own process in samples and reports.
+pub(super) const LAB_PROCESS: &str = "lab";
+
+/// Everything that lives as long as the nodes.
+#[derive(Debug)]
+pub(super) struct Field {
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) live: Arc<Live>,
+    /// Tasks that end with the run.
+    pub(super) watchers: Vec<tokio::task::JoinHandle<()>>,
+    /// The task that ends with the cluster.
+    pub(super) nodes: tokio::task::JoinHandle<()>,
+}
+
+impl Runner {
+    /// Prepares nodes, clock, sampler and loads; called before the first node is started.
+    pub(super) async fn prepare_field(&mut self) -> Result<(), StepError> {
+        if self.field.is_some() {
+            return Ok(());
+        }
+        let plan = Arc::clone(&self.plan);
+        for (name, sealed) in self.programs.sealed() {
+            sealed
+                .write_to(&self.run.path("build"), name)
+                .map_err(cluster::ClusterError::from)?;
+        }
+        let (events, inbox) = mpsc::unbounded_channel();
+        let builds = self.programs.sealed().clone();
+        let journal = Arc::clone(&self.journal);
+        let cluster = Cluster::prepare(Arc::clone(&plan), self.run.clone(), journal, builds, events)?;
+        let clock = RunClock::start();
+        let sampler = Sampler::start(SamplerConfig::new(clock, self.run.path("samples")))?;
+        sampler.watch(Watched {
+            name: LAB_PROCESS.to_owned(),
+            kind: ProcessKind::Lab,
+            pid: std::process::id().cast_signed(),
+            data_dir: None,
+            http: None,
+        });
+        self.prepared = self.prepare_loads(clock).await?;
+        let live = Arc::new(Live::new(clock, plan, self.run.clone(), sampler));
+        self.field = Some(self.watch(cluster, live, inbox));
+        Ok(())
+    }
+
+    fn watch(&self, cluster: Cluster, live: Arc<Live>, inbox: mpsc::UnboundedReceiver<cluster::NodeEvent>) -> Field {
+        let disk = super::live::watch_disk(Arc::clone(&live), self.plan.budget.disk_bytes, self.interrupts.clone());
+        let beat = super::live::beat(Arc::clone(&live), Arc::clone(&self.observer));
+        let nodes = super::live::watch_nodes(Arc::clone(&live), inbox, self.interrupts.clone());
+        Field {
+            cluster: Arc::new(cluster),
+            live,
+            watchers: vec![tokio::spawn(disk), tokio::spawn(beat)],
+            nodes: tokio::spawn(nodes),
+        }
+    }
+
+    /// Builds and signs the transactions of all loads.
+    async fn prepare_loads(&self, clock: RunClock) -> Result<Vec<Prepared>, StepError> {
+        let mut prepared = Vec::new();
+        for load in &self.plan.loads {
+            let salt = format!("load/{}", load.index);
+            let spec = load_spec(&self.plan, load, salt, clock)?;
+            let observer = Arc::clone(&self.observer);
+            let tell = move |progress: load::PrepareProgress| {
+                observer.tell(&Progress::Prepared(progress.built, progress.total));
+            };
+            prepared.push(load::prepare(spec, tell).await?);
+        }
+        Ok(prepared)
+    }
+}
+
+/// What the generator needs to know for `load`.
+pub(crate) fn load_spec(plan: &Plan, load: &PlannedLoad, salt: String, clock: RunClock) -> Result<LoadSpec, StepError> {
+    let endpoints: Vec<Endpoint> = plan.nodes.iter().map(endpoint).collect();
+    let targets = load.targets.iter().map(|&node| endpoints[node as usize].clone());
+    // Validators know best what became of a transaction whose answer was lost.
+    let (validators, others): (Vec<_>, Vec<_>) = plan.nodes.iter().partition(|node| node.is_validator());
+    Ok(LoadSpec {
+        load: load.clone(),
+        phases: plan.phases,
+        chain: chain(plan)?,
+        instance: load.instance.parse()?,
+        seed: plan.seed,
+        salt,
+        targets: targets.collect(),
+        resolvers: validators.into_iter().chain(others).map(endpoint).collect(),
+        clock,
+        limits: LoadLimits::default(),
+    })
+}

@@ -1,0 +1,427 @@
+//! The runner itself: what each step does, and what happens when one does not go well.
+
+use super::{Interrupt, Interrupts, Job, Observer, Progress, RunnerError, StepError, evidence::Evidence, setup::Field};
+use crate::{
+    build::Programs,
+    cluster::STOP_GRACE,
+    inject,
+    load::{Connected, LoadOutcome, Prepared},
+    rundir::{Entry, Journal, RunDir},
+    seal::{Store, unix_seconds},
+};
+use regatta_plan::{Plan, PlannedFault, PlannedStep, Step};
+use regatta_report::{
+    RunResult,
+    model::{EventKind, Phase, PhaseKind},
+};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// From the end of the last step before the timeline to its beginning: time for the pacers to wake up.
+const TIMELINE_LEAD_MS: u64 = 200;
+/// Longest drain after an interrupt.
+const INTERRUPTED_DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// How much of the plan is still to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// Everything.
+    All,
+    /// What follows the load.
+    WindDown,
+    /// Only stop and report.
+    Abort,
+}
+
+/// A run in the making.
+#[derive(Debug)]
+pub(crate) struct Runner {
+    pub(super) job: Job,
+    pub(super) plan: Arc<Plan>,
+    pub(super) run: RunDir,
+    pub(super) journal: Arc<Journal>,
+    pub(super) observer: Arc<dyn Observer>,
+    pub(super) interrupts: Interrupts,
+    pub(super) programs: Programs,
+    pub(super) field: Option<Field>,
+    pub(super) prepared: Vec<Prepared>,
+    pub(super) evidence: Evidence,
+    connected: Vec<Option<Connected>>,
+    /// Start of the timeline in milliseconds on the run's clock.
+    timeline_ms: Option<u64>,
+    heals: Vec<tokio::task::JoinHandle<()>>,
+    mode: Mode,
+}
+
+impl Runner {
+    pub(super) fn new(
+        job: Job,
+        run: RunDir,
+        journal: Arc<Journal>,
+        store: &Store,
+        observer: Arc<dyn Observer>,
+        interrupts: Interrupts,
+    ) -> Self {
+        Self {
+            programs: Programs::new(&job.plan, &job.base, job.given.clone(), store.clone()),
+            plan: Arc::new(job.plan.clone()),
+            evidence: Evidence::new(unix_seconds()),
+            job,
+            run,
+            journal,
+            observer,
+            interrupts,
+            field: None,
+            prepared: Vec::new(),
+            connected: Vec::new(),
+            timeline_ms: None,
+            heals: Vec::new(),
+            mode: Mode::All,
+        }
+    }
+
+    /// Does all steps that can be done and returns the result.
+    pub(super) async fn run_all(mut self) -> Result<RunResult, RunnerError> {
+        let wall = self.watch_wall();
+        let plan = Arc::clone(&self.plan);
+        let mut result = None;
+        for step in &plan.steps {
+            if step.step == Step::Report {
+                self.clear_field().await;
+                let (run, began) = (&self.run, Instant::now());
+                self.observer.tell(&Progress::StepStarted(step));
+                result = Some(self.evidence.report(&self.job, &self.programs, run)?);
+                self.observer.tell(&Progress::StepEnded {
+                    step,
+                    took: began.elapsed(),
+                    error: None,
+                });
+            } else if self.is_due(&step.step) {
+                self.carry_out(step).await?;
+            }
+        }
+        wall.abort();
+        self.clear_field().await;
+        match result {
+            Some(result) => Ok(result),
+            // A plan without a report step still gets one: a run is never silent.
+            None => Ok(self.evidence.report(&self.job, &self.programs, &self.run)?),
+        }
+    }
+
+    fn watch_wall(&self) -> tokio::task::JoinHandle<()> {
+        let (wall_ms, interrupts) = (self.plan.budget.wall_ms, self.interrupts.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(wall_ms)).await;
+            interrupts.raise(Interrupt::Wall {
+                limit_s: wall_ms / 1000,
+            });
+        })
+    }
+
+    fn is_due(&self, step: &Step) -> bool {
+        match self.mode {
+            Mode::All => true,
+            Mode::WindDown => matches!(step, Step::Drain { .. } | Step::Collect | Step::Stop | Step::Check),
+            Mode::Abort => matches!(step, Step::Stop),
+        }
+    }
+
+    /// Does one step with everything around it: its time, its journal lines, its deadline, its failure.
+    async fn carry_out(&mut self, step: &PlannedStep) -> Result<(), RunnerError> {
+        if let Err(error) = self.wait_for_time(step).await {
+            self.failed(step, &error);
+        }
+        if !self.is_due(&step.step) {
+            return Ok(());
+        }
+        let id = step.id;
+        self.journal.write(Entry::StepStarted {
+            id,
+            step: step.step.clone(),
+        })?;
+        self.observer.tell(&Progress::StepStarted(step));
+        let began = Instant::now();
+        let outcome = self.within_deadline(step).await;
+        let took = began.elapsed();
+        let error = outcome.as_ref().err().map(ToString::to_string);
+        self.journal.write(Entry::StepEnded {
+            id,
+            took_ms: took.as_secs_f64() * 1e3,
+            error: error.clone(),
+        })?;
+        let error = error.as_deref();
+        self.observer.tell(&Progress::StepEnded { step, took, error });
+        if let Err(error) = outcome {
+            self.failed(step, &error);
+        }
+        Ok(())
+    }
+
+    /// Notes why a step failed and what is still to be done.
+    fn failed(&mut self, step: &PlannedStep, error: &StepError) {
+        match error {
+            StepError::Interrupted(interrupt) => self.evidence.interrupted(interrupt),
+            error => self.evidence.failed(format!("{}: {error}", step.step)),
+        }
+        self.journal.note(error.to_string());
+        if is_setup(&step.step) {
+            self.mode = Mode::Abort;
+        } else if self.mode == Mode::All {
+            self.mode = Mode::WindDown;
+            self.wind_down();
+        }
+    }
+
+    /// Ends the load and undoes the faults that are on.
+    fn wind_down(&mut self) {
+        let Some(field) = &self.field else { return };
+        field.live.stop_loads();
+        for fault in field.live.open_faults() {
+            if let Some(fault) = self.plan.faults.get(fault as usize).cloned() {
+                self.heal(fault);
+            }
+        }
+    }
+
+    async fn within_deadline(&mut self, step: &PlannedStep) -> Result<(), StepError> {
+        let deadline = Duration::from_millis(step.deadline_ms);
+        let interrupts = self.interrupts.clone();
+        let work = tokio::time::timeout(deadline, self.execute(step));
+        tokio::select! {
+            outcome = work => outcome.unwrap_or(Err(StepError::Late(step.deadline_ms / 1000))),
+            interrupt = interrupts.raised(), if is_setup(&step.step) => Err(StepError::Interrupted(interrupt)),
+        }
+    }
+
+    async fn execute(&mut self, step: &PlannedStep) -> Result<(), StepError> {
+        // A wait reports who is late; that needs a moment before the step's own deadline cuts it off.
+        let wait = Duration::from_millis(step.deadline_ms).mul_f64(0.95);
+        match &step.step {
+            Step::Build { build } => {
+                let observer = Arc::clone(&self.observer);
+                self.programs
+                    .build(build, &mut |line| observer.tell(&Progress::Build(line)))
+                    .await?;
+            }
+            Step::Seal { build } => {
+                self.programs.seal(build)?;
+            }
+            Step::VerifySeal { build } => self.programs.verify(build)?,
+            Step::Spawn { nodes } => {
+                self.prepare_field().await?;
+                self.field()?.cluster.spawn(nodes).await?;
+            }
+            Step::WaitReady { nodes } => self.field()?.cluster.wait_listening(nodes, wait).await?,
+            Step::WaitLinks { .. } => {
+                self.field()?.cluster.wait_links(wait).await?;
+                self.connect_loads().await?;
+            }
+            Step::Load { load } => self.start_load(*load)?,
+            Step::Warmup { .. } => self.enter(PhaseKind::Warmup)?,
+            Step::Measure { .. } => self.enter(PhaseKind::Measure)?,
+            Step::Cooldown { .. } => self.enter(PhaseKind::Cooldown)?,
+            Step::Inject { fault } => self.inject(*fault).await?,
+            Step::Heal { fault } => {
+                let fault = self.fault(*fault)?;
+                self.heal(fault);
+            }
+            Step::Drain { up_to_ms } => self.drain(*up_to_ms).await?,
+            Step::Collect => self.collect().await,
+            Step::Stop => self.stop().await,
+            Step::Check => self.evidence.check(&self.plan),
+            // Done by `run_all`, which returns the result.
+            Step::Report => {}
+        }
+        Ok(())
+    }
+
+    fn field(&self) -> Result<&Field, StepError> {
+        self.field.as_ref().ok_or(StepError::OutOfOrder)
+    }
+
+    fn fault(&self, fault: u32) -> Result<PlannedFault, StepError> {
+        self.plan
+            .faults
+            .get(fault as usize)
+            .cloned()
+            .ok_or(StepError::OutOfOrder)
+    }
+
+    /// Waits until a step on the timeline is due. Loads are handed their start time ahead of it.
+    async fn wait_for_time(&mut self, step: &PlannedStep) -> Result<(), StepError> {
+        let Some(at_ms) = step.at_ms else { return Ok(()) };
+        let Some(field) = &self.field else { return Ok(()) };
+        let clock = field.live.clock;
+        let start = *self
+            .timeline_ms
+            .get_or_insert_with(|| clock.now_ms() + TIMELINE_LEAD_MS);
+        if self.mode != Mode::All || matches!(step.step, Step::Load { .. }) {
+            return Ok(());
+        }
+        let left = Duration::from_millis((start + at_ms).saturating_sub(clock.now_ms()));
+        tokio::select! {
+            biased;
+            interrupt = self.interrupts.raised() => Err(StepError::Interrupted(interrupt)),
+            () = tokio::time::sleep(left) => Ok(()),
+        }
+    }
+
+    async fn connect_loads(&mut self) -> Result<(), StepError> {
+        for load in std::mem::take(&mut self.prepared) {
+            self.connected.push(Some(load.connect().await?));
+        }
+        Ok(())
+    }
+
+    fn start_load(&mut self, load: u32) -> Result<(), StepError> {
+        let start_ms = self.timeline_ms.ok_or(StepError::OutOfOrder)?;
+        let connected = self.connected.get_mut(load as usize).and_then(Option::take);
+        let handle = connected.ok_or(StepError::OutOfOrder)?.start(start_ms * 1_000_000)?;
+        self.field()?.live.add_load(handle);
+        Ok(())
+    }
+
+    /// Ends the phase before and begins the next one, at the planned time so that everybody means the same window.
+    fn enter(&mut self, kind: PhaseKind) -> Result<(), StepError> {
+        let start = self.timeline_ms.unwrap_or_default();
+        let (window_start, window_end) = self.plan.phases.window_ms();
+        let now = self.field()?.live.clock.now_ms();
+        let begin = match kind {
+            PhaseKind::Warmup => start,
+            PhaseKind::Measure => start + window_start,
+            PhaseKind::Cooldown => start + window_end,
+            PhaseKind::Drain if self.mode == Mode::All => start + self.plan.phases.load_ms(),
+            _ => now,
+        };
+        self.evidence.phase(kind, begin);
+        self.field()?.live.set_phase(kind);
+        Ok(())
+    }
+
+    async fn inject(&mut self, fault: u32) -> Result<(), StepError> {
+        let fault = self.fault(fault)?;
+        let names: Vec<String> = self.plan.nodes.iter().map(|node| node.name.clone()).collect();
+        let field = self.field()?;
+        field.live.sample().await;
+        field.live.fault_began(fault.index, inject::describe(&fault, &names));
+        inject::inject(&field.cluster, &fault).await?;
+        Ok(())
+    }
+
+    /// Undoes a fault beside the timeline: a node that comes back slowly must not move what follows.
+    fn heal(&mut self, fault: PlannedFault) {
+        let Some(field) = &self.field else { return };
+        let (cluster, live) = (Arc::clone(&field.cluster), Arc::clone(&field.live));
+        let interrupts = self.interrupts.clone();
+        live.fault_ended(fault.index);
+        self.heals.push(tokio::spawn(async move {
+            if let Err(error) = inject::heal(&cluster, &fault).await {
+                live.note(EventKind::Note, "", error.to_string());
+                interrupts.raise(Interrupt::NotHealed(error.to_string()));
+            }
+        }));
+    }
+
+    async fn drain(&mut self, up_to_ms: u64) -> Result<(), StepError> {
+        self.enter(PhaseKind::Drain)?;
+        let mut limit = Duration::from_millis(up_to_ms);
+        if self.mode != Mode::All {
+            limit = limit.min(INTERRUPTED_DRAIN_MAX);
+        }
+        let loads = self.field()?.live.take_loads();
+        let outcomes = futures::future::join_all(loads.into_iter().map(|load| load.drain(limit))).await;
+        for heal in std::mem::take(&mut self.heals) {
+            // An error was raised as an interrupt; a panic of the task shows as a node that does not answer.
+            let _ = heal.await;
+        }
+        let outcomes: Vec<LoadOutcome> = outcomes.into_iter().collect::<Result<_, _>>()?;
+        self.evidence.loads = outcomes;
+        match self.interrupts.get() {
+            Some(interrupt) if self.mode == Mode::All => Err(StepError::Interrupted(interrupt)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn collect(&mut self) {
+        if self.field.is_some() {
+            self.evidence.collect(&self.plan).await;
+        }
+    }
+
+    async fn stop(&mut self) {
+        let Some(field) = &self.field else { return };
+        let now = field.live.clock.now_ms();
+        self.evidence.phase(PhaseKind::Stop, now);
+        field.live.set_phase(PhaseKind::Stop);
+        // While the nodes still run, so that their last counters are in the samples.
+        if let Some(sampler) = field.live.take_sampler() {
+            self.evidence.samples = sampler.finish().await;
+        }
+        for node in field.cluster.stop(STOP_GRACE).await {
+            let text = format!("did not stop within {} s and was killed", STOP_GRACE.as_secs());
+            field.live.note(EventKind::Note, &node, text);
+        }
+        self.evidence.end(field.live.clock.now_ms());
+    }
+
+    /// Lets go of everything that lives as long as the nodes. Dropping the cluster kills what still runs.
+    async fn clear_field(&mut self) {
+        self.connected.clear();
+        self.prepared.clear();
+        for heal in std::mem::take(&mut self.heals) {
+            heal.abort();
+            let _ = heal.await;
+        }
+        let Some(field) = self.field.take() else { return };
+        self.evidence.provider = field.cluster.describe().to_owned();
+        drop(field.cluster);
+        for watcher in field.watchers {
+            watcher.abort();
+            let _ = watcher.await;
+        }
+        let _ = field.nodes.await;
+        self.evidence.events = field.live.take_events();
+    }
+}
+
+/// Whether a step leads up to the timeline. What comes after is what an interrupted run still does.
+fn is_setup(step: &Step) -> bool {
+    matches!(
+        step,
+        Step::Build { .. }
+            | Step::Seal { .. }
+            | Step::VerifySeal { .. }
+            | Step::Spawn { .. }
+            | Step::WaitReady { .. }
+            | Step::WaitLinks { .. }
+    )
+}
+
+/// Phases in order, each ending where the next begins.
+#[derive(Debug, Default)]
+pub(super) struct Phases(Vec<Phase>);
+
+impl Phases {
+    pub(super) fn begin(&mut self, kind: PhaseKind, at_ms: u64) {
+        self.end(at_ms);
+        self.0.push(Phase {
+            kind,
+            start_ms: at_ms,
+            end_ms: at_ms,
+        });
+    }
+
+    pub(super) fn end(&mut self, at_ms: u64) {
+        if let Some(last) = self.0.last_mut() {
+            // An interrupted phase may end before its planned beginning.
+            last.end_ms = at_ms.max(last.start_ms);
+        }
+    }
+
+    pub(super) fn into_inner(self) -> Vec<Phase> {
+        self.0
+    }
+}

@@ -1,0 +1,252 @@
+//! A cluster that stays: a process in the background that keeps the nodes and answers other terminals.
+//!
+//! `regatta up` builds, seals and starts this; from then on it lives by itself, in a session of its own, until somebody
+//! stops it, its lease ends, or it is killed. Its nodes end with it in each case.
+
+mod protocol;
+mod socket;
+
+pub(crate) use protocol::{Answer, ClusterStatus, NodeStatus, Request, Startup};
+pub(crate) use socket::{ask, is_absent};
+
+use crate::{
+    cluster::{Cluster, ClusterError, STOP_GRACE, http_address},
+    rundir::{Entry, Journal, RunDir, RunDirError, STORE_FOLDER},
+    seal::{SealError, Sealed, Store},
+};
+use futures::{StreamExt, stream};
+use protocol::{receive, send};
+use regatta_client::Client;
+use regatta_plan::{Plan, PlannedNode, Step};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::mpsc,
+};
+
+/// How long a connection may take to state its request.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a node may take to answer for a status.
+const NODE_DEADLINE: Duration = Duration::from_secs(2);
+/// Nodes that are asked at the same time.
+const ASKED_AT_ONCE: usize = 64;
+
+/// Why a cluster does not stay.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SupervisorError {
+    /// The run's folder cannot be used.
+    #[error(transparent)]
+    RunDir(#[from] RunDirError),
+    /// The programs are not what was sealed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The nodes did not start.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// The control socket or a signal handler cannot be set up.
+    #[error("cannot supervise `{run}`: {error}")]
+    System {
+        /// The run.
+        run: String,
+        /// What the system said.
+        error: std::io::Error,
+    },
+}
+
+/// Why a supervisor ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Reason {
+    Asked,
+    Lease,
+    Signal,
+}
+
+/// Everything that a supervisor keeps.
+struct Supervisor {
+    run: RunDir,
+    plan: Arc<Plan>,
+    journal: Arc<Journal>,
+    cluster: Cluster,
+    started: Instant,
+    ready: std::cell::Cell<bool>,
+}
+
+/// Starts the nodes of the run in `folder` and keeps them until it is told to stop. `tell` gets the steps of the start.
+///
+/// # Errors
+/// [`SupervisorError`] when the nodes do not start; then none is left.
+pub(crate) async fn supervise(folder: &Path, tell: &dyn Fn(&Startup)) -> Result<(), SupervisorError> {
+    // A session of its own: closing the terminal that ran `up` does not end the cluster.
+    let _ = nix::unistd::setsid();
+    let run = RunDir::open(folder)?;
+    let _lock = run.lock()?;
+    let system = |error| SupervisorError::System {
+        run: run.id().to_owned(),
+        error,
+    };
+    let journal = Arc::new(Journal::open(&run)?);
+    let plan = Arc::new(run.plan()?);
+    let store = Store::open(&run.root().with_file_name(STORE_FOLDER))?;
+    let sealed = |name: &String| Ok((name.clone(), Sealed::read_from(&run.path("build"), name, &store)?));
+    let builds = plan
+        .builds
+        .keys()
+        .map(sealed)
+        .collect::<Result<BTreeMap<_, _>, SealError>>()?;
+    let listener = socket::listen(&run).map_err(system)?;
+    let signal = stop_signal().map_err(system)?;
+    let (events, _unheard) = mpsc::unbounded_channel();
+    let cluster = Cluster::prepare(Arc::clone(&plan), run.clone(), Arc::clone(&journal), builds, events)?;
+    let supervisor = Supervisor {
+        run,
+        plan,
+        journal,
+        cluster,
+        started: Instant::now(),
+        ready: std::cell::Cell::new(false),
+    };
+    supervisor.keep(&listener, signal, tell).await
+}
+
+/// Completes when the process is told to end.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+impl Supervisor {
+    /// Starts the nodes and serves requests until the end.
+    async fn keep(
+        self,
+        listener: &UnixListener,
+        signal: impl Future<Output = ()>,
+        tell: &dyn Fn(&Startup),
+    ) -> Result<(), SupervisorError> {
+        let lease = Duration::from_millis(self.plan.budget.lease_ms);
+        let start = async {
+            self.start(tell).await?;
+            self.ready.set(true);
+            tell(&Startup::Ready);
+            std::future::pending::<Result<(), SupervisorError>>().await
+        };
+        let (ended, asker) = tokio::select! {
+            failed = start => (failed.map(|()| Reason::Asked), None),
+            stream = self.serve(listener) => (Ok(Reason::Asked), Some(stream)),
+            () = tokio::time::sleep(lease) => (Ok(Reason::Lease), None),
+            () = signal => (Ok(Reason::Signal), None),
+        };
+        let forced = self.cluster.stop(STOP_GRACE).await;
+        socket::remove(&self.run);
+        let (exit_code, sentence) = match &ended {
+            Ok(Reason::Asked) => (0, "stopped by request".to_owned()),
+            Ok(Reason::Lease) => (0, format!("the lease of {} s ended", lease.as_secs())),
+            Ok(Reason::Signal) => (0, "stopped by signal".to_owned()),
+            Err(error) => (1, error.to_string()),
+        };
+        self.journal.write(Entry::LabEnded { exit_code, sentence })?;
+        if let Some(mut stream) = asker {
+            // Whoever asked may have gone; the cluster is down all the same.
+            let _ = send(&mut stream, &Answer::Stopped { forced }).await;
+        }
+        ended.map(|_| ())
+    }
+
+    /// Does the steps of the plan that start nodes.
+    async fn start(&self, tell: &dyn Fn(&Startup)) -> Result<(), SupervisorError> {
+        for step in &self.plan.steps {
+            let (deadline, id) = (Duration::from_millis(step.deadline_ms), step.id);
+            let began = Instant::now();
+            match &step.step {
+                Step::Spawn { nodes } => self.cluster.spawn(nodes).await?,
+                Step::WaitReady { nodes } => self.cluster.wait_listening(nodes, deadline).await?,
+                Step::WaitLinks { .. } => self.cluster.wait_links(deadline).await?,
+                _ => continue,
+            }
+            let took_ms = began.elapsed().as_secs_f64() * 1e3;
+            self.journal.write(Entry::StepEnded {
+                id,
+                took_ms,
+                error: None,
+            })?;
+            tell(&Startup::Step(format!("{} ({:.1} s)", step.step, took_ms / 1e3)));
+        }
+        Ok(())
+    }
+
+    /// Answers requests one by one until one asks to stop; returns its connection.
+    async fn serve(&self, listener: &UnixListener) -> UnixStream {
+        loop {
+            let Ok((mut stream, _)) = listener.accept().await else {
+                // Out of descriptors: nodes go on, and so does this once some are free.
+                tokio::time::sleep(NODE_DEADLINE).await;
+                continue;
+            };
+            let request = tokio::time::timeout(REQUEST_DEADLINE, receive(&mut stream)).await;
+            let answer = match request {
+                Ok(Ok(Request::Stop {})) => return stream,
+                Ok(Ok(Request::Status {})) => Answer::Status(self.status().await),
+                Ok(Err(error)) => Answer::Refused {
+                    reason: error.to_string(),
+                },
+                Err(_) => continue,
+            };
+            let _ = tokio::time::timeout(REQUEST_DEADLINE, send(&mut stream, &answer)).await;
+        }
+    }
+
+    async fn status(&self) -> ClusterStatus {
+        let up = self.started.elapsed();
+        let lease = Duration::from_millis(self.plan.budget.lease_ms);
+        let states = self.cluster.states();
+        let nodes = self.plan.nodes.iter().zip(states).map(|(node, (_, pid, exit))| {
+            let state = match (pid, exit) {
+                (None, _) => "not started".to_owned(),
+                (Some(_), None) => "running".to_owned(),
+                (Some(_), Some(exit)) => exit.to_string(),
+            };
+            node_status(node, pid, state)
+        });
+        ClusterStatus {
+            run: self.run.id().to_owned(),
+            pid: std::process::id(),
+            ready: self.ready.get(),
+            up_s: up.as_secs(),
+            lease_left_s: lease.saturating_sub(up).as_secs(),
+            nodes: stream::iter(nodes).buffered(ASKED_AT_ONCE).collect().await,
+        }
+    }
+}
+
+/// What the lab knows of a node with what the node says of itself.
+async fn node_status(node: &PlannedNode, pid: Option<u32>, state: String) -> NodeStatus {
+    let client = Client::new(http_address(node)).with_deadline(NODE_DEADLINE);
+    let (latest, readiness) = match state.as_str() {
+        "running" => {
+            let (latest, readiness) = tokio::join!(client.latest(), client.readiness());
+            (latest.ok(), readiness.ok())
+        }
+        _ => (None, None),
+    };
+    let first = latest.as_ref().and_then(|latest| latest.instances.first());
+    NodeStatus {
+        name: node.name.clone(),
+        role: node.role.to_string(),
+        http: http_address(node).to_string(),
+        pid,
+        state,
+        height: first.map(|instance| instance.height),
+        links: readiness.map(|answer| (answer.peers_connected, answer.peers_configured)),
+        pending: first.map(|instance| instance.pending),
+    }
+}
