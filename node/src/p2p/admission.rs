@@ -264,4 +264,32 @@ mod tests {
                 .is_ok()
         );
     }
+
+    /// Two sides, each of which learns of the same connections in an order of its own.
+    fn sides(orders: &[Vec<usize>; 2], dialled_by_first: &[bool]) -> [Option<usize>; 2] {
+        let mut kept = [None, None];
+        for (side, order) in orders.iter().enumerate() {
+            let first = side == 0;
+            let mut admission = admission(first);
+            for &number in order {
+                let dialled = dialled_by_first[number] == first;
+                let _ = admission.admit(connection(number), id(1), dialled);
+            }
+            let current = admission.current.get(&4).map(|current| current.connection);
+            kept[side] = (0..dialled_by_first.len()).find(|number| current == Some(connection(*number)));
+        }
+        kept
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn two_crossing_dials_leave_the_same_connection_on_both_sides(
+            swap_first in proptest::bool::ANY,
+            swap_second in proptest::bool::ANY,
+        ) {
+            let order = |swap| if swap { vec![1, 0] } else { vec![0, 1] };
+            let kept = sides(&[order(swap_first), order(swap_second)], &[true, false]);
+            proptest::prop_assert_eq!(kept, [Some(0), Some(0)]);
+        }
+    }
 }

@@ -14,6 +14,7 @@ mod link;
 mod network;
 mod outbox;
 mod queue;
+mod reasons;
 mod transport;
 
 pub use board::PeerBoard;

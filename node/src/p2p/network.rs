@@ -1,7 +1,7 @@
 //! The task that owns the swarm: it dials, opens links, and tells the loop which are up.
 
 use super::{
-    admission::{Admission, Admitted, PeerNews, Refusal},
+    admission::{Admission, Admitted, PeerNews},
     backoff::Backoff,
     board::PeerBoard,
     handler::StreamNews,
@@ -9,6 +9,7 @@ use super::{
     link::{self, LinkEnd, NetworkEvent, Shared},
     outbox::Outbox,
     queue::LinkQueue,
+    reasons::{RefusalLog, explain_dial, explain_inbound, root},
     transport::OwnAddressTcp,
 };
 use crate::{
@@ -21,7 +22,7 @@ use libp2p::{
     core::{muxing::StreamMuxerBox, transport::Boxed, upgrade::Version},
     identity::Keypair,
     noise,
-    swarm::{Config, ConnectionDenied, ConnectionId, DialError, ListenError, SwarmEvent, dial_opts::DialOpts},
+    swarm::{Config, ConnectionId, DialError, ListenError, SwarmEvent, dial_opts::DialOpts},
     yamux,
 };
 use rand::{SeedableRng as _, rngs::StdRng};
@@ -30,7 +31,6 @@ use regatta_base::{PublicKey, SecretKey};
 use regatta_core::PeerIndex;
 use std::{
     collections::BTreeMap,
-    error::Error,
     future::pending,
     net::SocketAddr,
     sync::Arc,
@@ -53,8 +53,6 @@ const HANDSHAKES_SPARE: usize = 32;
 const DIALS_MAX: usize = 8;
 /// Streams that a connection may have: ours is one, the rest is room for closing ones.
 const STREAMS_MAX: usize = 4;
-/// A refused connection is logged at most this often.
-const REFUSAL_LOG_PAUSE: Duration = Duration::from_secs(1);
 /// Events of one connection that wait for the swarm.
 const CONNECTION_EVENTS: usize = 4;
 
@@ -294,7 +292,7 @@ impl Task {
             return;
         }
         slot.state = State::Down { due: None };
-        let reason = describe_dial(error);
+        let reason = explain_dial(error);
         tracing::debug!(peer = slot.name, address = %slot.address, reason, "dial failed");
         self.board.dial_failed(peer, &reason);
         if matches!(error, DialError::WrongPeerId { .. }) {
@@ -454,14 +452,7 @@ impl Task {
     }
 
     fn on_refused(&mut self, address: &Multiaddr, error: &ListenError) {
-        let reason = match error {
-            ListenError::Denied { cause } => match cause.downcast_ref::<Refusal>() {
-                Some(Refusal::Duplicate) => return,
-                Some(refusal) => refusal.to_string(),
-                None => cause.to_string(),
-            },
-            other => root(other),
-        };
+        let Some(reason) = explain_inbound(error) else { return };
         self.refuse(address, &reason);
     }
 
@@ -471,57 +462,9 @@ impl Task {
     }
 }
 
-/// Keeps whoever floods the port from flooding the log.
-#[derive(Default)]
-struct RefusalLog {
-    last: Option<Instant>,
-    unlogged: u64,
-}
-
-impl RefusalLog {
-    fn note(&mut self, address: &Multiaddr, reason: &str) {
-        if self.last.is_some_and(|last| last.elapsed() < REFUSAL_LOG_PAUSE) {
-            self.unlogged += 1;
-            return;
-        }
-        let unlogged = std::mem::take(&mut self.unlogged);
-        tracing::warn!(%address, reason, unlogged, "connection refused");
-        self.last = Some(Instant::now());
-    }
-}
-
 async fn sleep_until_some(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(TokioInstant::from_std(at)).await,
         None => pending().await,
     }
-}
-
-fn describe_dial(error: &DialError) -> String {
-    match error {
-        DialError::Transport(errors) => errors
-            .first()
-            .map_or_else(|| error.to_string(), |(_, error)| root(error)),
-        DialError::WrongPeerId { obtained, .. } => {
-            let key = super::identity::public_key(obtained).map_or_else(|| obtained.to_string(), |key| key.to_string());
-            format!("the node there has another key, {key}; help: correct the peer's key or address")
-        }
-        DialError::Denied { cause } => denied(cause),
-        other => root(other),
-    }
-}
-
-fn denied(cause: &ConnectionDenied) -> String {
-    cause
-        .downcast_ref::<Refusal>()
-        .map_or_else(|| cause.to_string(), Refusal::to_string)
-}
-
-/// The innermost cause: libp2p's outer layers only say that something failed.
-fn root(error: &(dyn Error + 'static)) -> String {
-    let mut cause = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
 }

@@ -49,3 +49,42 @@ impl Outbox {
             .clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::p2p::queue::Chunk;
+
+    #[test]
+    fn frames_go_to_the_peers_present_link_and_nowhere_without_one() {
+        let meter = Arc::new(Meter::default());
+        let outbox = Outbox::new(2, Arc::clone(&meter));
+        let (older, newer) = (Arc::new(LinkQueue::default()), Arc::new(LinkQueue::default()));
+        let waiting = |queue: &LinkQueue| queue.take(&mut Chunk::default());
+        let send = |peer| outbox.send(peer, Bytes::from_static(b"x"), TrafficClass::Control);
+        send(1);
+        outbox.set(1, Some(Arc::clone(&older)));
+        send(1);
+        outbox.set(1, Some(Arc::clone(&newer)));
+        send(0);
+        send(7);
+        assert_eq!((waiting(&older), waiting(&newer)), (Ok(true), Ok(false)));
+        outbox.reset(1, "why");
+        assert_eq!(waiting(&newer), Err("why".to_owned()));
+        outbox.set(1, None);
+        send(1);
+        assert_eq!(meter.get(Metric::FramesDropped), 0);
+    }
+
+    #[test]
+    fn payload_that_a_full_queue_drops_is_counted() {
+        let meter = Arc::new(Meter::default());
+        let outbox = Outbox::new(1, Arc::clone(&meter));
+        outbox.set(0, Some(Arc::new(LinkQueue::default())));
+        let large = Bytes::from(vec![0; 1024 * 1024]);
+        for _ in 0..40 {
+            outbox.send(0, large.clone(), TrafficClass::Bulk);
+        }
+        assert_eq!(meter.get(Metric::FramesDropped), 8);
+    }
+}

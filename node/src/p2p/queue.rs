@@ -161,6 +161,66 @@ fn wake(inner: &mut Inner) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::p2p::frame::Assembler;
+    use futures::task::noop_waker;
+    use proptest::prelude::*;
+
+    fn class(control: bool) -> TrafficClass {
+        if control {
+            TrafficClass::Control
+        } else {
+            TrafficClass::Bulk
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_queued_is_written_once_and_each_class_in_its_order(
+            frames in proptest::collection::vec((any::<bool>(), 1..40_000usize), 0..60),
+            takes in 0..10usize,
+        ) {
+            let (queue, mut chunk, mut written) = (LinkQueue::default(), Chunk::default(), Vec::new());
+            let mut write = |queue: &LinkQueue| {
+                let more = queue.take(&mut chunk).unwrap();
+                written.extend_from_slice(&chunk.small);
+                written.extend_from_slice(chunk.large.as_deref().unwrap_or_default());
+                more
+            };
+            for (number, (control, length)) in frames.iter().enumerate() {
+                let mut bytes = vec![u8::from(*control); *length];
+                bytes.extend_from_slice(&(number as u32).to_be_bytes());
+                prop_assert_eq!(queue.push(bytes.into(), class(*control)), Queued::Yes);
+                if number % 10 < takes {
+                    write(&queue);
+                }
+            }
+            while write(&queue) {}
+            let mut found = Vec::new();
+            Assembler::default().push(&written, &mut found).unwrap();
+            prop_assert_eq!(found.len(), frames.len());
+            for control in [true, false] {
+                let mut of_class: Vec<&Bytes> = Vec::new();
+                of_class.extend(found.iter().filter(|frame| frame[0] == u8::from(control)));
+                let numbers: Vec<&[u8]> = of_class.iter().map(|frame| &frame[frame.len() - 4..]).collect();
+                prop_assert!(numbers.is_sorted(), "control: {}", control);
+            }
+        }
+    }
+
+    #[test]
+    fn the_writer_is_woken_by_a_frame_and_by_the_end() {
+        let queue = LinkQueue::default();
+        let waker = noop_waker();
+        let mut cx = Context::from_waker(&waker);
+        assert!(queue.poll_ready(&mut cx).is_pending());
+        queue.push(frame(1, 1), TrafficClass::Bulk);
+        assert!(queue.lock().writer.is_none(), "the waker was used");
+        assert!(queue.poll_ready(&mut cx).is_ready());
+        assert_eq!(queue.take(&mut Chunk::default()), Ok(true));
+        assert!(queue.poll_ready(&mut cx).is_pending());
+        queue.close("over");
+        assert!(queue.lock().writer.is_none() && queue.poll_ready(&mut cx).is_ready());
+    }
 
     fn frame(byte: u8, length: usize) -> Bytes {
         Bytes::from(vec![byte; length])

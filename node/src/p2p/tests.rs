@@ -15,7 +15,7 @@ use regatta_api::{
 };
 use regatta_base::{PublicKey, SecretKey, limits::FRAME_BYTES_MAX, seed};
 use regatta_core::TrafficClass;
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -373,4 +373,109 @@ async fn a_bad_length_or_a_cut_ends_the_link_and_is_told() {
         assert_eq!(matches!(end, LinkEnd::Fault(_)), fault, "{end}");
         assert_eq!(meter.get(Metric::FramesInvalid), u64::from(fault));
     }
+}
+
+/// Two ends of a link in memory, without a network around them.
+struct Ends {
+    queues: [Arc<LinkQueue>; 2],
+    events: [mpsc::Receiver<NetworkEvent>; 2],
+}
+
+fn ends(buffer: usize) -> (Ends, impl Future<Output = LinkEnd>) {
+    let (left, right) = tokio::io::duplex(buffer);
+    let (shared_left, events_left) = Shared::new(Arc::new(Meter::default()));
+    let (shared_right, events_right) = Shared::new(Arc::new(Meter::default()));
+    let queues = [Arc::new(LinkQueue::default()), Arc::new(LinkQueue::default())];
+    let (queue_left, queue_right) = (Arc::clone(&queues[0]), Arc::clone(&queues[1]));
+    let both = async move {
+        tokio::select! {
+            end = link::run(left.compat(), 0, queue_left, shared_left) => end,
+            end = link::run(right.compat(), 1, queue_right, shared_right) => end,
+        }
+    };
+    (
+        Ends {
+            queues,
+            events: [events_left, events_right],
+        },
+        both,
+    )
+}
+
+async fn receive(events: &mut mpsc::Receiver<NetworkEvent>, count: usize) -> Vec<Bytes> {
+    let mut frames = Vec::new();
+    while frames.len() < count {
+        match events.recv().await {
+            Some(NetworkEvent::Frame(_, frame, _)) => frames.push(frame),
+            other => panic!("{other:?}"),
+        }
+    }
+    frames
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(32))]
+    #[test]
+    fn a_link_carries_any_frames_both_ways_through_any_buffer(
+        lengths in proptest::collection::vec(1..50_000usize, 1..20),
+        buffer in 1..10_000usize,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (mut ends, running) = ends(buffer);
+        let frame = |(number, length): (usize, &usize)| Bytes::from(vec![number as u8; *length]);
+        let frames: Vec<Bytes> = lengths.iter().enumerate().map(frame).collect();
+        for queue in &ends.queues {
+            for frame in &frames {
+                queue.push(frame.clone(), TrafficClass::Bulk);
+            }
+        }
+        let [left, right] = &mut ends.events;
+        let received = runtime.block_on(async {
+            tokio::select! {
+                received = async { tokio::join!(receive(left, frames.len()), receive(right, frames.len())) } => received,
+                end = running => panic!("{end}"),
+            }
+        });
+        proptest::prop_assert_eq!(&received.0, &frames);
+        proptest::prop_assert_eq!(&received.1, &frames);
+    }
+}
+
+#[tokio::test]
+async fn closing_a_queue_ends_the_link_with_its_reason() {
+    let (ends, running) = ends(100);
+    ends.queues[1].close("enough");
+    assert_eq!(timeout(GUARD, running).await.unwrap().to_string(), "enough");
+}
+
+#[tokio::test]
+async fn a_loop_that_has_ended_ends_its_links() {
+    let (ends, running) = ends(100);
+    let Ends { queues, events } = ends;
+    drop(events);
+    queues[0].push(Bytes::from_static(b"x"), TrafficClass::Control);
+    assert!(matches!(timeout(GUARD, running).await.unwrap(), LinkEnd::Stopping));
+}
+
+#[tokio::test]
+async fn frames_that_the_loop_does_not_take_are_bounded() {
+    let (mut ends, running) = ends(64 * 1024);
+    let frame = Bytes::from(vec![1; 1024 * 1024]);
+    let mut sent = 0;
+    let flood = async {
+        // As many bytes as may wait at the receiver; one more fills the sender's queue in turn.
+        while ends.queues[0].push(frame.clone(), TrafficClass::Bulk) == super::queue::Queued::Yes || sent < 60 {
+            sent += 1;
+            tokio::task::yield_now().await;
+        }
+    };
+    let running = tokio::spawn(running);
+    timeout(GUARD, flood).await.expect("the sender's queue fills");
+    assert!(
+        sent < 200,
+        "{sent} MB were taken from a sender whose receiver does not read"
+    );
+    let received = timeout(GUARD, receive(&mut ends.events[1], 60)).await.unwrap();
+    assert!(received.iter().all(|other| *other == frame));
+    running.abort();
 }

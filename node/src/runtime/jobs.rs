@@ -37,10 +37,10 @@ struct Lines {
 
 impl Queue {
     /// Queues the job, or gives it back when too many wait.
-    fn push(&self, id: JobId, job: Job) -> Result<(), Job> {
+    fn push(&self, id: JobId, job: Job) -> Option<Job> {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         if lines.urgent.len() + lines.other.len() >= QUEUE_MAX {
-            return Err(job);
+            return Some(job);
         }
         if matches!(job, Job::Claims(_)) {
             lines.urgent.push_back((id, job));
@@ -48,7 +48,7 @@ impl Queue {
             lines.other.push_back((id, job));
         }
         self.changed.notify_one();
-        Ok(())
+        None
     }
 
     /// Waits for the next job; `None` when the node stops.
@@ -112,11 +112,11 @@ impl Workers {
             return Some(job.run(&mut self.rng));
         }
         match self.queue.push(id, job) {
-            Ok(()) => {
+            None => {
                 self.under_way += 1;
                 None
             }
-            Err(job) => Some(job.run(&mut self.rng)),
+            Some(job) => Some(job.run(&mut self.rng)),
         }
     }
 
@@ -226,15 +226,15 @@ mod tests {
     #[test]
     fn consensus_overtakes_payload_and_a_full_queue_gives_the_job_back() {
         let queue = Queue::default();
-        queue.push(1, transactions(1, 0)).unwrap();
-        queue.push(2, Job::Claims(Vec::new())).unwrap();
-        queue.push(3, transactions(1, 0)).unwrap();
+        assert!(queue.push(1, transactions(1, 0)).is_none());
+        assert!(queue.push(2, Job::Claims(Vec::new())).is_none());
+        assert!(queue.push(3, transactions(1, 0)).is_none());
         let order: Vec<JobId> = (0..3).map(|_| queue.pop().unwrap().0).collect();
         assert_eq!(order, [2, 1, 3]);
         for id in 0..QUEUE_MAX as u64 {
-            queue.push(id, Job::Claims(Vec::new())).unwrap();
+            assert!(queue.push(id, Job::Claims(Vec::new())).is_none());
         }
-        assert!(queue.push(99, Job::Claims(Vec::new())).is_err());
+        assert!(queue.push(99, Job::Claims(Vec::new())).is_some());
         queue.close();
         assert!(queue.pop().is_none());
     }

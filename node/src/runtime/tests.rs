@@ -246,3 +246,80 @@ async fn a_journal_that_fails_stops_the_node_with_the_reason() {
     let error = timeout(GUARD, node.wait()).await.unwrap().unwrap_err();
     assert!(error.to_string().contains("journal-00000002.log"), "{error}");
 }
+
+/// Copies a node's folder while the node writes to it, as a crash would leave it.
+fn snapshot(from: &Path) -> TempDir {
+    let to = tempfile::tempdir().unwrap();
+    std::fs::create_dir(to.path().join("data")).unwrap();
+    for entry in std::fs::read_dir(from.join("data")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.path().join("data").join(entry.file_name())).unwrap();
+    }
+    to
+}
+
+#[tokio::test]
+async fn a_node_that_crashes_in_mid_run_keeps_what_it_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    let configuration = config(8, 1, 1);
+    let node = begin(&configuration, 1, folder.path());
+    until_ready(&node).await;
+    let mut copies = Vec::new();
+    let mut acknowledged = Vec::new();
+    for sequence in 1..=30 {
+        acknowledged.push(submit(&node, vec![put(sequence)]).await[0].id.unwrap());
+        if sequence % 10 == 0 {
+            copies.push((acknowledged.clone(), snapshot(folder.path())));
+        }
+    }
+    end(node).await;
+    for (acknowledged, copy) in copies {
+        let node = begin(&configuration, 1, copy.path());
+        for id in acknowledged {
+            until_executed(&node, id).await;
+        }
+        end(node).await;
+    }
+}
+
+#[tokio::test]
+async fn a_full_node_forwards_what_it_is_given_and_follows() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let mut validator = config(9, 1, 2);
+    validator.instances[0].validators.truncate(1);
+    let mut follower = config(9, 2, 2);
+    follower.instances[0].validators.truncate(1);
+    let nodes = [
+        begin(&validator, 1, folders[0].path()),
+        begin(&follower, 2, folders[1].path()),
+    ];
+    for node in &nodes {
+        until_ready(node).await;
+    }
+    let result = submit(&nodes[1], vec![put(1)]).await.remove(0);
+    assert_eq!(result.rejected, None);
+    let id = result.id.unwrap();
+    let height = until_executed(&nodes[1], id).await;
+    assert_eq!(until_executed(&nodes[0], id).await, height);
+    let readiness = nodes[1].handle.readiness().await.unwrap();
+    assert_eq!((readiness.peers_connected, readiness.peers_configured), (1, 1));
+    assert!(nodes[1].handle.peers().await[0].connected);
+    assert!(nodes[1].handle.metrics().get(Metric::PayloadFramesSent) > 0);
+    for node in nodes {
+        end(node).await;
+    }
+}
+
+#[tokio::test]
+async fn a_submission_in_flight_at_the_stop_is_answered_or_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = begin(&config(10, 1, 1), 1, folder.path());
+    until_ready(&node).await;
+    let handle = node.handle.clone();
+    let submission = tokio::spawn(async move { handle.submit(None, vec![put(1)]).await });
+    tokio::task::yield_now().await;
+    end(node).await;
+    // Either is an answer; waiting for ever is none.
+    let answer = timeout(GUARD, submission).await.expect("an answer comes").unwrap();
+    assert!(answer.is_err() || answer.is_ok_and(|results| results.len() == 1));
+}

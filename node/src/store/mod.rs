@@ -6,11 +6,14 @@
 mod index;
 mod journal;
 mod lock;
+mod reader;
 mod recover;
 mod segment;
+mod writer;
 
 pub use index::Location;
-pub use journal::{Journal, JournalState, Options, Reader};
+pub use journal::{Journal, JournalState, Options};
+pub use reader::Reader;
 
 use std::{io, path::PathBuf};
 

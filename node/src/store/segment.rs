@@ -163,3 +163,55 @@ fn good_record(bytes: &[u8]) -> Option<u32> {
     let header = Header::parse(header)?;
     header.covers(rest.get(..header.length)?).then_some(header.group)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_header_tells_number_and_previous_end_and_no_bit_of_it_may_flip() {
+        let header = file_header(7, 12345);
+        assert_eq!(parse_file_header(&header), Some((7, 12345)));
+        for bit in 0..FILE_HEADER * 8 {
+            let mut flipped = header;
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(parse_file_header(&flipped), None, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn no_bit_of_a_record_may_flip() {
+        let mut bytes = Vec::new();
+        push_record(&mut bytes, 99, |buffer| buffer.extend_from_slice(b"payload"));
+        let mut payload = Vec::new();
+        let header = read_record(&mut bytes.as_slice(), &mut payload).unwrap().unwrap();
+        assert_eq!(
+            (header.length, header.group, payload.as_slice()),
+            (7, 99, &b"payload"[..])
+        );
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(
+                read_record(&mut flipped.as_slice(), &mut payload).unwrap(),
+                None,
+                "bit {bit}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_length_beyond_the_limit_is_not_allocated() {
+        let mut bytes = [0; RECORD_HEADER];
+        bytes[..4].copy_from_slice(&RECORD_MAGIC);
+        bytes[4..8].copy_from_slice(&(PAYLOAD_BYTES_MAX as u32 + 1).to_le_bytes());
+        assert_eq!(Header::parse(&bytes), None);
+    }
+
+    #[test]
+    fn zeros_are_a_clean_end_wherever_it_is() {
+        assert_eq!(judge_tail(&[], 5), Tail::Clean);
+        assert_eq!(judge_tail(&[0; 100], 5), Tail::Clean);
+        assert_eq!(judge_tail(b"RJ1\n\x01", 5), Tail::Torn);
+    }
+}

@@ -363,3 +363,122 @@ proptest! {
         prop_assert_eq!(matches!(tail, Tail::Damaged(_)), later_group, "{:?}", tail);
     }
 }
+
+#[test]
+fn a_missing_or_foreign_file_is_named() {
+    let (dir, path, _) = written(&sample());
+    fs::rename(&path, file_path(dir.path(), 2)).unwrap();
+    let error = open(&options(dir.path())).unwrap_err();
+    assert!(
+        matches!(error, StoreError::Io { .. }) && error.to_string().contains("00000001"),
+        "{error}"
+    );
+    fs::copy(file_path(dir.path(), 2), &path).unwrap();
+    let error = open(&options(dir.path())).unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt { offset: 0, .. }) && error.to_string().contains("00000002"));
+}
+
+#[test]
+fn a_block_that_was_damaged_after_the_start_is_an_error_and_not_a_panic() {
+    let (dir, path, ends) = written(&sample());
+    let (journal, _) = open(&options(dir.path())).unwrap();
+    let whole = fs::read(&path).unwrap();
+    for record in [1, 2] {
+        let mut bytes = whole.clone();
+        bytes[ends[record] as usize + 30] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        let error = journal.reader().load(0, 1).unwrap_err();
+        assert!(
+            matches!(error, StoreError::Corrupt { offset, .. } if offset == ends[record]),
+            "{error}"
+        );
+    }
+    fs::remove_file(&path).unwrap();
+    assert!(matches!(journal.reader().load(0, 1), Err(StoreError::Io { .. })));
+}
+
+#[test]
+fn a_record_beyond_the_format_is_refused_before_it_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(&options(dir.path())).unwrap();
+    append_one(&journal, 1, consensus("fine"));
+    journal.append(2, batch(1, 3 * 1024 * 1024));
+    assert!(
+        journal
+            .close()
+            .unwrap_err()
+            .to_string()
+            .contains("longer than the format")
+    );
+    let (_, records) = open(&options(dir.path())).unwrap();
+    assert_eq!(records, [consensus("fine")]);
+}
+
+#[test]
+fn what_waits_for_the_writer_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(&options(dir.path())).unwrap();
+    for number in 1..=20 {
+        journal.append(number, batch(number as u8, 100_000));
+    }
+    wait_durable(&journal, 20);
+    assert_eq!(journal.backlog_bytes(), 0);
+    journal.close().unwrap();
+    assert_eq!(open(&options(dir.path())).unwrap().1.len(), 20);
+}
+
+/// One thing that happens to a journal.
+#[derive(Debug, Clone)]
+enum Step {
+    /// Records are appended, in as many groups as the writer likes.
+    Append(Vec<usize>),
+    /// It is closed and opened again.
+    Reopen,
+    /// The process dies in a write: so many bytes of garbage follow the last record.
+    Torn(Vec<u8>),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        proptest::collection::vec(0..5000usize, 1..8).prop_map(Step::Append),
+        Just(Step::Reopen),
+        proptest::collection::vec(any::<u8>(), 1..100).prop_map(Step::Torn),
+    ];
+    proptest::collection::vec(step, 1..8)
+}
+
+fn tear(path: &Path, garbage: &[u8]) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes.extend_from_slice(garbage);
+    fs::write(path, bytes).unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn whatever_happens_the_durable_records_come_back(steps in steps()) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut expected = Vec::new();
+        let (mut journal, _) = open(&options(dir.path())).unwrap();
+        let mut number = 0;
+        for step in steps {
+            if let Step::Append(lengths) = &step {
+                for length in lengths {
+                    number += 1;
+                    let record = batch(*length as u8, *length);
+                    expected.push(record.clone());
+                    journal.append(number, record);
+                }
+                wait_durable(&journal, number);
+                continue;
+            }
+            journal.close().unwrap();
+            if let Step::Torn(garbage) = &step {
+                tear(&file_path(dir.path(), 1), garbage);
+            }
+            let (again, records) = open(&options(dir.path())).unwrap();
+            prop_assert_eq!(&records, &expected);
+            (journal, number) = (again, 0);
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! The journal's thread: takes what is queued, writes it, flushes once, and tells how far it is.
+
+use super::{
+    StoreError,
+    index::{Index, Location},
+    journal::{JournalState, Options},
+    lock::DirLock,
+    recover::{Entry, Position, file_path},
+    segment::{FILE_HEADER, PAYLOAD_BYTES_MAX, RECORD_HEADER, file_header, push_record},
+};
+use crate::meter::Meter;
+use regatta_api::metrics::Metric;
+use regatta_base::{Digest, Height};
+use regatta_core::{Record, RecordNumber};
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::FileExt as _,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+};
+use tokio::sync::watch;
+
+/// A file takes no more groups from this size on.
+const FILE_BYTES: u64 = 64 * 1024 * 1024;
+/// A group takes no more records from this size on.
+const GROUP_BYTES: usize = 8 * 1024 * 1024;
+/// Zeros written ahead of small groups: flushing a write inside the file costs less than growing the file.
+const ZEROS_AHEAD: usize = 1024 * 1024;
+/// A group of this size grows the file by itself.
+const LARGE_GROUP: usize = 256 * 1024;
+/// Memory that the writer keeps between groups.
+const BUFFER_KEPT: usize = 1024 * 1024;
+
+/// A block of the group being written: it can be read only after the write.
+struct NewBlock {
+    instance: u16,
+    height: Height,
+    place: Location,
+    batches: Vec<Digest>,
+}
+
+/// The state of the journal's thread.
+pub(super) struct Writer {
+    pub(super) options: Options,
+    pub(super) file: Option<File>,
+    pub(super) position: Position,
+    /// Length of the present file, zeros ahead included.
+    pub(super) file_length: u64,
+    pub(super) buffer: Vec<u8>,
+    pub(super) index: Arc<Mutex<Index>>,
+    pub(super) backlog: Arc<AtomicUsize>,
+    pub(super) state: watch::Sender<JournalState>,
+    pub(super) meter: Arc<Meter>,
+    pub(super) _lock: DirLock,
+}
+
+impl Writer {
+    /// Writes groups until the queue ends or the device fails.
+    pub(super) fn run(mut self, records: &mpsc::Receiver<(RecordNumber, Record)>) {
+        self.report_full();
+        while let Ok(first) = records.recv() {
+            if let Err(error) = self.write_group(first, records) {
+                tracing::error!(%error, "the journal failed");
+                self.state.send_modify(|state| state.failed = Some(Arc::new(error)));
+                return;
+            }
+        }
+    }
+
+    fn write_group(
+        &mut self,
+        first: (RecordNumber, Record),
+        records: &mpsc::Receiver<(RecordNumber, Record)>,
+    ) -> Result<(), StoreError> {
+        self.buffer.clear();
+        let (mut last, mut queued, mut blocks) = (0, 0, Vec::new());
+        let mut next = Some(first);
+        while let Some((number, record)) = next {
+            last = number;
+            queued += size_of_record(&record);
+            blocks.extend(self.encode(record)?);
+            next = (self.buffer.len() < GROUP_BYTES)
+                .then(|| records.try_recv().ok())
+                .flatten();
+        }
+        self.flush()?;
+        self.index_blocks(blocks)?;
+        self.backlog.fetch_sub(queued, Ordering::Relaxed);
+        self.state.send_modify(|state| state.durable = last);
+        self.report_full();
+        self.buffer.shrink_to(BUFFER_KEPT);
+        if self.position.end >= FILE_BYTES {
+            self.next_file()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Appends the record to the buffer and remembers where it will be.
+    fn encode(&mut self, record: Record) -> Result<Option<NewBlock>, StoreError> {
+        let group = self.position.end as u32;
+        let place = Location::new(self.position.file, group + self.buffer.len() as u32);
+        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let batches = match &record {
+            Record::Batch { instance, digest, .. } => {
+                index.add_batch(*instance, *digest, place);
+                Vec::new()
+            }
+            Record::Block { instance, batches, .. } => index.find_batches(*instance, batches),
+            Record::Consensus { .. } => Vec::new(),
+        };
+        drop(index);
+        let entry = Entry { record, batches };
+        let start = push_record(&mut self.buffer, group, |buffer| {
+            rmp_serde::encode::write(buffer, &entry).expect("writing plain data to memory does not fail");
+        });
+        if self.buffer.len() - start - RECORD_HEADER > PAYLOAD_BYTES_MAX {
+            let error = io::Error::new(io::ErrorKind::InvalidInput, "a record is longer than the format allows");
+            return Err(self.io("append to", error));
+        }
+        Ok(match entry.record {
+            Record::Block {
+                instance,
+                height,
+                batches,
+                ..
+            } => Some(NewBlock {
+                instance,
+                height,
+                place,
+                batches,
+            }),
+            _ => None,
+        })
+    }
+
+    /// Writes the buffer at the end of the file and makes it durable.
+    fn flush(&mut self) -> Result<(), StoreError> {
+        self.write_buffer().map_err(|error| self.io("write", error))?;
+        let length = self.buffer.len() as u64;
+        self.position.end += length;
+        self.position.total += length;
+        self.meter.add(Metric::JournalBytes, length);
+        self.meter.add(Metric::JournalFlushes, u64::from(self.options.durable));
+        Ok(())
+    }
+
+    fn write_buffer(&mut self) -> io::Result<()> {
+        let file = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        file.write_all_at(&self.buffer, self.position.end)?;
+        let end = self.position.end + self.buffer.len() as u64;
+        if end > self.file_length {
+            self.file_length = end;
+            if self.buffer.len() < LARGE_GROUP && self.options.durable {
+                file.write_all_at(&vec![0; ZEROS_AHEAD], end)?;
+                self.file_length += ZEROS_AHEAD as u64;
+            }
+        }
+        if self.options.durable { file.sync_data() } else { Ok(()) }
+    }
+
+    fn index_blocks(&self, blocks: Vec<NewBlock>) -> Result<(), StoreError> {
+        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        for block in blocks {
+            if !index.add_block(block.instance, block.height, block.place, &block.batches) {
+                let text = format!("block {} does not follow the one before", block.height);
+                return Err(self.io("append to", io::Error::new(io::ErrorKind::InvalidInput, text)));
+            }
+        }
+        Ok(())
+    }
+
+    fn report_full(&self) {
+        let full = self.position.total >= self.options.disk_bytes_max;
+        self.state
+            .send_if_modified(|state| std::mem::replace(&mut state.full, full) != full);
+    }
+
+    /// Opens the last file, or makes the first one.
+    pub(super) fn open_file(&mut self) -> Result<(), StoreError> {
+        if self.position.file == 0 || self.position.end >= FILE_BYTES {
+            return self.next_file();
+        }
+        let path = file_path(&self.options.dir, self.position.file);
+        let open = || {
+            let file = OpenOptions::new().write(true).open(&path)?;
+            let length = file.metadata()?.len();
+            Ok((file, length))
+        };
+        let (file, length) = open().map_err(|error| self.io("open", error))?;
+        self.file = Some(file);
+        self.file_length = length;
+        Ok(())
+    }
+
+    fn next_file(&mut self) -> Result<(), StoreError> {
+        let previous_end = self.position.end as u32;
+        self.position.file += 1;
+        self.position.end = FILE_HEADER as u64;
+        self.position.total += FILE_HEADER as u64;
+        self.make_file(previous_end).map_err(|error| self.io("create", error))
+    }
+
+    fn make_file(&mut self, previous_end: u32) -> io::Result<()> {
+        if let Some(previous) = self.file.take() {
+            previous.set_len(u64::from(previous_end))?;
+            previous.sync_all()?;
+        }
+        let path = file_path(&self.options.dir, self.position.file);
+        let file = OpenOptions::new().write(true).create_new(true).open(path)?;
+        file.write_all_at(&file_header(self.position.file, previous_end), 0)?;
+        file.sync_all()?;
+        // The folder's entry has to survive as well as the file.
+        File::open(&self.options.dir)?.sync_all()?;
+        self.file_length = FILE_HEADER as u64;
+        self.file = Some(file);
+        Ok(())
+    }
+
+    fn io(&self, action: &'static str, error: io::Error) -> StoreError {
+        StoreError::io(action, file_path(&self.options.dir, self.position.file), error)
+    }
+}
+
+/// Bytes that a record counts in the backlog.
+pub(super) fn size_of_record(record: &Record) -> usize {
+    match record {
+        Record::Consensus { bytes, .. } | Record::Batch { bytes, .. } => bytes.0.len(),
+        Record::Block {
+            header,
+            certificate,
+            batches,
+            ..
+        } => header.0.len() + certificate.0.len() + 32 * batches.len(),
+    }
+}
