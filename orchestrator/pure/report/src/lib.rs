@@ -1,6 +1,20 @@
 //! Turn what a run recorded into a summary, a verdict and every form of its report.
 //!
 //! Pure: a [`RunRecord`] goes in, a [`RunResult`] and texts or bytes come out.
+//!
+//! ```text
+//! RunRecord -> evaluate -> RunResult -> render::artefacts -> report.html, report.md, result.json, figures, ...
+//!                             |
+//!                             +-> compare(base, head, margin) -> Comparison -> text, Markdown, JSON, exit code
+//! ```
+//!
+//! Invariants:
+//! - A number that the run cannot answer for is never printed: [`result::QuantileValue`] has no other way to say it.
+//! - Everything random (resampling) is drawn from the record's seed, so that a record has one result.
+//! - Text from outside reaches no document without that document's own escaping.
+//! - A correctness failure hides every figure of speed from the first screen, in every form of the report.
+//!
+//! Bitmaps are set in Ubuntu Light, under the Ubuntu Font Licence 1.0, which the crate `epaint_default_fonts` carries.
 
 pub mod compare;
 pub mod figure;

@@ -247,6 +247,14 @@ mod tests {
     }
 
     #[test]
+    fn any_seed_can_be_read_back() {
+        let mut record = fixture::record(SMALL);
+        record.identity.seed = u64::MAX;
+        let read = parse(&json(&evaluate(record, false)).unwrap()).unwrap();
+        assert_eq!(read.record.identity.seed, u64::MAX);
+    }
+
+    #[test]
     fn other_documents_are_refused() {
         assert!(matches!(parse("{"), Err(ResultError::Malformed(_))));
         assert!(matches!(

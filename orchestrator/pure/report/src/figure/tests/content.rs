@@ -83,6 +83,36 @@ fn the_bars_of_the_waterfall_are_to_scale() {
 }
 
 #[test]
+fn losses_hang_where_they_were_taken_off() {
+    let mut record = fixture::record(SMALL);
+    record.accounting = crate::model::Accounting {
+        intended: 1000,
+        timed_out: 300,
+        unknown: 200,
+        finalised_ok: 500,
+        ..Default::default()
+    };
+    let figure = figure(record, "accounting");
+    let bars: Vec<(f64, f64)> = figure
+        .scene
+        .marks
+        .iter()
+        .filter_map(|(mark, ..)| match mark {
+            Mark::Rect { at, size } => Some((at.0, at.0 + size.0)),
+            _ => None,
+        })
+        .collect();
+    let [whole, timed_out, unknown, good] = bars[..] else {
+        panic!("{bars:?}")
+    };
+    let meets = |a: f64, b: f64| assert!((a - b).abs() < 1e-9, "{bars:?}");
+    meets(timed_out.1, whole.1);
+    meets(unknown.1, timed_out.0);
+    meets(good.1, unknown.0);
+    meets(good.0, whole.0);
+}
+
+#[test]
 fn an_open_identity_is_said_in_the_waterfall() {
     let mut record = fixture::record(SMALL);
     record.accounting.intended += 7;
