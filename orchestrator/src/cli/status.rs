@@ -27,7 +27,7 @@ impl Status {
                 if global.json {
                     print_json(&status)?;
                 } else {
-                    print(&(headline(&status) + "\n" + &nodes(&status)))?;
+                    print(&(headline(&status) + &nodes(&status)))?;
                 }
             }
             None => list(global).await?,
@@ -47,7 +47,7 @@ async fn list(global: &Global) -> Result<(), CliError> {
     }
     match live.as_slice() {
         [] => print("no cluster is up\n"),
-        [one] => print(&(headline(one) + "\n" + &nodes(one))),
+        [one] => print(&(headline(one) + &nodes(one))),
         many => print(&many.iter().map(headline).collect::<String>()),
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     check::{self, Ledger, Rules},
     cluster::{chain, endpoint, node_key},
     load::{Endpoint, LoadOutcome, Submitted},
-    record::RecordParts,
+    record::{self, RecordParts},
     rundir::{RunDir, RunDirError, rfc3339},
     sample::SampleOutcome,
 };
@@ -20,7 +20,7 @@ use regatta_report::{
     RunResult,
     model::{Event, Identity, Invariant, NamedText, PhaseKind},
 };
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// How long reading all ledgers may take; what is not read by then shows in the checks.
 const COLLECT_LIMIT: Duration = Duration::from_secs(5 * 60);
@@ -29,6 +29,8 @@ const COLLECT_LIMIT: Duration = Duration::from_secs(5 * 60);
 #[derive(Debug)]
 pub(super) struct Evidence {
     started_unix_s: u64,
+    /// Origin of the run's clock on the wall clock.
+    origin: SystemTime,
     phases: Phases,
     ledgers: Vec<Ledger>,
     invariants: Vec<Invariant>,
@@ -44,6 +46,7 @@ impl Evidence {
     pub(super) fn new(started_unix_s: u64) -> Self {
         Self {
             started_unix_s,
+            origin: SystemTime::now(),
             phases: Phases::default(),
             ledgers: Vec::new(),
             invariants: Vec::new(),
@@ -54,6 +57,12 @@ impl Evidence {
             events: Vec::new(),
             provider: String::new(),
         }
+    }
+
+    /// The run's clock starts now.
+    pub(super) fn clock_started(&mut self) {
+        self.origin = SystemTime::now();
+        self.phases.begin(PhaseKind::Start, 0);
     }
 
     pub(super) fn phase(&mut self, kind: PhaseKind, at_ms: u64) {
@@ -121,6 +130,7 @@ impl Evidence {
 
     /// Assembles the record, judges it and writes every file of the report.
     pub(super) fn report(&mut self, job: &Job, programs: &Programs, run: &RunDir) -> Result<RunResult, RunDirError> {
+        files::write_hlogs(run, &self.loads, self.origin)?;
         let sealed = programs.sealed().iter();
         let parts = RecordParts {
             identity: self.identity(job, programs, run),
@@ -135,15 +145,14 @@ impl Evidence {
             invariants: std::mem::take(&mut self.invariants),
             events: std::mem::take(&mut self.events),
             findings: Vec::new(),
-            environment: super::shim::host_disclosure(run.root()),
+            environment: record::host_disclosure(run.root()),
             files: files::list(run),
             partial: self.partial,
             failure: self.failure.clone(),
         };
-        let hlog = files::write_hlogs(run, &parts.loads);
-        let record = super::shim::assemble(parts);
+        let record = record::assemble(parts);
         let result = regatta_report::evaluate(record, job.strict);
-        hlog.and_then(|()| files::write_report(run, &result))?;
+        files::write_report(run, &result)?;
         Ok(result)
     }
 

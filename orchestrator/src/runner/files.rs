@@ -1,19 +1,21 @@
 //! The files of a report, and the list of what else the run's folder holds.
 
 use crate::{
+    hlog,
     load::LoadOutcome,
     rundir::{RunDir, RunDirError, at},
 };
 use regatta_report::{RunResult, model::RawFile, render};
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::SystemTime};
 
 /// Files and folders of a run with raw data, and what they hold.
-const RAW: [(&str, &str); 6] = [
+const RAW: [(&str, &str); 7] = [
     ("scenario.toml", "the scenario as it was run"),
     ("plan.json", "the plan with every choice made"),
     ("journal.ndjson", "every step and event with its times"),
     ("build", "signed manifests of the programs"),
     ("samples", "samples of processes and host"),
+    ("latency", "histograms of each load by the second"),
     ("logs", "what the nodes wrote"),
 ];
 /// Most files that a report lists of one folder.
@@ -51,11 +53,14 @@ fn raw_file(root: &Path, path: &str, description: &str) -> RawFile {
     }
 }
 
-/// Writes the three histograms of each load by interval.
-pub(super) fn write_hlogs(run: &RunDir, loads: &[LoadOutcome]) -> Result<(), RunDirError> {
+/// Writes the three histograms of each load by the second; `origin` is the start of the run's clock.
+pub(super) fn write_hlogs(run: &RunDir, loads: &[LoadOutcome], origin: SystemTime) -> Result<(), RunDirError> {
     for outcome in loads {
-        let path = run.path(&format!("load-{}.hlog", outcome.load));
-        super::shim::hlog_write(&path, outcome).map_err(at(&path))?;
+        let path = run.path(&format!("latency/load-{}.hlog", outcome.load));
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(at(folder))?;
+        }
+        hlog::write(&path, &outcome.latency, origin).map_err(at(&path))?;
     }
     Ok(())
 }

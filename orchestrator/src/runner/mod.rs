@@ -12,7 +12,6 @@ mod files;
 mod interrupt;
 mod live;
 mod setup;
-mod shim;
 mod steps;
 
 pub(crate) use files::write_report;

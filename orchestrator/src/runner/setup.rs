@@ -42,6 +42,7 @@ impl Runner {
         let journal = Arc::clone(&self.journal);
         let cluster = Cluster::prepare(Arc::clone(&plan), self.run.clone(), journal, builds, events)?;
         let clock = RunClock::start();
+        self.evidence.clock_started();
         let sampler = Sampler::start(SamplerConfig::new(clock, self.run.path("samples")))?;
         sampler.watch(Watched {
             name: LAB_PROCESS.to_owned(),

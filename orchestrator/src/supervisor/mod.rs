@@ -11,7 +11,7 @@ pub(crate) use socket::{ask, is_absent};
 
 use crate::{
     cluster::{Cluster, ClusterError, STOP_GRACE, http_address},
-    rundir::{Entry, Journal, RunDir, RunDirError, STORE_FOLDER},
+    rundir::{Entry, Journal, RunDir, RunDirError, STORE_FOLDER, used_bytes},
     seal::{SealError, Sealed, Store},
 };
 use futures::{StreamExt, stream};
@@ -20,6 +20,7 @@ use regatta_client::Client;
 use regatta_plan::{Plan, PlannedNode, Step};
 use std::{
     collections::BTreeMap,
+    convert::Infallible,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -33,6 +34,8 @@ use tokio::{
 const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a node may take to answer for a status.
 const NODE_DEADLINE: Duration = Duration::from_secs(2);
+/// Time between two looks at the size of the run's folder.
+const QUOTA_INTERVAL: Duration = Duration::from_secs(2);
 /// Nodes that are asked at the same time.
 const ASKED_AT_ONCE: usize = 64;
 
@@ -58,12 +61,14 @@ pub(crate) enum SupervisorError {
     },
 }
 
-/// Why a supervisor ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Reason {
-    Asked,
-    Lease,
-    Signal,
+/// How a cluster that was up came to its end.
+struct Ended {
+    /// Why, in words.
+    why: String,
+    /// Nodes that had to be killed.
+    forced: Vec<String>,
+    /// Who asked for it, and waits for the answer.
+    asker: Option<UnixStream>,
 }
 
 /// Everything that a supervisor keeps.
@@ -85,11 +90,28 @@ pub(crate) async fn supervise(folder: &Path, tell: &dyn Fn(&Startup)) -> Result<
     let _ = nix::unistd::setsid();
     let run = RunDir::open(folder)?;
     let _lock = run.lock()?;
+    let journal = Arc::new(Journal::open(&run)?);
+    let kept = keep(&run, &journal, tell).await;
+    let (exit_code, sentence) = match &kept {
+        Ok(ended) => (0, ended.why.clone()),
+        Err(error) => (1, error.to_string()),
+    };
+    journal.write(Entry::LabEnded { exit_code, sentence })?;
+    let Ended { forced, asker, .. } = kept?;
+    if let Some(mut stream) = asker {
+        // Only now, when nodes, addresses and journal are done with: whoever asked may start the next cluster at once.
+        // It may also have gone; the cluster is down all the same.
+        let _ = send(&mut stream, &Answer::Stopped { forced }).await;
+    }
+    Ok(())
+}
+
+/// Prepares and starts the nodes, and keeps them until the end.
+async fn keep(run: &RunDir, journal: &Arc<Journal>, tell: &dyn Fn(&Startup)) -> Result<Ended, SupervisorError> {
     let system = |error| SupervisorError::System {
         run: run.id().to_owned(),
         error,
     };
-    let journal = Arc::new(Journal::open(&run)?);
     let plan = Arc::new(run.plan()?);
     let store = Store::open(&run.root().with_file_name(STORE_FOLDER))?;
     let sealed = |name: &String| Ok((name.clone(), Sealed::read_from(&run.path("build"), name, &store)?));
@@ -98,14 +120,14 @@ pub(crate) async fn supervise(folder: &Path, tell: &dyn Fn(&Startup)) -> Result<
         .keys()
         .map(sealed)
         .collect::<Result<BTreeMap<_, _>, SealError>>()?;
-    let listener = socket::listen(&run).map_err(system)?;
+    let listener = socket::listen(run).map_err(system)?;
     let signal = stop_signal().map_err(system)?;
     let (events, _unheard) = mpsc::unbounded_channel();
-    let cluster = Cluster::prepare(Arc::clone(&plan), run.clone(), Arc::clone(&journal), builds, events)?;
+    let cluster = Cluster::prepare(Arc::clone(&plan), run.clone(), Arc::clone(journal), builds, events)?;
     let supervisor = Supervisor {
-        run,
+        run: run.clone(),
         plan,
-        journal,
+        journal: Arc::clone(journal),
         cluster,
         started: Instant::now(),
         ready: std::cell::Cell::new(false),
@@ -132,34 +154,38 @@ impl Supervisor {
         listener: &UnixListener,
         signal: impl Future<Output = ()>,
         tell: &dyn Fn(&Startup),
-    ) -> Result<(), SupervisorError> {
+    ) -> Result<Ended, SupervisorError> {
         let lease = Duration::from_millis(self.plan.budget.lease_ms);
         let start = async {
             self.start(tell).await?;
             self.ready.set(true);
             tell(&Startup::Ready);
-            std::future::pending::<Result<(), SupervisorError>>().await
+            std::future::pending::<Result<Infallible, SupervisorError>>().await
         };
-        let (ended, asker) = tokio::select! {
-            failed = start => (failed.map(|()| Reason::Asked), None),
-            stream = self.serve(listener) => (Ok(Reason::Asked), Some(stream)),
-            () = tokio::time::sleep(lease) => (Ok(Reason::Lease), None),
-            () = signal => (Ok(Reason::Signal), None),
+        let because = |why: String| (Ok(why), None);
+        let (why, asker) = tokio::select! {
+            failed = start => (failed.map(|never| match never {}), None),
+            stream = self.serve(listener) => (Ok("stopped by request".to_owned()), Some(stream)),
+            () = tokio::time::sleep(lease) => because(format!("the lease of {} s ended", lease.as_secs())),
+            used = self.disk_full() => because(format!("disk quota reached: {used} bytes (budget.disk)")),
+            () = signal => because("stopped by signal".to_owned()),
         };
         let forced = self.cluster.stop(STOP_GRACE).await;
         socket::remove(&self.run);
-        let (exit_code, sentence) = match &ended {
-            Ok(Reason::Asked) => (0, "stopped by request".to_owned()),
-            Ok(Reason::Lease) => (0, format!("the lease of {} s ended", lease.as_secs())),
-            Ok(Reason::Signal) => (0, "stopped by signal".to_owned()),
-            Err(error) => (1, error.to_string()),
-        };
-        self.journal.write(Entry::LabEnded { exit_code, sentence })?;
-        if let Some(mut stream) = asker {
-            // Whoever asked may have gone; the cluster is down all the same.
-            let _ = send(&mut stream, &Answer::Stopped { forced }).await;
+        let why = why?;
+        Ok(Ended { why, forced, asker })
+    }
+
+    /// Completes when the run's folder holds more than it may, with its size in bytes.
+    async fn disk_full(&self) -> u64 {
+        loop {
+            tokio::time::sleep(QUOTA_INTERVAL).await;
+            let root = self.run.root().to_owned();
+            match tokio::task::spawn_blocking(move || used_bytes(&root)).await {
+                Ok(Ok(used)) if used > self.plan.budget.disk_bytes => return used,
+                _ => {}
+            }
         }
-        ended.map(|_| ())
     }
 
     /// Does the steps of the plan that start nodes.
