@@ -1,0 +1,80 @@
+//! Times the kernels that a node spends its time in: checking transactions, building and checking batches, execution.
+
+#![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
+
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use regatta_apps::{CheckedBatch, State, View, check_transactions};
+use regatta_base::seed;
+use regatta_benches::samples;
+use std::hint::black_box;
+
+/// Transactions that arrive together.
+const COUNTS: [usize; 3] = [64, 512, 2048];
+
+fn transactions(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("check transactions");
+    let domain = samples::domain();
+    for count in COUNTS {
+        for senders in [1, 64, count] {
+            let transactions = samples::opaque(count, senders);
+            let name = BenchmarkId::new(format!("{senders} senders"), count);
+            group.throughput(Throughput::Elements(count as u64));
+            group.bench_with_input(name, &transactions, |bencher, transactions| {
+                let mut rng = seed::rng(1, "bench");
+                bencher.iter_batched(
+                    || transactions.clone(),
+                    |transactions| check_transactions(&domain, transactions, &mut rng),
+                    BatchSize::SmallInput,
+                );
+            });
+        }
+    }
+    group.finish();
+}
+
+fn batches(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("batch");
+    let (domain, author) = (samples::domain(), samples::key("validator", 0));
+    for count in COUNTS {
+        let checked = samples::checked(samples::opaque(count, 64));
+        let batch = CheckedBatch::build(&domain, 0, 0, &checked, &author);
+        group.throughput(Throughput::Elements(count as u64));
+        group.bench_function(BenchmarkId::new("build", count), |bencher| {
+            bencher.iter(|| CheckedBatch::build(&domain, 0, 0, black_box(&checked), &author));
+        });
+        for (name, signatures) in [("check as validator", true), ("check as follower", false)] {
+            group.bench_function(BenchmarkId::new(name, count), |bencher| {
+                let mut rng = seed::rng(1, "bench");
+                let authors = [author.public()];
+                bencher.iter(|| CheckedBatch::check(&domain, &authors, batch.bytes.clone(), signatures, &mut rng));
+            });
+        }
+    }
+    group.finish();
+}
+
+fn execution(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("execute and root");
+    for count in COUNTS {
+        for (name, transactions) in [("opaque", samples::opaque(count, 64)), ("put", samples::put(count, 64))] {
+            let views: Vec<View<'_>> = transactions.iter().flat_map(|bytes| View::parse(bytes)).collect();
+            group.throughput(Throughput::Elements(count as u64));
+            group.bench_function(BenchmarkId::new(name, count), |bencher| {
+                bencher.iter_batched_ref(
+                    State::default,
+                    |state| {
+                        for view in &views {
+                            black_box(state.execute(view));
+                        }
+                        state.root()
+                    },
+                    BatchSize::SmallInput,
+                );
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(kernels, transactions, batches, execution);
+criterion_main!(kernels);
