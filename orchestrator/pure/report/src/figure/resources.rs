@@ -15,6 +15,8 @@ use crate::{
 
 /// Most processes that get a line each.
 const LINES_MAX: usize = 16;
+/// Least time between two samples that make a point.
+const GAP_MS_MIN: u64 = 250;
 /// Points of one line.
 const POINTS_MAX: usize = 120;
 
@@ -180,33 +182,43 @@ fn groups(record: &RunRecord, value: Between) -> Vec<Group> {
 /// The values between consecutive samples at the time of the later one.
 fn line(samples: &[Sample], value: Between) -> Vec<Point> {
     let step = samples.len().div_ceil(POINTS_MAX).max(1);
-    let thinned: Vec<&Sample> = samples.iter().step_by(step).collect();
+    let mut thinned: Vec<&Sample> = Vec::with_capacity(samples.len() / step + 1);
+    for sample in samples.iter().step_by(step) {
+        // Rates over a moment, as between the last two samples before a stop, are noise.
+        if thinned
+            .last()
+            .is_none_or(|last| sample.at_ms.saturating_sub(last.at_ms) >= GAP_MS_MIN)
+        {
+            thinned.push(sample);
+        }
+    }
     thinned
         .windows(2)
         .map(|pair| (pair[1].at_ms as f64 / 1000.0, value(pair[0], pair[1])))
         .collect()
 }
 
-/// The values of all lines of a group at each step of the longest line.
+/// The values of all lines of a group at each moment of the longest line; a process that was away has none.
 fn columns(group: &Group) -> Vec<(f64, Vec<f64>)> {
     let longest = group
         .lines
         .iter()
         .max_by_key(|line| line.len())
         .map_or(&[][..], Vec::as_slice);
-    let at = |index: usize| {
-        group
-            .lines
-            .iter()
-            .filter_map(|line| line.get(index))
-            .map(|point| point.1)
-            .collect()
+    let span = longest
+        .first()
+        .zip(longest.last())
+        .map_or(0.0, |(first, last)| last.0 - first.0);
+    let reach = 1.5 * span / (longest.len() as f64 - 1.0).max(1.0);
+    let nearest = |line: &[Point], at: f64| {
+        let next = line.partition_point(|point| point.0 < at);
+        let around = line[next.saturating_sub(1)..].iter().take(2);
+        let distance = |point: &Point| (point.0 - at).abs();
+        let closest = around.min_by(|a, b| distance(a).total_cmp(&distance(b)));
+        closest.filter(|point| distance(point) <= reach).map(|point| point.1)
     };
-    longest
-        .iter()
-        .enumerate()
-        .map(|(index, point)| (point.0, at(index)))
-        .collect()
+    let values = |at: f64| group.lines.iter().filter_map(|line| nearest(line, at)).collect();
+    longest.iter().map(|point| (point.0, values(point.0))).collect()
 }
 
 /// The range of a group as a band and its median as a line.
@@ -248,4 +260,47 @@ fn table(groups: &[Group], show: fn(f64) -> String) -> Table {
         }
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(lines: Vec<Vec<Point>>) -> Group {
+        Group {
+            name: "made up",
+            ink: Ink::Series(0),
+            lines,
+        }
+    }
+
+    #[test]
+    fn moments_are_matched_by_time_and_not_by_number() {
+        let steady: Vec<Point> = (0..10).map(|s| (f64::from(s), 1.0)).collect();
+        // Away from second 3 to 7, and sampled a little later than the other.
+        let away: Vec<Point> = [0, 1, 2, 8, 9].map(|s| (f64::from(s) + 0.1, 5.0)).to_vec();
+        let columns = columns(&group(vec![steady, away]));
+        let counts: Vec<usize> = columns.iter().map(|(_, values)| values.len()).collect();
+        assert_eq!(counts, [2, 2, 2, 2, 1, 1, 1, 2, 2, 2]);
+        assert_eq!(columns[9].1, [1.0, 5.0]);
+    }
+
+    #[test]
+    fn rates_over_a_moment_are_left_out() {
+        let sample = |at_ms, cpu_s| Sample {
+            at_ms,
+            cpu_s,
+            ..Sample::default()
+        };
+        let samples = [sample(0, 0.0), sample(1000, 0.1), sample(1010, 0.11), sample(2000, 0.2)];
+        let points = line(&samples, |a, b| (b.cpu_s - a.cpu_s) / seconds_between(a, b));
+        assert_eq!(points.len(), 2);
+        assert!(points.iter().all(|point| (point.1 - 0.1).abs() < 1e-9), "{points:?}");
+    }
+
+    #[test]
+    fn nothing_sampled_draws_nothing() {
+        assert!(columns(&group(Vec::new())).is_empty());
+        assert!(line(&[], |_, _| 1.0).is_empty());
+    }
 }

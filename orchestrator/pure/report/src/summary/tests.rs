@@ -272,6 +272,29 @@ fn an_empty_record_has_an_empty_summary() {
 }
 
 #[test]
+fn a_short_time_before_a_fault_is_no_unsettled_run() {
+    let mut record = fixture::record(SMALL);
+    let start = record.phases[2].start_ms;
+    let rising = record
+        .blocks
+        .iter_mut()
+        .filter(|block| block.at_ms >= start)
+        .enumerate();
+    for (index, block) in rising {
+        block.latency = Counts(vec![(1_000 * index as u64 + 1, 1)]);
+    }
+    assert!(summarise(&record).window.cut_refused);
+    let end_ms = record.phases[2].end_ms;
+    record.events = vec![crate::model::Event {
+        start_ms: end_ms - 100,
+        end_ms,
+        kind: crate::model::EventKind::Fault,
+        ..Default::default()
+    }];
+    assert!(!summarise(&record).window.cut_refused);
+}
+
+#[test]
 fn a_warm_up_is_cut_from_the_window() {
     let mut record = fixture::record(SMALL);
     let start = record.phases[2].start_ms;

@@ -16,7 +16,8 @@ pub(super) fn find(record: &RunRecord) -> Window {
         ..Window::default()
     };
     // A fault is not a warm-up: only what comes before the first one is looked at, so that no cut can hide it.
-    let settling_end_ms = first_fault(record, &window).unwrap_or(end_ms);
+    let fault_ms = first_fault(record, &window);
+    let settling_end_ms = fault_ms.unwrap_or(end_ms);
     let settling: Vec<(u64, f64)> = record
         .blocks
         .iter()
@@ -25,7 +26,8 @@ pub(super) fn find(record: &RunRecord) -> Window {
         .collect();
     let means: Vec<f64> = settling.iter().map(|&(_, mean)| mean).collect();
     match mser5(&means) {
-        WarmUp::Refused => window.cut_refused = true,
+        // The time before a fault is too short to say that a run never settles.
+        WarmUp::Refused => window.cut_refused = fault_ms.is_none(),
         WarmUp::Cut(0) => {}
         // The window opens just after the last block that was cut.
         WarmUp::Cut(blocks) => window.start_ms = settling[blocks - 1].0 + 1,
