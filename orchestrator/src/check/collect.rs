@@ -30,6 +30,9 @@ const STATUSES_AT_ONCE: usize = 16;
 /// Pause between two questions how far a node is.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// How long a node that does not answer at all is waited for: its process has ended.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+
 /// Reads the ledgers of one instance, waiting up to `limit` for nodes that are behind.
 ///
 /// Never fails: what cannot be read is part of the ledger, and the checks say so.
@@ -84,12 +87,16 @@ async fn read_node(
         node: endpoint.name.clone(),
         ..NodeLedger::default()
     };
+    let mut heard = Instant::now();
     loop {
         let answer = height(rules, client).await;
         if answer.as_ref().is_ok_and(|height| *height >= target) {
             break;
         }
-        if Instant::now() >= deadline {
+        if answer.is_ok() {
+            heard = Instant::now();
+        }
+        if Instant::now() >= deadline || heard.elapsed() > SILENCE_MAX {
             node.error = answer.err().map(|error| error.to_string());
             break;
         }
