@@ -80,6 +80,7 @@ impl Observer for Printer {
                     );
                 }
             }
+            Progress::Ending(why) => eprintln!("ending the run: {why}"),
             Progress::Heartbeat(beat) => eprintln!("{}", heartbeat_line(beat)),
         }
     }

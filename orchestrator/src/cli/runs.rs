@@ -23,6 +23,10 @@ pub(super) fn report_sweep(runs: &Path) {
         }
     }
     if !dead.is_empty() {
+        // Those with nodes that still run are named again next time.
+        for dead in dead.iter().filter(|dead| dead.alive.is_empty()) {
+            let _ = dead.close();
+        }
         let names: Vec<&str> = dead.iter().rev().take(NAMED_MAX).map(|dead| dead.run.id()).collect();
         let more = dead.len().saturating_sub(NAMED_MAX);
         let more = if more > 0 {
@@ -30,7 +34,7 @@ pub(super) fn report_sweep(runs: &Path) {
         } else {
             String::new()
         };
-        let what = "its folder holds no result; nothing of it runs";
+        let what = "its folder holds no result";
         eprintln!("note: a lab died in run {}{more}: {what}", names.join(", "));
     }
 }

@@ -145,7 +145,11 @@ pub(crate) fn holder_of(address: SocketAddr) -> Option<Holder> {
             .any(|fd| matches!(fd.target, FDTarget::Socket(inode) if inodes.contains(&inode)))
     };
     let process = procfs::process::all_processes().ok()?.flatten().find(holds)?;
-    let command = process.cmdline().unwrap_or_default().join(" ");
+    let command = process
+        .cmdline()
+        .unwrap_or_default()
+        .join(" ")
+        .replace(char::is_control, " ");
     Some(Holder {
         pid: process.pid,
         command: command.chars().take(COMMAND_CHARS_MAX).collect(),

@@ -1,6 +1,6 @@
 //! What labs that died left behind. Only reported: processes that this lab did not start are never touched.
 
-use super::{Entry, RunDir, read_journal};
+use super::{Entry, Journal, RunDir, RunDirError, read_journal};
 use std::{collections::BTreeMap, path::Path};
 
 /// A run whose lab died before it had a result.
@@ -49,16 +49,31 @@ pub(super) fn alive(run: &RunDir) -> Vec<(String, u32)> {
         .collect()
 }
 
-/// Start time of a process in clock ticks since boot, `None` when there is no such process.
+impl DeadRun {
+    /// Notes in the run's journal that its lab died, so that it is reported once and not for ever.
+    ///
+    /// # Errors
+    /// [`RunDirError`] when the journal cannot be written.
+    pub(crate) fn close(&self) -> Result<(), RunDirError> {
+        Journal::open(&self.run)?.write(Entry::LabEnded {
+            exit_code: 1,
+            sentence: "the lab died without ending the run".to_owned(),
+        })
+    }
+}
+
+/// Start time of a process in clock ticks since boot; `None` when it does not run: a process that has ended and that
+/// its parent has not waited for is only a row in a table.
 pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
     let process = procfs::process::Process::new(i32::try_from(pid).ok()?).ok()?;
-    process.stat().ok().map(|stat| stat.starttime)
+    let stat = process.stat().ok()?;
+    (!matches!(stat.state, 'Z' | 'X')).then_some(stat.starttime)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{rundir::Journal, testing::plan};
+    use crate::testing::plan;
 
     fn run_with_node(runs: &Path, pid: u32, start_ticks: u64) -> RunDir {
         let run = RunDir::create(runs, &plan(1), "", 0).unwrap();
@@ -88,12 +103,25 @@ mod tests {
             alive: Vec::new(),
         };
         assert_eq!(sweep(runs.path()), [dead], "same pid, other start time: not ours");
-        let sentence = String::new();
-        Journal::open(&run)
-            .unwrap()
-            .write(Entry::LabEnded { exit_code: 1, sentence })
-            .unwrap();
+        sweep(runs.path())[0].close().unwrap();
         assert_eq!(sweep(runs.path()), []);
+    }
+
+    #[test]
+    fn a_process_that_has_ended_and_was_not_waited_for_does_not_run() {
+        let mut child = std::process::Command::new("/bin/true").spawn().unwrap();
+        let pid = child.id();
+        // Without waiting for it: its row stays in the table until `wait`.
+        while std::fs::read_to_string(format!("/proc/{pid}/stat"))
+            .unwrap()
+            .split(' ')
+            .nth(2)
+            != Some("Z")
+        {
+            std::thread::yield_now();
+        }
+        assert_eq!(start_ticks(pid), None);
+        child.wait().unwrap();
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::{Interrupt, Job, files, steps::Phases};
 use crate::{
     build::Programs,
     check::{self, Ledger, Rules},
-    cluster::{chain, endpoint, node_key},
+    cluster::{chain, node_key},
     load::{Endpoint, LoadOutcome, Submitted},
     record::{self, RecordParts},
     rundir::{RunDir, RunDirError, rfc3339},
@@ -18,7 +18,7 @@ use regatta_base::ids::NameError;
 use regatta_plan::{Plan, PlannedInstance};
 use regatta_report::{
     RunResult,
-    model::{Event, Identity, Invariant, NamedText, PhaseKind},
+    model::{Event, EventKind, Identity, Invariant, NamedText, PhaseKind},
 };
 use std::time::{Duration, SystemTime};
 
@@ -36,6 +36,7 @@ pub(super) struct Evidence {
     invariants: Vec<Invariant>,
     partial: bool,
     failure: Option<String>,
+    details: Option<String>,
     pub(super) loads: Vec<LoadOutcome>,
     pub(super) samples: SampleOutcome,
     pub(super) events: Vec<Event>,
@@ -52,6 +53,7 @@ impl Evidence {
             invariants: Vec::new(),
             partial: false,
             failure: None,
+            details: None,
             loads: Vec::new(),
             samples: SampleOutcome::default(),
             events: Vec::new(),
@@ -73,31 +75,34 @@ impl Evidence {
         self.phases.end(at_ms);
     }
 
-    /// Notes why the run could not be carried out; the first reason counts.
-    pub(super) fn failed(&mut self, reason: String) {
+    /// Notes why the run could not be carried out; the first reason counts. Its first line enters the verdict, all of it
+    /// the list of events.
+    pub(super) fn failed(&mut self, reason: &str) {
         self.partial = true;
-        self.failure.get_or_insert(reason);
+        if self.failure.is_none() {
+            self.failure = reason.lines().next().map(str::to_owned);
+            self.details = Some(reason.to_owned());
+        }
     }
 
     /// Notes that the run ended early.
     pub(super) fn interrupted(&mut self, interrupt: &Interrupt) {
         self.partial = true;
         if interrupt.is_failure() {
-            self.failed(interrupt.to_string());
+            self.failed(&interrupt.to_string());
         }
     }
 
-    /// Reads the ledgers of all nodes. What cannot be read shows in the checks.
-    pub(super) async fn collect(&mut self, plan: &Plan) {
-        let endpoints: Vec<Endpoint> = plan.nodes.iter().map(endpoint).collect();
+    /// Reads the ledgers of the nodes at `endpoints`. What cannot be read shows in the checks.
+    pub(super) async fn collect(&mut self, plan: &Plan, endpoints: &[Endpoint]) {
         for instance in &plan.instances {
             match rules(plan, instance) {
                 Ok(rules) => {
                     let submitted = self.submitted(plan, &instance.id);
                     self.ledgers
-                        .push(check::collect(&rules, &endpoints, &submitted, COLLECT_LIMIT).await);
+                        .push(check::collect(&rules, endpoints, &submitted, COLLECT_LIMIT).await);
                 }
-                Err(error) => self.failed(error.to_string()),
+                Err(error) => self.failed(&error.to_string()),
             }
         }
     }
@@ -105,7 +110,7 @@ impl Evidence {
     /// Checks the ledgers against what was submitted.
     pub(super) fn check(&mut self, plan: &Plan) {
         let Ok(mut rng) = StdRng::try_from_rng(&mut SysRng) else {
-            return self.failed("the system has no randomness for the checks".to_owned());
+            return self.failed("the system has no randomness for the checks");
         };
         for (instance, ledger) in plan.instances.iter().zip(&self.ledgers) {
             if let Ok(rules) = rules(plan, instance) {
@@ -131,6 +136,7 @@ impl Evidence {
     /// Assembles the record, judges it and writes every file of the report.
     pub(super) fn report(&mut self, job: &Job, programs: &Programs, run: &RunDir) -> Result<RunResult, RunDirError> {
         files::write_hlogs(run, &self.loads, self.origin)?;
+        let events = self.events();
         let sealed = programs.sealed().iter();
         let parts = RecordParts {
             identity: self.identity(job, programs, run),
@@ -138,12 +144,12 @@ impl Evidence {
             binaries: sealed
                 .map(|(name, sealed)| (name.clone(), sealed.program_digest().to_string()))
                 .collect(),
-            phases: std::mem::take(&mut self.phases).into_inner(),
+            phases: self.phases.to_vec(),
             loads: std::mem::take(&mut self.loads),
             samples: std::mem::take(&mut self.samples),
             ledgers: &self.ledgers,
             invariants: std::mem::take(&mut self.invariants),
-            events: std::mem::take(&mut self.events),
+            events,
             findings: Vec::new(),
             environment: record::host_disclosure(run.root()),
             files: files::list(run),
@@ -154,6 +160,20 @@ impl Evidence {
         let result = regatta_report::evaluate(record, job.strict);
         files::write_report(run, &result)?;
         Ok(result)
+    }
+
+    /// Everything that happened, with the whole reason of a failure at the end.
+    fn events(&mut self) -> Vec<Event> {
+        let mut events = std::mem::take(&mut self.events);
+        let end_ms = self.phases.end_ms();
+        events.extend(self.details.take().map(|text| Event {
+            start_ms: end_ms,
+            end_ms,
+            kind: EventKind::Note,
+            node: String::new(),
+            text,
+        }));
+        events
     }
 
     fn identity(&self, job: &Job, programs: &Programs, run: &RunDir) -> Identity {

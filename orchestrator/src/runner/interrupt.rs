@@ -1,5 +1,6 @@
 //! Reasons to end a run early; the first one counts.
 
+use regatta_report::format;
 use std::fmt;
 use tokio::sync::watch;
 
@@ -40,7 +41,9 @@ impl fmt::Display for Interrupt {
             Self::Wall { limit_s } => write!(f, "the run's time budget of {limit_s} s is used up (budget.wall)"),
             Self::Disk { used, limit } => write!(
                 f,
-                "disk quota reached: the run's folder holds {used} bytes, {limit} are allowed (budget.disk)"
+                "disk quota reached: the run's folder holds {}, {} are allowed (budget.disk)",
+                format::bytes(*used as f64),
+                format::bytes(*limit as f64)
             ),
             Self::NodeDied(text) | Self::NotHealed(text) => f.write_str(text),
         }

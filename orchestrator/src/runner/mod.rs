@@ -80,6 +80,8 @@ pub(crate) enum Progress<'a> {
     Build(&'a str),
     /// Transactions built ahead, of all.
     Prepared(usize, usize),
+    /// The run ends before its time, and why.
+    Ending(&'a str),
     /// How it goes.
     Heartbeat(&'a Heartbeat),
 }

@@ -3,9 +3,9 @@
 use super::{Interrupt, Interrupts, Job, Observer, Progress, RunnerError, StepError, evidence::Evidence, setup::Field};
 use crate::{
     build::Programs,
-    cluster::STOP_GRACE,
+    cluster::{STOP_GRACE, endpoint},
     inject,
-    load::{Connected, LoadOutcome, Prepared},
+    load::{Connected, Endpoint, LoadOutcome, Prepared},
     rundir::{Entry, Journal, RunDir},
     seal::{Store, unix_seconds},
 };
@@ -132,6 +132,7 @@ impl Runner {
     /// Does one step with everything around it: its time, its journal lines, its deadline, its failure.
     async fn carry_out(&mut self, step: &PlannedStep) -> Result<(), RunnerError> {
         if let Err(error) = self.wait_for_time(step).await {
+            self.observer.tell(&Progress::Ending(&error.to_string()));
             self.failed(step, &error);
         }
         if !self.is_due(&step.step) {
@@ -164,7 +165,7 @@ impl Runner {
     fn failed(&mut self, step: &PlannedStep, error: &StepError) {
         match error {
             StepError::Interrupted(interrupt) => self.evidence.interrupted(interrupt),
-            error => self.evidence.failed(format!("{}: {error}", step.step)),
+            error => self.evidence.failed(&format!("{}: {error}", step.step)),
         }
         self.journal.note(error.to_string());
         if is_setup(&step.step) {
@@ -346,9 +347,12 @@ impl Runner {
     }
 
     async fn collect(&mut self) {
-        if self.field.is_some() {
-            self.evidence.collect(&self.plan).await;
-        }
+        let Some(field) = &self.field else { return };
+        // A node that does not run is why the run failed; that it does not answer as well is no finding.
+        let states = self.plan.nodes.iter().zip(field.cluster.states());
+        let running = states.filter(|(_, (_, pid, exit))| pid.is_some() && exit.is_none());
+        let endpoints: Vec<Endpoint> = running.map(|(node, _)| endpoint(node)).collect();
+        self.evidence.collect(&self.plan, &endpoints).await;
     }
 
     async fn stop(&mut self) {
@@ -421,7 +425,12 @@ impl Phases {
         }
     }
 
-    pub(super) fn into_inner(self) -> Vec<Phase> {
-        self.0
+    /// When the last phase ended, or began when it has not ended.
+    pub(super) fn end_ms(&self) -> u64 {
+        self.0.last().map_or(0, |last| last.end_ms)
+    }
+
+    pub(super) fn to_vec(&self) -> Vec<Phase> {
+        self.0.clone()
     }
 }
