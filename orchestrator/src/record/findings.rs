@@ -13,8 +13,9 @@ use regatta_report::{
 const STEAL_MAX: f64 = 0.05;
 /// Most time in which some task may wait for memory.
 const MEMORY_PRESSURE_MAX: f64 = 0.10;
-/// Most time that processes which are not of this run may take, as a share of all cores.
-const FOREIGN_MAX: f64 = 0.25;
+/// Time that processes which are not of this run may take, as a share of all cores, before the run is in doubt, and
+/// before it is void.
+const FOREIGN_MAX: (f64, f64) = (0.25, 0.5);
 /// Fewer samples than this inside the window show nothing.
 const SAMPLES_MIN: usize = 3;
 
@@ -56,40 +57,35 @@ pub(super) fn of_host(samples: &SampleOutcome, phases: &[Phase]) -> Vec<Finding>
     let mean =
         |value: fn(&HostSample) -> f64| inside.iter().map(|sample| value(sample)).sum::<f64>() / inside.len() as f64;
     let foreign = mean(|sample| sample.cpu_share) - own_share(&samples.processes, window);
-    let limits = [
-        (
-            "host-steal",
-            "the hypervisor took",
-            mean(|sample| sample.steal_share),
-            STEAL_MAX,
-            "of the machine",
-        ),
-        (
-            "host-memory",
-            "tasks waited for memory",
-            mean(|sample| sample.pressure_memory),
-            MEMORY_PRESSURE_MAX,
-            "of the time",
-        ),
-        (
-            "host-foreign",
-            "other processes took",
-            foreign,
-            FOREIGN_MAX,
-            "of the machine",
-        ),
-    ];
-    let exceeded = limits.into_iter().filter(|(_, _, observed, limit, _)| observed > limit);
-    exceeded
-        .map(|(code, what, observed, limit, whole)| {
+    let mut findings = Vec::new();
+    let mut judge = |code, (what, whole): (&str, &str), observed: f64, limit: f64, void| {
+        if observed > limit {
             let [observed, limit] = [observed, limit].map(format::percent);
-            finding(
-                code,
-                true,
-                format!("host pressure: {what} {observed} {whole}, the limit is {limit}"),
-            )
-        })
-        .collect()
+            let text = format!("host pressure: {what} {observed} of the {whole}, the limit is {limit}");
+            findings.push(finding(code, void, text));
+        }
+    };
+    let steal = mean(|sample| sample.steal_share);
+    let memory = mean(|sample| sample.pressure_memory);
+    judge("host-steal", ("the hypervisor took", "machine"), steal, STEAL_MAX, true);
+    judge(
+        "host-memory",
+        ("tasks waited for memory", "time"),
+        memory,
+        MEMORY_PRESSURE_MAX,
+        true,
+    );
+    let (doubtful, void) = FOREIGN_MAX;
+    let is_void = foreign > void;
+    let limit = if is_void { void } else { doubtful };
+    judge(
+        "host-foreign",
+        ("other processes took", "machine"),
+        foreign,
+        limit,
+        is_void,
+    );
+    findings
 }
 
 /// CPU of all watched processes during the window as a share of all cores.
@@ -142,6 +138,16 @@ mod tests {
     #[test]
     fn steal_and_foreign_load_void_the_run() {
         assert_eq!(codes(&host(0.9, 0.2), 0), ["host-steal", "host-foreign"]);
+        assert_eq!(codes(&host(0.4, 0.0), 0), ["host-foreign"]);
+        let void = |cpu_share| {
+            let window = Phase {
+                kind: PhaseKind::Measure,
+                start_ms: 0,
+                end_ms: 9000,
+            };
+            of_host(&host(cpu_share, 0.0), &[window])[0].void
+        };
+        assert!(!void(0.4) && void(0.6));
         // Too few samples in the window say nothing.
         assert!(codes(&host(0.9, 0.2), 8000).is_empty());
     }

@@ -70,10 +70,14 @@ impl Registry {
         self.entries.iter_mut().find(|entry| entry.watched.name == name)
     }
 
-    /// Those that live, for the next round.
-    pub(crate) fn living(&self) -> Vec<Watched> {
+    /// Those that live, for the next round, and whether their private memory has not been read yet.
+    pub(crate) fn living(&self) -> Vec<(Watched, bool)> {
+        let unread = |entry: &Entry| {
+            let last = entry.process.samples.last();
+            last.is_none_or(|last| last.private_bytes == 0)
+        };
         let living = self.entries.iter().filter(|entry| entry.alive);
-        living.map(|entry| entry.watched.clone()).collect()
+        living.map(|entry| (entry.watched.clone(), unread(entry))).collect()
     }
 
     /// Enters one look at the process `pid` called `name`; gives back the sample, unless it was replaced meanwhile.

@@ -134,14 +134,14 @@ impl Worker {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             tokio::select! {
-                _ = ticks.tick() => self.round().await,
+                _ = ticks.tick() => self.round(false).await,
                 order = inbox.recv() => match order {
                     Some(Order::Round(done)) => {
-                        self.round().await;
+                        self.round(false).await;
                         let _ = done.send(());
                     }
                     Some(Order::Finish(done)) => {
-                        self.round().await;
+                        self.round(true).await;
                         let _ = done.send(self.finish());
                         return;
                     }
@@ -151,21 +151,22 @@ impl Worker {
         }
     }
 
-    async fn round(&mut self) {
+    /// One round; in the `last` one nothing is spared.
+    async fn round(&mut self, last: bool) {
         let living = lock(&self.registry).living();
-        let readings = join_all(living.iter().map(|watched| async {
+        let readings = join_all(living.iter().map(|(watched, _)| async {
             match watched.http {
                 Some(http) => metrics::read(http).await,
                 None => None,
             }
         }));
         let readings = readings.await;
-        let private = self.rounds.is_multiple_of(PRIVATE_EVERY);
+        let private = last || self.rounds.is_multiple_of(PRIVATE_EVERY);
         self.rounds += 1;
         let at_ms = self.clock.now_ms();
         let mut lines = Vec::new();
-        for (watched, reading) in living.iter().zip(&readings) {
-            lines.extend(self.look(watched, at_ms, private, reading.as_ref()));
+        for ((watched, unread), reading) in living.iter().zip(&readings) {
+            lines.extend(self.look(watched, at_ms, private || *unread, reading.as_ref()));
         }
         let host = self.host.sample(at_ms);
         if self.host_samples.len() < HOST_SAMPLES_MAX {
