@@ -12,7 +12,7 @@ const SHORT: &str = "[phases]\nwarmup = \"1s\"\nmeasure = \"1s\"\ncooldown = \"0
 fn control_c_stops_cleanly_and_leaves_a_partial_report() {
     let lab = Lab::new();
     let running = lab.start_run(&lab.scenario(LONG));
-    let run = lab.latest();
+    let run = lab.run_of(&running);
     run.wait_for_step("measure", &running);
     running.signal(Signal::SIGINT);
     let ended = running.wait();
@@ -38,7 +38,7 @@ fn control_c_stops_cleanly_and_leaves_a_partial_report() {
 fn a_killed_lab_leaves_nobody_behind_and_the_next_run_starts() {
     let lab = Lab::new();
     let running = lab.start_run(&lab.scenario(LONG));
-    let run = lab.latest();
+    let run = lab.run_of(&running);
     run.wait_for_step("measure", &running);
     assert_eq!(run.started().len(), 5);
     running.signal(Signal::SIGKILL);
@@ -60,11 +60,11 @@ fn a_killed_lab_leaves_nobody_behind_and_the_next_run_starts() {
 #[test]
 fn a_full_quota_ends_the_run_with_what_it_has() {
     let lab = Lab::new();
-    let load =
-        "[phases]\nwarmup = \"1s\"\nmeasure = \"10m\"\n[[load]]\nrate = 100\nsize = \"64KiB\"\nmix = { blob = 1 }\n";
-    let quota = "[budget]\ndisk = \"32MiB\"\n";
+    // The plan counts transactions. A block for each of these small ones takes more than that.
+    let load = "[phases]\nwarmup = \"1s\"\nmeasure = \"3m\"\n[[load]]\nrate = 20\nsize = \"16B\"\nmix = { blob = 1 }\n";
+    let quota = "[budget]\ndisk = \"8MiB\"\n";
     let running = lab.start_run(&lab.scenario(&format!("{load}{quota}")));
-    let run = lab.latest();
+    let run = lab.run_of(&running);
     running.wait().failure(1, &["disk quota reached", "budget.disk"]);
     run.wait_until_nobody_is_left();
     let result = run.result();
@@ -82,7 +82,7 @@ fn a_full_quota_ends_the_run_with_what_it_has() {
 fn a_node_that_is_killed_by_somebody_ends_the_run() {
     let lab = Lab::new();
     let running = lab.start_run(&lab.scenario(LONG));
-    let run = lab.latest();
+    let run = lab.run_of(&running);
     run.wait_for_step("measure", &running);
     let (_, pid) = run.started().into_iter().find(|(node, _)| node == "val-2").unwrap();
     assert!(is_alive(pid));

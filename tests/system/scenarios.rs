@@ -48,5 +48,5 @@ fn a_graph_in_pieces_is_refused() {
     let text = "[[group]]\nname = \"val\"\ncount = 4\nrole = \"validator\"\n\
                 [[group]]\nname = \"full\"\ncount = 3\nrole = \"full\"\n\
                 [peering]\ncore = { kind = \"full_mesh\", of = \"val\" }\nrim = { kind = \"ring\", of = \"full\" }\n";
-    assert_refused(text, &["error[T", "connected", "full-0", "help: "]);
+    assert_refused(text, &["error[T018]", "the graph is in 2 pieces", "full-0", "help: "]);
 }

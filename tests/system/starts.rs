@@ -37,7 +37,7 @@ fn a_range_in_use_by_another_run_names_its_lab() {
     let lab = Lab::new();
     let scenario = lab.scenario(&SHORT.replace("measure = \"1s\"", "measure = \"10m\""));
     let first = lab.start_run(&scenario);
-    let run = lab.latest();
+    let run = lab.run_of(&first);
     run.wait_for_step("warmup", &first);
     let holder = format!("process {}", first.pid());
     lab.start_run(&scenario)
@@ -74,7 +74,7 @@ fn a_program_altered_after_sealing_is_not_started() {
     let phases = SHORT.replace("measure = \"1s\"", "measure = \"10s\"");
     let scenario = lab.scenario(&format!("{phases}{crash}"));
     let running = lab.start_run(&scenario);
-    let run = lab.latest();
+    let run = lab.run_of(&running);
     run.wait_for_step("warmup", &running);
     // All nodes run from the sealed file. What is started again comes from it too, after its bytes were changed.
     flip_a_byte(&sealed_program(&lab));

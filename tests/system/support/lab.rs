@@ -93,7 +93,16 @@ impl Lab {
 
     /// The newest run.
     pub fn latest(&self) -> Run {
-        until("a run", || Run::open(&self.runs().join("latest")))
+        Run::open(&self.runs().join("latest"))
+    }
+
+    /// The run that `lab` makes, as soon as it says which one.
+    pub fn run_of(&self, lab: &Running) -> Run {
+        until("a run", || {
+            let stderr = lab.stderr();
+            let id = stderr.lines().find_map(|line| line.strip_prefix("run "));
+            id.map(|id| Run::open(&self.runs().join(id.trim()))).ok_or(stderr)
+        })
     }
 }
 
@@ -111,9 +120,11 @@ pub struct Run {
 }
 
 impl Run {
-    fn open(path: &Path) -> Result<Self, String> {
-        let folder = path.canonicalize().map_err(|error| error.to_string())?;
-        Ok(Self { folder })
+    fn open(path: &Path) -> Self {
+        let folder = path
+            .canonicalize()
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        Self { folder }
     }
 
     pub fn text(&self, file: &str) -> String {
