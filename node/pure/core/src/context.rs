@@ -8,7 +8,7 @@ use crate::{
 };
 use bytes::Bytes;
 use regatta_api::metrics::Metric;
-use regatta_base::SecretKey;
+use regatta_base::{Digest, SecretKey};
 use std::collections::BTreeMap;
 
 /// Why a job was started: what its result is for.
@@ -19,6 +19,7 @@ pub(crate) enum Purpose {
     /// A batch from this peer; `votable` when its transactions are checked too.
     Batch {
         from: PeerIndex,
+        digest: Digest,
         bytes: usize,
         votable: bool,
     },

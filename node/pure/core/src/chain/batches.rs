@@ -18,6 +18,9 @@ const RECENT_BYTES_MAX: usize = 4 * 1024 * 1024;
 const WANTS_MAX: usize = 4096;
 /// How long a neighbour has to answer, in milliseconds.
 const WANT_TIMEOUT_MS: Time = 1000;
+/// A batch that was sent to a neighbour is not sent again for so long, in milliseconds: small frames
+/// overtake it, so the neighbour may ask for what is under way.
+const RESEND_MS: Time = 2000;
 
 #[derive(Debug, Clone)]
 struct Held {
@@ -25,6 +28,7 @@ struct Held {
     /// Whether every signature in it was checked here: what a vote for it requires.
     votable: bool,
     included: bool,
+    sent: Vec<(PeerIndex, Time)>,
 }
 
 /// A batch that somebody says exists.
@@ -56,6 +60,24 @@ impl Batches {
         self.held.get(digest).is_some_and(|held| held.votable)
     }
 
+    /// The batch, if it is held and should be sent to `peer` now; it then counts as sent.
+    pub(crate) fn begin_send(&mut self, now: Time, digest: &Digest, peer: PeerIndex) -> Option<&Arc<CheckedBatch>> {
+        let held = self.held.get_mut(digest)?;
+        held.sent.retain(|(to, at)| *to != peer || now < at + RESEND_MS);
+        if held.sent.iter().any(|(to, _)| *to == peer) {
+            return None;
+        }
+        held.sent.push((peer, now));
+        Some(&held.batch)
+    }
+
+    /// Forgets what was sent to a neighbour: it was lost with the link.
+    pub(crate) fn peer_down(&mut self, peer: PeerIndex) {
+        for held in self.held.values_mut() {
+            held.sent.retain(|(to, _)| *to != peer);
+        }
+    }
+
     /// Bytes of `author`'s batches that wait to be ordered.
     pub(crate) fn author_bytes(&self, author: u16) -> usize {
         self.author_bytes.get(&author).copied().unwrap_or(0)
@@ -71,7 +93,7 @@ impl Batches {
     }
 
     /// Takes a batch in; says whether it is new here (or newly votable).
-    pub(crate) fn hold(&mut self, batch: Arc<CheckedBatch>, votable: bool) -> bool {
+    pub(crate) fn hold(&mut self, batch: &Arc<CheckedBatch>, votable: bool) -> bool {
         self.wants.remove(&batch.digest);
         if let Some(held) = self.held.get_mut(&batch.digest) {
             let better = votable && !held.votable;
@@ -80,14 +102,13 @@ impl Batches {
         }
         *self.author_bytes.entry(batch.author).or_default() += batch.bytes.len();
         self.waiting.push_back(batch.digest);
-        self.held.insert(
-            batch.digest,
-            Held {
-                batch,
-                votable,
-                included: false,
-            },
-        );
+        let held = Held {
+            batch: batch.clone(),
+            votable,
+            included: false,
+            sent: Vec::new(),
+        };
+        self.held.insert(batch.digest, held);
         true
     }
 
@@ -228,15 +249,15 @@ mod tests {
     fn a_block_takes_the_oldest_votable_batches_up_to_its_size() {
         let mut batches = Batches::default();
         let half = BLOCK_BYTES_MAX / 2;
-        assert!(batches.hold(batch(1, 0, 0, half), true));
-        assert!(batches.hold(batch(2, 0, 0, 10), false));
-        assert!(batches.hold(batch(3, 1, 5, 10), true));
-        assert!(batches.hold(batch(4, 1, 0, half), true));
-        assert!(batches.hold(batch(5, 1, 0, half), true));
+        assert!(batches.hold(&batch(1, 0, 0, half), true));
+        assert!(batches.hold(&batch(2, 0, 0, 10), false));
+        assert!(batches.hold(&batch(3, 1, 5, 10), true));
+        assert!(batches.hold(&batch(4, 1, 0, half), true));
+        assert!(batches.hold(&batch(5, 1, 0, half), true));
         // 2 was not checked here, 3's author is ahead of height 5, 5 no longer fits.
         assert_eq!(batches.propose(5), [Digest([1; 32]), Digest([4; 32])]);
-        assert!(batches.hold(batch(2, 0, 0, 10), true), "becomes votable");
-        assert!(!batches.hold(batch(2, 0, 0, 10), true), "twice is nothing new");
+        assert!(batches.hold(&batch(2, 0, 0, 10), true), "becomes votable");
+        assert!(!batches.hold(&batch(2, 0, 0, 10), true), "twice is nothing new");
         assert!(batches.propose(6).contains(&Digest([2; 32])));
     }
 
@@ -244,7 +265,7 @@ mod tests {
     fn ordering_releases_the_author_and_keeps_only_recent_bytes() {
         let mut batches = Batches::default();
         for n in 1..=8 {
-            batches.hold(batch(n, 3, 0, 1024 * 1024), true);
+            batches.hold(&batch(n, 3, 0, 1024 * 1024), true);
         }
         assert_eq!(batches.author_bytes(3), 8 * 1024 * 1024);
         let digests: Vec<_> = (1..=8).map(|n| Digest([n; 32])).collect();
@@ -266,14 +287,28 @@ mod tests {
         assert!(ask(&mut batches, 10).is_empty());
         assert_eq!(ask(&mut batches, WANT_TIMEOUT_MS), [6]);
         assert!(batches.requests(2 * WANT_TIMEOUT_MS, |peer| peer == 6).contains_key(&6));
-        batches.hold(batch(1, 0, 0, 1), true);
+        batches.hold(&batch(1, 0, 0, 1), true);
         assert!(!batches.has_wants());
+    }
+
+    #[test]
+    fn what_is_under_way_is_not_sent_again_until_its_link_breaks_or_time_has_passed() {
+        let mut batches = Batches::default();
+        let digest = Digest([1; 32]);
+        assert!(batches.begin_send(0, &digest, 3).is_none(), "not held");
+        batches.hold(&batch(1, 0, 0, 1), true);
+        assert!(batches.begin_send(0, &digest, 3).is_some());
+        assert!(batches.begin_send(RESEND_MS - 1, &digest, 3).is_none());
+        assert!(batches.begin_send(0, &digest, 4).is_some(), "another neighbour");
+        batches.peer_down(3);
+        assert!(batches.begin_send(1, &digest, 3).is_some());
+        assert!(batches.begin_send(1 + RESEND_MS, &digest, 3).is_some());
     }
 
     #[test]
     fn expired_batches_come_back_to_whoever_can_batch_them_again() {
         let mut batches = Batches::default();
-        batches.hold(batch(1, 2, 0, 7), true);
+        batches.hold(&batch(1, 2, 0, 7), true);
         assert!(batches.take_expired(limits::BATCH_LIFETIME_BLOCKS).is_empty());
         assert_eq!(batches.take_expired(limits::BATCH_LIFETIME_BLOCKS + 1).len(), 1);
         assert_eq!((batches.author_bytes(2), batches.has_waiting()), (0, false));

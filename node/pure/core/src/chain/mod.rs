@@ -34,7 +34,7 @@ use regatta_api::{NodeConfig, config::InstanceConfig};
 use regatta_apps::{CheckedBatch, Domain};
 use regatta_base::{ChainId, Digest, Height, InstanceId, PublicKey, encode, limits};
 use regatta_consensus::{Input, Scope, Validator, ValidatorSet};
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 pub(crate) use submissions::Origin;
 use submissions::Submissions;
 
@@ -62,7 +62,8 @@ pub(crate) struct Chain {
     ledger: Ledger,
     outbox: Outbox,
     catchup: Catchup,
-    /// Bytes of batches that are being checked.
+    /// Batches that are being checked, and their bytes.
+    checking: BTreeSet<Digest>,
     checking_bytes: usize,
     sweep_at: Option<Time>,
 }
@@ -101,6 +102,7 @@ impl Chain {
             outbox: Outbox::default(),
             catchup: Catchup::new(node.peers.len()),
             config,
+            checking: BTreeSet::new(),
             checking_bytes: 0,
             sweep_at: None,
         })
@@ -173,6 +175,7 @@ impl Chain {
 
     pub(crate) fn peer_down(&mut self, ctx: &mut Context<'_>, peer: PeerIndex) {
         self.agreement.gossip.peer_down(peer);
+        self.batches.peer_down(peer);
         self.outbox.forget(peer);
         self.catchup.peer_down(peer);
         self.resend_forwards(ctx, Some(peer));
@@ -204,7 +207,16 @@ impl Chain {
     pub(crate) fn job_done(&mut self, ctx: &mut Context<'_>, purpose: &Purpose, result: JobResult) {
         match (purpose, result) {
             (Purpose::Messages, JobResult::Claims(valid)) => self.on_claims(ctx, &valid),
-            (Purpose::Batch { from, bytes, votable }, JobResult::Batch(result)) => {
+            (
+                Purpose::Batch {
+                    from,
+                    digest,
+                    bytes,
+                    votable,
+                },
+                JobResult::Batch(result),
+            ) => {
+                self.checking.remove(digest);
                 self.checking_bytes = self.checking_bytes.saturating_sub(*bytes);
                 self.on_batch_checked(ctx, *from, *votable, result);
             }

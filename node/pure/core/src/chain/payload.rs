@@ -54,11 +54,14 @@ impl Chain {
             let batch = CheckedBatch::build(&self.domain, own, self.ledger.height(), &transactions, ctx.secret);
             let record = self.append_batch(ctx, &batch);
             let frame = batch_frame(self.tag, &batch.bytes);
+            let digest = batch.digest;
+            self.batches.hold(&Arc::new(batch), true);
             let peers: Vec<PeerIndex> = ctx.links.up().collect();
             for peer in peers {
-                ctx.send_bulk(peer, frame.clone(), Protocol::Payload);
+                if self.batches.begin_send(ctx.now, &digest, peer).is_some() {
+                    ctx.send_bulk(peer, frame.clone(), Protocol::Payload);
+                }
             }
-            self.batches.hold(Arc::new(batch), true);
             for (transaction, slot) in transactions.iter().zip(slots) {
                 let Some(slot) = slot else { continue };
                 let result = SubmitResult {
@@ -82,16 +85,23 @@ impl Chain {
                 self.mempool.mark_pending(&transaction);
             }
         }
-        self.batches.hold(Arc::new(batch), true);
+        self.batches.hold(&Arc::new(batch), true);
         Ok(())
     }
 
     pub(crate) fn on_batch(&mut self, ctx: &mut Context<'_>, from: PeerIndex, bytes: Bytes) {
         let size = bytes.len();
+        let Some(digest) = CheckedBatch::digest_of(&self.domain, &bytes) else {
+            return ctx.fault(from, "a batch that is too short".to_owned());
+        };
+        if self.is_at_hand(&digest) {
+            return;
+        }
         if self.checking_bytes + size > CHECKING_BYTES_MAX {
             ctx.count(Metric::FramesDropped, 1);
             return;
         }
+        self.checking.insert(digest);
         self.checking_bytes += size;
         // While blocks are being caught up with, their quorum has vouched for every transaction.
         let votable = self.own.is_some() && !self.catchup.is_catching_up(self.ledger.height());
@@ -105,11 +115,23 @@ impl Chain {
         ctx.work(
             Purpose::Batch {
                 from,
+                digest,
                 bytes: size,
                 votable,
             },
             job,
         );
+    }
+
+    /// Whether a batch is held as far as this node needs it, is being checked, or was ordered before.
+    fn is_at_hand(&self, digest: &Digest) -> bool {
+        let votes = self.own.is_some() && !self.catchup.is_catching_up(self.ledger.height());
+        let is_held = if votes {
+            self.batches.is_votable(digest)
+        } else {
+            self.batches.get(digest).is_some()
+        };
+        is_held || self.checking.contains(digest) || self.ledger.is_included(digest)
     }
 
     pub(super) fn on_batch_checked(
@@ -143,7 +165,7 @@ impl Chain {
             // Before the vote that promises to hold it: the journal keeps that order.
             self.append_batch(ctx, &batch);
         }
-        self.batches.hold(Arc::new(batch), votable);
+        self.batches.hold(&Arc::new(batch), votable);
         if is_first {
             self.announce(ctx, from, digest);
         }
@@ -168,7 +190,7 @@ impl Chain {
 
     pub(super) fn on_announce(&mut self, ctx: &mut Context<'_>, from: PeerIndex, digests: &[Digest]) {
         for digest in digests {
-            if self.batches.get(digest).is_none() && !self.ledger.is_included(digest) {
+            if !self.is_at_hand(digest) {
                 self.batches.want(*digest, from);
             }
         }
@@ -177,7 +199,7 @@ impl Chain {
 
     /// Looks for batches at every neighbour.
     pub(super) fn want_from_everyone(&mut self, ctx: &mut Context<'_>, digests: &[Digest]) {
-        for digest in digests {
+        for digest in digests.iter().filter(|digest| !self.checking.contains(digest)) {
             for peer in ctx.links.up() {
                 self.batches.want(*digest, peer);
             }
@@ -195,8 +217,10 @@ impl Chain {
     }
 
     pub(super) fn on_want(&mut self, ctx: &mut Context<'_>, from: PeerIndex, digests: &[Digest]) {
-        for batch in digests.iter().filter_map(|digest| self.batches.get(digest)) {
-            ctx.send_bulk(from, batch_frame(self.tag, &batch.bytes), Protocol::Payload);
+        for digest in digests {
+            if let Some(batch) = self.batches.begin_send(ctx.now, digest, from) {
+                ctx.send_bulk(from, batch_frame(self.tag, &batch.bytes), Protocol::Payload);
+            }
         }
     }
 }
