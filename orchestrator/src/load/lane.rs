@@ -6,22 +6,35 @@ use regatta_base::{HexBytes, InstanceId};
 use regatta_client::{Client, ClientError};
 use std::{
     cell::{Cell, RefCell},
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     rc::Rc,
+    time::Duration,
 };
-use tokio::{sync::Notify, task::spawn_local};
+use tokio::{sync::Notify, task::spawn_local, time::sleep};
 
 /// Most transactions in one request, whatever their size.
 const REQUEST_TRANSACTIONS_MAX: usize = 4096;
 /// Bytes that the encoding adds to a transaction, at most.
 const ENVELOPE_BYTES: usize = 5;
+/// Requests in flight up to which a lane sends at once.
+const PROMPT_REQUESTS: usize = 16;
+/// Beyond them it waits for a 64th of the age of the oldest one between two requests.
+///
+/// Requests in flight then grow with the logarithm of a stall and not with its length: 64 (1 + ln(t / 64 ms)), 400
+/// after ten seconds. What that adds to the lag is at most 1.6 % of the time that the target takes to answer.
+const AGE_SHARE: u64 = 64;
 
 /// The queue of one target.
 pub(crate) struct Lane {
     client: Client,
     queue: RefCell<VecDeque<(u32, HexBytes)>>,
     queued_bytes: Cell<usize>,
-    requests: Cell<usize>,
+    /// When each request in flight was sent, with its number.
+    requests: RefCell<BTreeSet<(u64, u64)>>,
+    last_ns: Cell<u64>,
+    sent: Cell<u64>,
+    /// A task will flush this lane at its time.
+    deferred: Cell<bool>,
 }
 
 /// All lanes of a load with its books.
@@ -40,13 +53,41 @@ struct Batch {
     request: SubmitRequest,
 }
 
+impl Lane {
+    /// A request leaves now; gives back its name.
+    fn opened(&self, sent_ns: u64) -> (u64, u64) {
+        let request = (sent_ns, self.sent.get());
+        self.sent.set(request.1 + 1);
+        self.last_ns.set(sent_ns);
+        self.requests.borrow_mut().insert(request);
+        request
+    }
+
+    /// When the next request may leave.
+    fn next_ns(&self) -> u64 {
+        let requests = self.requests.borrow();
+        match requests.first() {
+            Some(&(oldest_ns, _)) if requests.len() > PROMPT_REQUESTS => next_ns(self.last_ns.get(), oldest_ns),
+            _ => 0,
+        }
+    }
+}
+
+/// The instant t at which t - `last_ns` reaches its share of t - `oldest_ns`.
+fn next_ns(last_ns: u64, oldest_ns: u64) -> u64 {
+    last_ns + last_ns.saturating_sub(oldest_ns) / (AGE_SHARE - 1)
+}
+
 impl Lanes {
     pub(crate) fn new(clients: Vec<Client>, instance: InstanceId, limits: LoadLimits, tracker: Tracker) -> Self {
         let lane = |client| Lane {
             client,
             queue: RefCell::default(),
             queued_bytes: Cell::new(0),
-            requests: Cell::new(0),
+            requests: RefCell::default(),
+            last_ns: Cell::new(0),
+            sent: Cell::new(0),
+            deferred: Cell::new(false),
         };
         Self {
             lanes: clients.into_iter().map(lane).collect(),
@@ -124,27 +165,49 @@ impl Lanes {
         }
     }
 
-    /// Sends what waits in `lane`, as far as free requests go.
+    /// Sends what waits in `lane`, as far as its requests in flight allow.
     pub(crate) fn flush(self: &Rc<Self>, lane: usize) {
         let target = &self.lanes[lane];
-        while target.requests.get() < self.limits.requests_in_flight {
+        if target.queue.borrow().is_empty() {
+            return;
+        }
+        // Read once: what is due now may take several requests.
+        let now_ns = self.tracker.borrow().now_ns();
+        let wait_ns = target.next_ns().saturating_sub(now_ns);
+        if wait_ns > 0 {
+            self.flush_later(lane, wait_ns);
+            return;
+        }
+        while target.requests.borrow().len() < self.limits.requests_in_flight {
             let batch = self.batch(target);
             if batch.indices.is_empty() {
                 break;
             }
-            target.requests.set(target.requests.get() + 1);
             // Entered here and not in the task: what left the queue is open from this moment on.
             let sent_ns = self.tracker.borrow().now_ns();
             self.tracker.borrow_mut().sent(&batch.indices, sent_ns);
-            spawn_local(Rc::clone(self).deliver(lane, batch, sent_ns));
+            let request = target.opened(sent_ns);
+            spawn_local(Rc::clone(self).deliver(lane, batch, request));
         }
     }
 
-    async fn deliver(self: Rc<Self>, lane: usize, batch: Batch, sent_ns: u64) {
+    fn flush_later(self: &Rc<Self>, lane: usize, wait_ns: u64) {
+        if self.lanes[lane].deferred.replace(true) {
+            return;
+        }
+        let lanes = Rc::clone(self);
+        spawn_local(async move {
+            sleep(Duration::from_nanos(wait_ns)).await;
+            lanes.lanes[lane].deferred.set(false);
+            lanes.flush(lane);
+        });
+    }
+
+    async fn deliver(self: Rc<Self>, lane: usize, batch: Batch, request: (u64, u64)) {
         let target = &self.lanes[lane];
         let answer = target.client.submit(&batch.request).await;
-        self.book(&batch, sent_ns, answer);
-        target.requests.set(target.requests.get() - 1);
+        self.book(&batch, request.0, answer);
+        target.requests.borrow_mut().remove(&request);
         self.flush(lane);
         self.changed.notify_one();
     }
@@ -179,5 +242,42 @@ impl Lanes {
             Err(ClientError::Deadline { .. }) => all(Answer::Silent),
             Err(_) => all(Answer::Lost),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many requests are in flight after `stall_ms` without an answer, and the longest wait between two.
+    fn stalled(stall_ms: u64) -> (usize, u64) {
+        let (mut now, mut sent, mut longest) = (0, vec![0], 0);
+        while now < stall_ms * 1_000_000 {
+            let last = sent[sent.len() - 1];
+            // A run becomes due each millisecond.
+            let next = now + 1_000_000;
+            now = if sent.len() > PROMPT_REQUESTS {
+                next.max(next_ns(last, 0))
+            } else {
+                next
+            };
+            longest = longest.max(now - last);
+            sent.push(now);
+        }
+        (sent.len(), longest)
+    }
+
+    #[test]
+    fn a_long_stall_takes_few_requests_and_adds_little_lag() {
+        for stall_ms in [10, 100, 1_000, 10_000, 30_000] {
+            let (requests, longest_ns) = stalled(stall_ms);
+            assert!(requests < 512, "{requests} after {stall_ms} ms");
+            assert!(
+                longest_ns <= (stall_ms * 1_000_000) / 50 + 1_000_000,
+                "{longest_ns} ns after {stall_ms} ms"
+            );
+        }
+        // As prompt as ever while answers come.
+        assert_eq!(stalled(10).1, 1_000_000);
     }
 }
