@@ -61,8 +61,8 @@ fn a_killed_lab_leaves_nobody_behind_and_the_next_run_starts() {
 fn a_full_quota_ends_the_run_with_what_it_has() {
     let lab = Lab::new();
     // The plan counts transactions. A block for each of these small ones takes more than that.
-    let load = "[phases]\nwarmup = \"1s\"\nmeasure = \"3m\"\n[[load]]\nrate = 20\nsize = \"16B\"\nmix = { blob = 1 }\n";
-    let quota = "[budget]\ndisk = \"8MiB\"\n";
+    let load = "[phases]\nwarmup = \"1s\"\nmeasure = \"3m\"\n[[load]]\nrate = 60\nsize = \"32B\"\nmix = { blob = 1 }\n";
+    let quota = "[budget]\ndisk = \"6MiB\"\n";
     let running = lab.start_run(&lab.scenario(&format!("{load}{quota}")));
     let run = lab.run_of(&running);
     running.wait().failure(1, &["disk quota reached", "budget.disk"]);
