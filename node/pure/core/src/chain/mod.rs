@@ -240,12 +240,8 @@ impl Chain {
     /// The earliest time at which [`Chain::tick`] has something to do.
     pub(crate) fn next_deadline(&self) -> Option<Time> {
         let batch = self.batch_due_at();
-        let times = [
-            self.agreement.next_deadline(),
-            self.outbox.due_at(),
-            self.sweep_at,
-            batch,
-        ];
+        let (agreement, outbox) = (self.agreement.next_deadline(), self.outbox.due_at());
+        let times = [agreement, outbox, self.sweep_at, batch, self.check_due_at()];
         times.into_iter().flatten().min()
     }
 

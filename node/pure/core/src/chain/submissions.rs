@@ -61,8 +61,9 @@ pub(crate) struct Forward {
 pub(crate) struct Submissions {
     open: BTreeMap<u64, Submission>,
     last_id: u64,
-    /// Submissions whose signatures are still to be checked, in order.
-    unchecked: VecDeque<(u64, Vec<Bytes>)>,
+    /// Submissions whose signatures are still to be checked, in order, with the time since when.
+    unchecked: VecDeque<(u64, Time, Vec<Bytes>)>,
+    unchecked_transactions: usize,
     /// How many results of the running job belong to which submission.
     checking: Vec<(u64, usize)>,
     forwards: BTreeMap<u64, Forward>,
@@ -71,7 +72,7 @@ pub(crate) struct Submissions {
 
 impl Submissions {
     /// Registers a submission; `None` when too many wait already.
-    pub(crate) fn open(&mut self, origin: Origin, transactions: Vec<Bytes>) -> Option<u64> {
+    pub(crate) fn open(&mut self, now: Time, origin: Origin, transactions: Vec<Bytes>) -> Option<u64> {
         if self.open.len() >= SUBMISSIONS_MAX {
             return None;
         }
@@ -90,8 +91,20 @@ impl Submissions {
             after: 0,
         };
         self.open.insert(self.last_id, submission);
-        self.unchecked.push_back((self.last_id, transactions));
+        self.unchecked_transactions += transactions.len();
+        self.unchecked.push_back((self.last_id, now, transactions));
         Some(self.last_id)
+    }
+
+    /// When the oldest submission has waited `delay` for its check; `None` while a check runs.
+    pub(crate) fn check_due_at(&self, delay: Time) -> Option<Time> {
+        let (_, since, _) = self.unchecked.front().filter(|_| self.checking.is_empty())?;
+        Some(since + delay)
+    }
+
+    /// Transactions that wait for their check.
+    pub(crate) fn unchecked(&self) -> usize {
+        self.unchecked_transactions
     }
 
     /// The transactions to check next: everything that waits, up to `most`; empty while a check runs.
@@ -100,16 +113,17 @@ impl Submissions {
         if !self.checking.is_empty() {
             return all;
         }
-        while let Some((_, transactions)) = self.unchecked.front() {
+        while let Some((_, _, transactions)) = self.unchecked.front() {
             if !all.is_empty() && all.len() + transactions.len() > most {
                 break;
             }
-            let Some((id, transactions)) = self.unchecked.pop_front() else {
+            let Some((id, _, transactions)) = self.unchecked.pop_front() else {
                 break;
             };
             self.checking.push((id, transactions.len()));
             all.extend(transactions);
         }
+        self.unchecked_transactions -= all.len();
         all
     }
 
@@ -267,7 +281,7 @@ mod tests {
 
     fn two(submissions: &mut Submissions, origin: Origin) -> u64 {
         submissions
-            .open(origin, vec![Bytes::from_static(b"a"), Bytes::from_static(b"b")])
+            .open(0, origin, vec![Bytes::from_static(b"a"), Bytes::from_static(b"b")])
             .unwrap()
     }
 
@@ -288,7 +302,9 @@ mod tests {
         let first = two(&mut submissions, Origin::Client(1));
         let second = two(&mut submissions, Origin::Client(2));
         let third = two(&mut submissions, Origin::Client(3));
+        assert_eq!((submissions.unchecked(), submissions.check_due_at(7)), (6, Some(7)));
         assert_eq!(submissions.next_check(5).len(), 4);
+        assert_eq!((submissions.unchecked(), submissions.check_due_at(7)), (2, None));
         assert_eq!(submissions.next_check(5).len(), 0, "one check at a time");
         assert_eq!(
             submissions.checked(),
