@@ -17,7 +17,7 @@ use regatta_report::{
 use std::collections::BTreeMap;
 
 /// What must be said beside every figure of a load with blobs.
-const BLOB_LABEL: &str = "blob: unsigned, ordered and not executed; only for comparison with systems that do no more";
+const BLOB_LABEL: &str = "unsigned, ordered and not executed: only for comparison with systems that do no more";
 
 /// Puts the record of a run together and judges its objectives.
 #[must_use]
