@@ -1,4 +1,4 @@
-//! A sorted index of ids: 20 bytes a transaction, built and searched without hashing.
+//! A sorted index of ids: 32 bytes a transaction, built and searched without hashing.
 
 use regatta_base::TransactionId;
 

@@ -6,7 +6,7 @@
 use crate::load::{Endpoint, lane::Lanes};
 use futures::StreamExt;
 use regatta_api::view::{BlockSummary, Outcome, StatusEvent};
-use regatta_base::{Height, InstanceId};
+use regatta_base::{Height, InstanceId, TransactionId};
 use regatta_client::{Client, ClientError, EventStream};
 use std::{
     cell::{Cell, RefCell},
@@ -136,18 +136,24 @@ impl Watch {
         loop {
             self.broke.notified().await;
             while self.has_blind() {
-                self.read_blocks().await;
+                self.read_blocks(|index, sent_ns| self.is_blind(index, sent_ns)).await;
                 sleep(RESOLVE_PAUSE).await;
             }
             self.cursor.set(Height::MAX);
         }
     }
 
-    /// Whether a transaction is open that may have become final unseen.
+    /// Whether transaction `index`, sent at `sent_ns`, may have become final unseen.
+    fn is_blind(&self, index: usize, sent_ns: u64) -> bool {
+        sent_ns < self.coverage.borrow()[(self.target)(index)].blind_until_ns
+    }
+
+    /// Whether such a transaction is open.
     fn has_blind(&self) -> bool {
-        let coverage = self.coverage.borrow();
-        let blind = |index: usize, sent_ns: u64| sent_ns < coverage[(self.target)(index)].blind_until_ns;
-        self.lanes.tracker.borrow().oldest_open(blind).is_some()
+        let tracker = self.lanes.tracker.borrow();
+        tracker
+            .oldest_open(|index, sent_ns| self.is_blind(index, sent_ns))
+            .is_some()
     }
 
     /// Reads every block that may hold an open transaction: for the end of the load.
@@ -160,20 +166,21 @@ impl Watch {
         };
         if let Some(from) = from {
             self.cursor.set(from);
-            self.read_blocks().await;
+            self.read_blocks(|_, _| true).await;
         }
     }
 
-    /// Reads from the cursor to the highest block of the first resolver that answers.
-    async fn read_blocks(&self) {
+    /// Reads from the cursor to the highest block of the first resolver that answers, for transactions that `wanted`
+    /// accepts: the others will hear from their own targets.
+    async fn read_blocks(&self, wanted: impl Fn(usize, u64) -> bool) {
         for resolver in &self.resolvers {
-            if self.read_from(resolver).await.is_ok() {
+            if self.read_from(resolver, &wanted).await.is_ok() {
                 return;
             }
         }
     }
 
-    async fn read_from(&self, resolver: &Client) -> Result<(), ClientError> {
+    async fn read_from(&self, resolver: &Client, wanted: &impl Fn(usize, u64) -> bool) -> Result<(), ClientError> {
         let latest = resolver.latest().await?;
         let own = latest.instances.iter().find(|row| row.instance == self.instance);
         let highest = own.map_or(0, |row| row.height);
@@ -184,16 +191,23 @@ impl Watch {
             }
             let block = resolver.block(height).await?;
             self.cursor.set(height.saturating_add(1));
-            let mut tracker = self.lanes.tracker.borrow_mut();
-            let now_ns = tracker.now_ns();
-            let mut found = 0;
-            for (id, outcome) in &block.items {
-                found += u64::from(tracker.finalised(id, height, *outcome == Outcome::Ok, now_ns));
-            }
-            self.resolved.set(self.resolved.get() + found);
-            self.lanes.changed.notify_one();
+            self.settle(height, &block.items, wanted);
         }
         Ok(())
+    }
+
+    /// Enters what a block says about wanted transactions.
+    fn settle(&self, height: Height, items: &[(TransactionId, Outcome)], wanted: &impl Fn(usize, u64) -> bool) {
+        let now_ns = self.lanes.tracker.borrow().now_ns();
+        for (id, outcome) in items {
+            let open = self.lanes.tracker.borrow().open_since(id);
+            if open.is_some_and(|(index, sent_ns)| wanted(index, sent_ns)) {
+                let mut tracker = self.lanes.tracker.borrow_mut();
+                tracker.finalised(id, height, *outcome == Outcome::Ok, now_ns);
+                self.resolved.set(self.resolved.get() + 1);
+            }
+        }
+        self.lanes.changed.notify_one();
     }
 }
 

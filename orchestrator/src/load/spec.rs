@@ -48,7 +48,7 @@ pub struct LoadLimits {
     pub prepared_bytes: usize,
     /// Most bytes of transactions in one request. 256 KiB.
     pub request_bytes: usize,
-    /// Most requests in flight to one target, each on a connection of its own. 512.
+    /// Most requests in flight to one target, each on a connection of its own. 640.
     pub requests_in_flight: usize,
     /// Most bytes of due transactions that wait for a free request to one target. 32 MiB.
     pub backlog_bytes: usize,
@@ -61,7 +61,7 @@ impl Default for LoadLimits {
         Self {
             prepared_bytes: 1 << 30,
             request_bytes: 256 << 10,
-            requests_in_flight: 512,
+            requests_in_flight: 640,
             backlog_bytes: 32 << 20,
             real_time: true,
         }

@@ -287,6 +287,11 @@ impl Tracker {
         self.mismatched += 1;
     }
 
+    /// When the open transaction `id` was sent, with its index; `None` when it is not ours or has an end.
+    pub(crate) fn open_since(&self, id: &TransactionId) -> Option<(usize, u64)> {
+        self.in_flight.get(id).map(|open| (open.index as usize, open.sent_ns))
+    }
+
     /// A status was observed: this transaction is final in the block at `height`. True when it is ours and was open.
     pub(crate) fn finalised(&mut self, id: &TransactionId, height: Height, ok: bool, now_ns: u64) -> bool {
         let Some(InFlight { index, sent_ns }) = self.in_flight.remove(id) else {
