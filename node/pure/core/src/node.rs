@@ -55,7 +55,7 @@ impl Node {
         config.check().map_err(|errors| NodeError::Config(errors.to_string()))?;
         let own = secret.public();
         let chains: Vec<Chain> = (0..config.instances.len())
-            .map(|index| Chain::new(config, index, &own))
+            .map(|index| Chain::new(config, index, &secret))
             .collect::<Result<_, _>>()?;
         let is_validator = chains.iter().any(Chain::is_validator);
         Ok(Self {

@@ -1,6 +1,6 @@
 //! What was decided and what it did: the state, one row a block, and where each transaction went.
 
-use super::mempool::{ShortId, short};
+use super::short_map::{Salt, ShortId, ShortMap, short};
 use crate::record::RecordNumber;
 use regatta_api::view::{Failure, Outcome};
 use regatta_apps::{CheckedBatch, State, View};
@@ -13,7 +13,7 @@ use std::{
 /// Rows that are kept in memory; older blocks are only in the journal.
 const ROWS_MAX: usize = 500_000;
 /// Transactions whose place is kept in memory.
-const INDEX_MAX: usize = 1_000_000;
+const INDEX_MAX: usize = 500_000;
 
 /// One executed block.
 #[derive(Debug, Clone)]
@@ -63,7 +63,7 @@ pub(crate) struct Ledger {
     height: Height,
     rows: VecDeque<Row>,
     state: State,
-    index: BTreeMap<ShortId, (Height, u32)>,
+    index: ShortMap<(Height, u32)>,
     indexed: VecDeque<Vec<ShortId>>,
     /// Batches that may not be ordered again, while they would otherwise be allowed to.
     included: BTreeMap<Digest, Height>,
@@ -71,6 +71,13 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
+    pub(crate) fn new(salt: Salt) -> Self {
+        Self {
+            index: ShortMap::with_hasher(salt),
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn height(&self) -> Height {
         self.height
     }
@@ -176,7 +183,7 @@ impl Ledger {
         while self.index.len() > INDEX_MAX {
             let Some(oldest) = self.indexed.pop_front() else { break };
             for id in oldest {
-                self.index.remove(&id);
+                self.index.swap_remove(&id);
             }
         }
     }

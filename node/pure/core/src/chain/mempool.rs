@@ -1,17 +1,11 @@
 //! Transactions that were accepted here and are not executed yet.
 
+use super::short_map::{Salt, ShortMap, short};
 use crate::event::Time;
 use regatta_api::{Reject, config::MempoolConfig};
 use regatta_apps::CheckedTransaction;
 use regatta_base::{PublicKey, TransactionId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-
-/// Half an id: enough to tell transactions apart, cheaper to compare.
-pub(crate) type ShortId = u128;
-
-pub(crate) fn short(id: &TransactionId) -> ShortId {
-    id.0.first_chunk::<16>().map_or(0, |half| u128::from_be_bytes(*half))
-}
 
 /// Which result of which submission a transaction answers.
 pub(crate) type Slot = (u64, u32);
@@ -31,15 +25,16 @@ pub(crate) struct Mempool {
     queue: VecDeque<Waiting>,
     queue_bytes: usize,
     queued_since: Option<Time>,
-    pending: BTreeMap<ShortId, u32>,
+    pending: ShortMap<u32>,
     pending_bytes: usize,
     senders: BTreeMap<PublicKey, BTreeSet<u64>>,
 }
 
 impl Mempool {
-    pub(crate) fn new(limits: MempoolConfig) -> Self {
+    pub(crate) fn new(limits: MempoolConfig, salt: Salt) -> Self {
         Self {
             limits,
+            pending: ShortMap::with_hasher(salt),
             ..Self::default()
         }
     }
@@ -155,7 +150,7 @@ impl Mempool {
 
     /// Forgets a transaction that was executed, here or in another validator's batch.
     pub(crate) fn executed(&mut self, id: &TransactionId, sender: Option<(PublicKey, u64)>) {
-        let Some(bytes) = self.pending.remove(&short(id)) else {
+        let Some(bytes) = self.pending.swap_remove(&short(id)) else {
             return;
         };
         self.pending_bytes -= bytes as usize;
@@ -184,11 +179,14 @@ mod tests {
     }
 
     fn mempool(transactions_max: usize, bytes_max: usize, per_sender_max: usize) -> Mempool {
-        Mempool::new(MempoolConfig {
-            transactions_max,
-            bytes_max,
-            per_sender_max,
-        })
+        Mempool::new(
+            MempoolConfig {
+                transactions_max,
+                bytes_max,
+                per_sender_max,
+            },
+            Salt::default(),
+        )
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod mempool;
 mod outbox;
 mod payload;
 mod reads;
+mod short_map;
 mod submissions;
 
 use crate::{
@@ -32,8 +33,9 @@ use mempool::Mempool;
 use outbox::Outbox;
 use regatta_api::{NodeConfig, config::InstanceConfig};
 use regatta_apps::{CheckedBatch, Domain};
-use regatta_base::{ChainId, Digest, Height, InstanceId, PublicKey, encode, limits};
+use regatta_base::{ChainId, Digest, Height, InstanceId, PublicKey, SecretKey, encode, limits};
 use regatta_consensus::{Input, Scope, Validator, ValidatorSet};
+use short_map::Salt;
 use std::{collections::BTreeSet, sync::Arc};
 pub(crate) use submissions::Origin;
 use submissions::Submissions;
@@ -69,7 +71,7 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    pub(crate) fn new(node: &NodeConfig, index: usize, own_key: &PublicKey) -> Result<Self, NodeError> {
+    pub(crate) fn new(node: &NodeConfig, index: usize, secret: &SecretKey) -> Result<Self, NodeError> {
         let config = node.instances[index].clone();
         let members = config
             .validators
@@ -81,7 +83,8 @@ impl Chain {
             .collect();
         let validators = ValidatorSet::new(members)
             .map_err(|error| NodeError::Config(format!("instance `{}`: {error}", config.id)))?;
-        let own = validators.index_of(own_key);
+        let own = validators.index_of(&secret.public());
+        let salt = Salt::new(&secret.to_seed());
         let authors: Arc<[PublicKey]> = config.validators.iter().map(|v| v.key).collect();
         let tag = tag(&node.chain, &config.id, &validators.hash());
         let scope = Scope::new(&node.chain, &config.id, validators);
@@ -96,9 +99,9 @@ impl Chain {
             own,
             relays: own.is_some() || node.relay_votes,
             batches: Batches::default(),
-            mempool: Mempool::new(node.mempool.clone()),
-            submissions: Submissions::default(),
-            ledger: Ledger::default(),
+            mempool: Mempool::new(node.mempool.clone(), salt),
+            submissions: Submissions::new(salt),
+            ledger: Ledger::new(salt),
             outbox: Outbox::default(),
             catchup: Catchup::new(node.peers.len()),
             config,

@@ -1,6 +1,9 @@
 //! Submitted transactions on their way to a validator's disk, and the answers that wait for it.
 
-use super::mempool::{ShortId, Slot, short};
+use super::{
+    mempool::Slot,
+    short_map::{Salt, ShortMap, short},
+};
 use crate::{
     event::{PeerIndex, RequestId, Time},
     record::RecordNumber,
@@ -67,10 +70,17 @@ pub(crate) struct Submissions {
     /// How many results of the running job belong to which submission.
     checking: Vec<(u64, usize)>,
     forwards: BTreeMap<u64, Forward>,
-    watched: BTreeMap<ShortId, ()>,
+    watched: ShortMap<()>,
 }
 
 impl Submissions {
+    pub(crate) fn new(salt: Salt) -> Self {
+        Self {
+            watched: ShortMap::with_hasher(salt),
+            ..Self::default()
+        }
+    }
+
     /// Registers a submission; `None` when too many wait already.
     pub(crate) fn open(&mut self, now: Time, origin: Origin, transactions: Vec<Bytes>) -> Option<u64> {
         if self.open.len() >= SUBMISSIONS_MAX {
@@ -254,7 +264,7 @@ impl Submissions {
 
     /// Ends the watch; says whether there was one.
     pub(crate) fn unwatch(&mut self, id: &TransactionId) -> bool {
-        !self.watched.is_empty() && self.watched.remove(&short(id)).is_some()
+        !self.watched.is_empty() && self.watched.swap_remove(&short(id)).is_some()
     }
 
     pub(crate) fn is_watched(&self, id: &TransactionId) -> bool {
