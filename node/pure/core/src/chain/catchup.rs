@@ -13,8 +13,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Blocks that one request asks for.
 const REQUEST_BLOCKS: u16 = 32;
-/// Blocks that are sent to a neighbour that merely says how far it is.
-pub(crate) const HELP_BLOCKS: u16 = 4;
 /// Blocks that are read from the journal for one neighbour at a time.
 const LOADS_PER_PEER_MAX: usize = 64;
 /// Decisions that may be kept ahead of the next height.

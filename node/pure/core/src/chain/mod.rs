@@ -102,7 +102,7 @@ impl Chain {
             mempool: Mempool::new(node.mempool.clone(), salt),
             submissions: Submissions::new(salt),
             ledger: Ledger::new(salt),
-            outbox: Outbox::default(),
+            outbox: Outbox::new(config.block_interval_ms),
             catchup: Catchup::new(node.peers.len()),
             config,
             checking: BTreeSet::new(),

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use regatta_base::{Digest, HexBytes};
 use std::collections::BTreeMap;
 
-/// How long a message that is passed on waits for company, in milliseconds.
-const RELAY_DELAY_MS: Time = 2;
+/// How long a message that is passed on waits for company, at least and at most, in milliseconds.
+const RELAY_DELAY_MS: std::ops::RangeInclusive<Time> = 2..=25;
 /// So many messages for one neighbour do not wait.
 const RELAY_COUNT_MAX: usize = 64;
 
@@ -28,9 +28,20 @@ struct Parcel {
 pub(crate) struct Outbox {
     boxes: BTreeMap<PeerIndex, Parcel>,
     due_at: Option<Time>,
+    delay: Time,
 }
 
 impl Outbox {
+    /// Messages wait for a twentieth of the time between blocks: over a sparse graph each frame costs far
+    /// more than the votes in it, and a few hops of that delay fit between two blocks.
+    pub(crate) fn new(block_interval: Time) -> Self {
+        let delay = (block_interval / 20).clamp(*RELAY_DELAY_MS.start(), *RELAY_DELAY_MS.end());
+        Self {
+            delay,
+            ..Self::default()
+        }
+    }
+
     /// Queues an encoded message; an urgent one takes everything before it along at the end of the step.
     pub(crate) fn push(&mut self, peer: PeerIndex, message: HexBytes, urgent: bool) {
         let entry = self.boxes.entry(peer).or_default();
@@ -83,7 +94,7 @@ impl Outbox {
         self.due_at = match self.due_at {
             _ if self.boxes.is_empty() => None,
             Some(due) if due > ctx.now => Some(due),
-            _ => Some(ctx.now + RELAY_DELAY_MS),
+            _ => Some(ctx.now + self.delay),
         };
     }
 }

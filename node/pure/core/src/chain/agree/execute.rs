@@ -204,7 +204,7 @@ impl Chain {
         self.agreement.last_block_at = Some(ctx.now);
         self.agreement.timer = None;
         self.agreement.retry_at = None;
-        self.agreement.quiet_at = Some(ctx.now + super::QUIET_MS);
+        self.agreement.quiet_at = Some(ctx.now + super::QUIET_MS + 2 * self.config.block_interval_ms);
         self.expire_batches(ctx.now);
         self.tell_followers(ctx, commit);
     }

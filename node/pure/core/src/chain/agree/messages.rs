@@ -209,10 +209,11 @@ impl Chain {
         }
     }
 
-    /// The neighbour whose status is being handled lacks blocks from `height` on.
-    pub(super) fn help_behind(&mut self, ctx: &mut Context<'_>, height: Height) {
+    /// The neighbour whose status is being handled is behind: it learns how far this node is and asks one
+    /// of those that tell it for the blocks. Blocks from each of them would be many times too much.
+    pub(super) fn help_behind(&mut self) {
         if let Some(peer) = self.agreement.asking {
-            self.on_block_request(ctx, peer, height, crate::chain::catchup::HELP_BLOCKS);
+            self.tell_height(peer);
         }
     }
 }

@@ -22,9 +22,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Proposals of the current height that may wait for their payload.
 const VALIDATING_MAX: usize = 16;
-/// How often the core may send again while a height is open, in milliseconds.
-const RETRY_INTERVAL_MS: Time = 125;
-/// So long after the last block each neighbour is told once how far this node is, in milliseconds:
+/// How often the core may send again while a height is open, in milliseconds: half the round
+/// timeout's unit, but not more often than this.
+const RETRY_INTERVAL_MS_MIN: Time = 125;
+/// So long after the next block could have come each neighbour is told once how far this node is, in milliseconds:
 /// whatever was lost on the way, the network does not fall silent before everybody has asked for it.
 const QUIET_MS: Time = 500;
 
@@ -205,12 +206,17 @@ impl Chain {
             // Nobody in particular said so: the retry asks every neighbour how far it is.
             Effect::NeedSync { .. } => self.retry_soon(ctx.now),
             Effect::NeedHeader { height, digest } => self.ask_for_header(ctx, height, digest),
-            Effect::Behind { height } => self.help_behind(ctx, height),
+            Effect::Behind { .. } => self.help_behind(),
         }
     }
 
+    fn retry_interval(&self) -> Time {
+        (self.config.round_timeout_ms / 2).max(RETRY_INTERVAL_MS_MIN)
+    }
+
     pub(super) fn retry_soon(&mut self, now: Time) {
-        self.agreement.retry_at.get_or_insert(now + RETRY_INTERVAL_MS);
+        let interval = self.retry_interval();
+        self.agreement.retry_at.get_or_insert(now + interval);
     }
 
     /// Signs a statement of this node, spreads it, and lets it count here too.
@@ -232,7 +238,7 @@ impl Chain {
             self.drive(ctx, Input::Timer(id));
         }
         if self.agreement.retry_at.is_some_and(|at| at <= ctx.now) {
-            self.agreement.retry_at = Some(ctx.now + RETRY_INTERVAL_MS);
+            self.agreement.retry_at = Some(ctx.now + self.retry_interval());
             self.drive(ctx, Input::Retry);
         }
         if self.agreement.quiet_at.is_some_and(|at| at <= ctx.now) {
