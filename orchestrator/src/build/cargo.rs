@@ -14,6 +14,9 @@ use tokio::{
 
 /// Package of the program that nodes run.
 pub(crate) const NODE_PACKAGE: &str = "regatta-node";
+/// Package of the lab. Only the node is built; naming both gives what they share the features that it was built with for
+/// the lab, so that it is not built twice.
+const LAB_PACKAGE: &str = env!("CARGO_PKG_NAME");
 /// Lines of the compiler's output that an error quotes.
 const QUOTED_LINES_MAX: usize = 40;
 /// Longest output of cargo that is read, in bytes: far beyond any build, so that a broken one cannot fill memory.
@@ -111,7 +114,8 @@ pub(crate) async fn build_node(root: &Path, on_line: &mut dyn FnMut(&str)) -> Re
     let mut command = Command::new(&cargo);
     command
         .current_dir(root)
-        .args(["build", "--release", "--locked", "-p", NODE_PACKAGE])
+        .args(["build", "--release", "--locked", "-p", NODE_PACKAGE, "-p", LAB_PACKAGE])
+        .args(["--bin", NODE_PACKAGE])
         .args(["--message-format", "json-render-diagnostics"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
