@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 
 /// How long a message that is passed on waits for company, at least and at most, in milliseconds.
 const RELAY_DELAY_MS: std::ops::RangeInclusive<Time> = 2..=25;
+/// How long an announcement of payload waits for company, at most, in milliseconds.
+const ANNOUNCE_DELAY_MS_MAX: Time = 125;
 /// So many messages for one neighbour do not wait.
 const RELAY_COUNT_MAX: usize = 64;
 
@@ -29,6 +31,8 @@ pub(crate) struct Outbox {
     boxes: BTreeMap<PeerIndex, Parcel>,
     due_at: Option<Time>,
     delay: Time,
+    announce_at: Option<Time>,
+    announce_delay: Time,
 }
 
 impl Outbox {
@@ -36,8 +40,10 @@ impl Outbox {
     /// more than the votes in it, and a few hops of that delay fit between two blocks.
     pub(crate) fn new(block_interval: Time) -> Self {
         let delay = (block_interval / 20).clamp(*RELAY_DELAY_MS.start(), *RELAY_DELAY_MS.end());
+        let announce_delay = (block_interval / 4).clamp(*RELAY_DELAY_MS.start(), ANNOUNCE_DELAY_MS_MAX);
         Self {
             delay,
+            announce_delay,
             ..Self::default()
         }
     }
@@ -58,16 +64,22 @@ impl Outbox {
     }
 
     pub(crate) fn due_at(&self) -> Option<Time> {
-        self.due_at
+        [self.due_at, self.announce_at].into_iter().flatten().min()
     }
 
     /// Sends what is urgent or has waited long enough, not before record `after` is durable.
     pub(crate) fn flush(&mut self, ctx: &mut Context<'_>, tag: InstanceTag, after: RecordNumber) {
-        let all = self.due_at.is_some_and(|due| due <= ctx.now);
+        let is_due = |at: Option<Time>| at.is_some_and(|at| at <= ctx.now);
+        let (messages_due, announcements_due) = (is_due(self.due_at), is_due(self.announce_at));
+        let is_ready = |parcel: &Parcel| {
+            parcel.urgent
+                || (messages_due && !parcel.messages.is_empty())
+                || (announcements_due && !parcel.announcements.is_empty())
+        };
         let ready: Vec<PeerIndex> = self
             .boxes
             .iter()
-            .filter(|(_, entry)| all || entry.urgent)
+            .filter(|(_, parcel)| is_ready(parcel))
             .map(|(&peer, _)| peer)
             .collect();
         // Most neighbours get the same messages: encode them once.
@@ -91,12 +103,16 @@ impl Outbox {
                 ctx.send(peer, frame.clone(), Protocol::Consensus, after);
             }
         }
-        self.due_at = match self.due_at {
-            _ if self.boxes.is_empty() => None,
-            Some(due) if due > ctx.now => Some(due),
-            _ => Some(ctx.now + self.delay),
-        };
+        let has_messages = self.boxes.values().any(|parcel| !parcel.messages.is_empty());
+        let has_announcements = self.boxes.values().any(|parcel| !parcel.announcements.is_empty());
+        self.due_at = next_due(self.due_at, has_messages, ctx.now, self.delay);
+        self.announce_at = next_due(self.announce_at, has_announcements, ctx.now, self.announce_delay);
     }
+}
+
+/// When what still waits is due: as set before, or `delay` from now.
+fn next_due(set: Option<Time>, waits: bool, now: Time, delay: Time) -> Option<Time> {
+    waits.then(|| set.filter(|at| *at > now).unwrap_or(now + delay))
 }
 
 /// Packs messages into frames below the limit.
