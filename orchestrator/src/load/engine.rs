@@ -29,6 +29,8 @@ use tokio::{
 
 /// How often the heartbeat's numbers are renewed.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
+/// Least deadline of a request: a timeout of the load may be shorter than it takes to connect.
+const DEADLINE_MIN: Duration = Duration::from_secs(1);
 /// Longest time that reading blocks may take after the drain.
 const READ_ALL_LIMIT: Duration = Duration::from_secs(60);
 
@@ -90,7 +92,7 @@ pub(crate) fn run_thread(
 }
 
 async fn connect(spec: &LoadSpec) -> Result<Links, LoadError> {
-    let deadline = Duration::from_millis(spec.load.timeout_ms.max(1));
+    let deadline = Duration::from_millis(spec.load.timeout_ms).max(DEADLINE_MIN);
     let mut links = Links {
         clients: Vec::new(),
         statuses: Vec::new(),

@@ -2,7 +2,7 @@
 
 use crate::load::Endpoint;
 use regatta_api::{
-    Reject,
+    ApiError, Reject,
     view::{
         BlockRange, BlockSummary, BlockView, InstanceLatest, Latest, Outcome, StatusEvent, SubmitRequest,
         SubmitResponse, SubmitResult, TransactionStatus,
@@ -44,6 +44,12 @@ pub(crate) enum Mode {
     DropAfter,
     /// Breaks the connection before an answer, having done nothing.
     DropBefore,
+    /// Answers with ids that are not those of the transactions.
+    WrongIds,
+    /// Answers with fewer results than transactions.
+    ShortAnswer,
+    /// Refuses the whole request with this status and an error whose code is `overloaded`.
+    Refuse(u16),
 }
 
 /// The chain, as the double made it.
@@ -53,6 +59,8 @@ pub(crate) struct Chain {
     /// Every transaction that arrived, in order of arrival.
     pub(crate) arrived: Vec<TransactionId>,
     pub(crate) requests: usize,
+    /// What `/metrics` answers.
+    pub(crate) metrics: String,
     pub(crate) pending: BTreeMap<TransactionId, ()>,
     subscribers: Vec<mpsc::UnboundedSender<StatusEvent>>,
     announcers: Vec<mpsc::UnboundedSender<BlockSummary>>,
@@ -105,6 +113,15 @@ impl Double {
         self.stop.send_modify(|count| *count += 1);
     }
 
+    /// Breaks every connection and listens no more; returns when nobody can connect.
+    pub(crate) async fn close(&self) {
+        self.stop.send_replace(u64::MAX);
+        while TcpStream::connect(self.endpoint.http).await.is_ok() {}
+        let mut chain = self.chain.lock().unwrap();
+        chain.subscribers.clear();
+        chain.announcers.clear();
+    }
+
     async fn serve(self, listener: TcpListener) {
         let mut connections = JoinSet::new();
         let mut stop = self.stop.subscribe();
@@ -114,7 +131,12 @@ impl Double {
                     let (stream, _) = accepted.unwrap();
                     connections.spawn(self.clone().connection(stream));
                 }
-                _ = stop.changed() => connections.abort_all(),
+                _ = stop.changed() => {
+                    connections.abort_all();
+                    if *stop.borrow() == u64::MAX {
+                        return;
+                    }
+                }
             }
         }
     }
@@ -129,15 +151,14 @@ impl Double {
                 return self.announce(stream).await;
             }
             let answer = if path.starts_with("/v1/transactions/") {
-                Some(encode_body(&self.status(&path)).unwrap())
+                Some((200, encode_body(&self.status(&path)).unwrap()))
             } else if path.starts_with("/v1/transactions") {
-                let answer = self.submit(decode_body(&body).unwrap()).await;
-                answer.map(|answer| encode_body(&answer).unwrap())
+                self.submit(decode_body(&body).unwrap()).await
             } else {
-                self.read(&path)
+                self.read(&path).map(|answer| (200, answer))
             };
-            let Some(answer) = answer else { return };
-            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", answer.len());
+            let Some((status, answer)) = answer else { return };
+            let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n", answer.len());
             if stream.write_all(&[head.as_bytes(), &answer].concat()).await.is_err() {
                 return;
             }
@@ -156,7 +177,8 @@ impl Double {
         forward(stream, events).await;
     }
 
-    async fn submit(&self, request: SubmitRequest) -> Option<SubmitResponse> {
+    /// The status and body of the answer; `None` breaks the connection.
+    async fn submit(&self, request: SubmitRequest) -> Option<(u16, Vec<u8>)> {
         let domain = Domain::new(&"test".parse().unwrap(), &"main".parse().unwrap());
         let ids: Vec<TransactionId> = request
             .transactions
@@ -177,15 +199,26 @@ impl Double {
             Mode::Forget => chain.pending.extend(ids.iter().map(|id| (*id, ()))),
             _ => {}
         }
+        let mut ids = ids;
         let rejected = match mode {
             Mode::DropAfter | Mode::DropBefore => return None,
+            Mode::Refuse(status) => return Some((status, encode_body(&overloaded()).unwrap())),
             Mode::Reject(reject) => Some(reject),
+            Mode::WrongIds => {
+                ids.iter_mut().for_each(|id| id.0[31] ^= 1);
+                None
+            }
+            Mode::ShortAnswer => {
+                ids.pop();
+                None
+            }
             _ => None,
         };
         let results = ids.into_iter().map(|id| SubmitResult { id: Some(id), rejected });
-        Some(SubmitResponse {
+        let response = SubmitResponse {
             results: results.collect(),
-        })
+        };
+        Some((200, encode_body(&response).unwrap()))
     }
 
     fn status(&self, path: &str) -> TransactionStatus {
@@ -203,6 +236,9 @@ impl Double {
             let (_, rest) = path.split_once(&format!("{name}="))?;
             rest.split('&').next()?.parse::<usize>().ok()
         };
+        if path == "/metrics" {
+            return Some(chain.metrics.clone().into_bytes());
+        }
         if path.starts_with("/v1/latest") {
             return Some(encode_body(&chain.latest()).unwrap());
         }
@@ -214,6 +250,14 @@ impl Double {
         }
         let height: usize = path.strip_prefix("/v1/blocks/")?.split('?').next()?.parse().ok()?;
         Some(encode_body(chain.blocks.get(height - 1)?).unwrap())
+    }
+}
+
+fn overloaded() -> ApiError {
+    ApiError {
+        code: "overloaded".to_owned(),
+        message: "too much".to_owned(),
+        help: "wait".to_owned(),
     }
 }
 
@@ -232,6 +276,17 @@ impl Chain {
             known_height: self.blocks.len() as u64,
         };
         Latest { instances: vec![row] }
+    }
+
+    /// Tells subscribers of statuses something that no block says.
+    pub(crate) fn tell(&mut self, event: &StatusEvent) {
+        self.subscribers
+            .retain(|subscriber| subscriber.send(event.clone()).is_ok());
+    }
+
+    /// Whether anyone still listens to statuses.
+    pub(crate) fn has_subscribers(&self) -> bool {
+        self.subscribers.iter().any(|subscriber| !subscriber.is_closed())
     }
 
     /// Appends a block and tells subscribers.
@@ -278,7 +333,14 @@ impl Chain {
 async fn forward<T: serde::Serialize>(mut stream: TcpStream, mut events: mpsc::UnboundedReceiver<T>) {
     let head = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
     stream.write_all(head).await.unwrap();
-    while let Some(event) = events.recv().await {
+    let mut rest = [0; 1];
+    loop {
+        let event = tokio::select! {
+            event = events.recv() => event,
+            // Whoever subscribed sends nothing more: this is the end of the connection.
+            _ = stream.read(&mut rest) => None,
+        };
+        let Some(event) = event else { return };
         if stream.write_all(&encode(&Frame::Event(event)).unwrap()).await.is_err() {
             return;
         }

@@ -5,8 +5,13 @@ use super::{
     endpoint, spec,
 };
 use crate::load::{Connected, LoadError, LoadHandle, LoadOutcome, LoadProgress, LoadSpec, prepare};
-use regatta_api::Reject;
-use std::time::Duration;
+use regatta_api::{
+    Reject,
+    view::{Outcome, StatusEvent},
+};
+use regatta_base::TransactionId;
+use regatta_plan::scenario::{ArrivalKind, Rate, TransactionKind};
+use std::{collections::BTreeSet, time::Duration};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -276,4 +281,196 @@ async fn progress_counts_what_the_books_count() {
     assert_eq!((progress.intended, progress.sent, progress.in_flight), (100, 100, 0));
     assert!(progress.p99_us >= progress.p50_us && progress.p50_us > 0);
     closes(&handle.drain(LONG).await.unwrap());
+}
+
+#[tokio::test]
+async fn answers_that_do_not_fit_are_counted_and_not_believed() {
+    let (wrong, _) = outcome(Mode::WrongIds, Duration::ZERO).await;
+    assert_eq!(wrong.mismatched, 100);
+    let (short, double) = outcome(Mode::ShortAnswer, Duration::ZERO).await;
+    // Which of them was left out cannot be told: none has an answer.
+    assert_eq!(short.tally.total().unknown, 100);
+    assert_eq!(short.mismatched, double.chain.lock().unwrap().requests as u64);
+    assert!(short.submitted.rows.iter().all(|row| !row.acknowledged));
+}
+
+#[tokio::test]
+async fn a_refused_request_refuses_each_of_its_transactions() {
+    for status in [400, 413, 503] {
+        let (outcome, _) = outcome(Mode::Refuse(status), LONG).await;
+        assert_eq!(outcome.tally.total().rejected["overloaded"], 100);
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_stops_listening_refuses_by_silence() {
+    let double = Double::start(0, Mode::Finalise).await;
+    let mut spec = spec(2000.0, 50);
+    spec.targets = vec![double.endpoint.clone()];
+    let connected = connect(spec.clone()).await.unwrap();
+    double.close().await;
+    let handle = connected.start(spec.clock.now_ns()).unwrap();
+    let outcome = handle.drain(LONG).await.unwrap();
+    closes(&outcome);
+    assert_eq!(outcome.tally.total().rejected["unreachable"], 100);
+    assert_eq!(outcome.tally.total().not_sent.len(), 0);
+    assert_eq!(outcome.breaks["full-0"], 1);
+}
+
+#[tokio::test]
+async fn each_target_gets_its_share_and_no_account_two_targets() {
+    let doubles = [
+        Double::start(0, Mode::Finalise).await,
+        Double::start(1, Mode::Finalise).await,
+        Double::start(2, Mode::Finalise).await,
+    ];
+    let mut spec = spec(3000.0, 50);
+    spec.load.mix = vec![(TransactionKind::Opaque, 0.5), (TransactionKind::Put, 0.5)];
+    spec.load.senders = 9;
+    spec.targets = doubles.iter().map(|double| double.endpoint.clone()).collect();
+    let outcome = start(spec).await.drain(LONG).await.unwrap();
+    closes(&outcome);
+    for (target, double) in doubles.iter().enumerate() {
+        let arrived = double.chain.lock().unwrap().arrived.clone();
+        let sent = outcome
+            .submitted
+            .rows
+            .iter()
+            .filter(|row| row.target as usize == target);
+        let mut sent: Vec<_> = sent.map(|row| row.id).collect();
+        assert_eq!(sent.len(), 50);
+        let mut arrived_sorted = arrived;
+        arrived_sorted.sort();
+        sent.sort();
+        assert_eq!(arrived_sorted, sent);
+    }
+}
+
+#[tokio::test]
+async fn statuses_of_another_instance_are_not_ours() {
+    let double = Double::start(0, Mode::Forget).await;
+    let mut spec = spec(2000.0, 50);
+    spec.targets = vec![double.endpoint.clone()];
+    let handle = start(spec).await;
+    while handle.progress().accepted < 100 {
+        tokio::task::yield_now().await;
+    }
+    let items = double.chain.lock().unwrap().arrived.clone();
+    let event = |instance: &str, items: &[TransactionId]| StatusEvent {
+        instance: instance.parse().unwrap(),
+        height: 1,
+        items: items.iter().map(|id| (*id, Outcome::Ok)).collect(),
+    };
+    double.chain.lock().unwrap().tell(&event("side", &items[..50]));
+    double.chain.lock().unwrap().tell(&event("main", &items[50..]));
+    while handle.progress().finalised < 50 {
+        tokio::task::yield_now().await;
+    }
+    let outcome = handle.drain(Duration::ZERO).await.unwrap();
+    closes(&outcome);
+    assert_eq!((outcome.tally.total().ok, outcome.tally.total().timed_out), (50, 50));
+}
+
+#[tokio::test]
+async fn every_shape_of_load_sends_what_its_schedule_says() {
+    let ramp = Rate::Ramp {
+        ramp: (500.0, 3000.0),
+        over: "50ms".parse().unwrap(),
+    };
+    for (arrivals, rate) in [
+        (ArrivalKind::Poisson, Rate::Constant(2000.0)),
+        (ArrivalKind::Constant, ramp),
+        (ArrivalKind::Poisson, ramp),
+    ] {
+        let double = Double::start(0, Mode::Finalise).await;
+        let mut spec = spec(1.0, 100);
+        spec.targets = vec![double.endpoint.clone()];
+        spec.load.arrivals = arrivals;
+        spec.load.rate = rate;
+        let count = regatta_plan::arrivals(&spec.load, spec.seed).count() as u64;
+        let outcome = start(spec).await.drain(LONG).await.unwrap();
+        closes(&outcome);
+        assert_eq!(outcome.tally.total().ok, count);
+    }
+}
+
+#[tokio::test]
+async fn two_loads_on_one_node_keep_separate_books() {
+    let double = Double::start(0, Mode::Finalise).await;
+    let load = |index: u32| {
+        let mut spec = spec(1000.0, 50);
+        spec.load.index = index;
+        spec.targets = vec![double.endpoint.clone()];
+        spec
+    };
+    let (first, second) = (start(load(0)).await, start(load(1)).await);
+    let (first, second) = (first.drain(LONG).await.unwrap(), second.drain(LONG).await.unwrap());
+    closes(&first);
+    closes(&second);
+    assert_eq!((first.tally.total().ok, second.tally.total().ok), (50, 50));
+    let ids: BTreeSet<_> = first
+        .submitted
+        .rows
+        .iter()
+        .chain(&second.submitted.rows)
+        .map(|row| row.id)
+        .collect();
+    assert_eq!(ids.len(), 100);
+}
+
+#[tokio::test]
+async fn a_dropped_load_leaves_nothing_behind() {
+    let double = Double::start(0, Mode::Finalise).await;
+    let mut spec = spec(100.0, 3_600_000);
+    spec.targets = vec![double.endpoint.clone()];
+    drop(start(spec.clone()).await);
+    drop(connect(spec).await.unwrap());
+    while double.chain.lock().unwrap().has_subscribers() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn whatever_a_node_does_the_books_agree_with_its_chain() {
+    let modes = [
+        Mode::Finalise,
+        Mode::Reject(Reject::MempoolFull),
+        Mode::Mute,
+        Mode::DropBefore,
+        Mode::Fail,
+        Mode::Refuse(503),
+        Mode::Forget,
+        Mode::DropAfter,
+    ];
+    let double = Double::start(0, Mode::Finalise).await;
+    let witness = double.twin(1, Mode::Finalise).await;
+    let mut spec = spec(2000.0, 200);
+    spec.targets = vec![double.endpoint.clone()];
+    spec.resolvers = vec![witness.endpoint.clone()];
+    let mut handle = start(spec).await;
+    for (turn, mode) in modes.iter().cycle().take(24).enumerate() {
+        double.set(*mode);
+        let until = (turn + 1) * 16;
+        while double.chain.lock().unwrap().arrived.len() < until {
+            tokio::task::yield_now().await;
+        }
+    }
+    handle.scheduled().await;
+    let outcome = handle.drain(Duration::ZERO).await.unwrap();
+    closes(&outcome);
+    let chain = double.chain.lock().unwrap();
+    let in_chain: BTreeSet<_> = chain
+        .blocks
+        .iter()
+        .flat_map(|block| block.items.iter().map(|(id, _)| *id))
+        .collect();
+    // What is final in the books is in the chain, and whatever is in the chain was learnt in the end.
+    for row in &outcome.submitted.rows {
+        assert_eq!(row.finalised, in_chain.contains(&row.id), "{row:?}");
+    }
+    let total = outcome.tally.total();
+    assert!(
+        total.ok > 0 && total.failed > 0 && total.unknown > 0 && total.timed_out > 0,
+        "{total:?}"
+    );
 }
