@@ -121,6 +121,7 @@ pub(crate) async fn build_node(root: &Path, on_line: &mut dyn FnMut(&str)) -> Re
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
+    forget_outer_package(&mut command);
     let mut child = command
         .spawn()
         .map_err(|error| BuildError::NoCargo { program: cargo, error })?;
@@ -143,6 +144,17 @@ pub(crate) async fn build_node(root: &Path, on_line: &mut dyn FnMut(&str)) -> Re
         .find(|path| path.file_name().is_some_and(|name| name == NODE_PACKAGE))
         .ok_or_else(|| BuildError::NoExecutable(NODE_PACKAGE.to_owned()))?;
     facts(root, executable, "release").await
+}
+
+/// Removes what `cargo run` said about the lab's own package: build scripts that look at these would run anew, and
+/// everything above them would be compiled again, each time that a build comes from somewhere else.
+fn forget_outer_package(command: &mut Command) {
+    let told = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(told) {
+            command.env_remove(name);
+        }
+    }
 }
 
 /// States where an executable that was built elsewhere came from, as far as a workspace at `root` tells.
