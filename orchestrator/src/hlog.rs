@@ -70,6 +70,7 @@ fn rebuild(counts: &Counts) -> Result<Histogram<u64>, String> {
 mod tests {
     use super::*;
     use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+    use proptest::prelude::*;
     use regatta_report::model::Interval;
 
     fn latency() -> Latency {
@@ -110,10 +111,18 @@ mod tests {
         );
     }
 
-    #[test]
-    fn rebuilding_keeps_every_count() {
-        let counts = Counts::of_values([1, 5, 5, 70_000, 1_000_000], 3);
-        assert_eq!(rebuild(&counts).unwrap().len(), 5);
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn rebuilding_gives_the_same_counts_back(values in proptest::collection::vec(0u64..3_600_000_000, 0..200)) {
+            let mut histogram = Histogram::<u64>::new_with_bounds(1, 3_600_000_000, 3).unwrap();
+            for value in &values {
+                histogram.record(*value).unwrap();
+            }
+            let counts = Counts::from_histogram(&histogram);
+            prop_assert_eq!(Counts::from_histogram(&rebuild(&counts).unwrap()), counts);
+        }
     }
 
     #[test]

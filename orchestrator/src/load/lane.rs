@@ -248,6 +248,152 @@ impl Lanes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::{schedule::Schedule, tests::spec, tracker::Opening};
+    use regatta_api::{Reject, view::SubmitResult};
+    use regatta_base::{Digest, TransactionId};
+    use regatta_client::Client;
+
+    /// Lanes of one target with `count` due transactions of `size` bytes each in the queue.
+    fn lanes(count: u32, size: usize, limits: LoadLimits) -> Lanes {
+        let spec = spec(1000.0, u64::from(count));
+        let mut tracker = Tracker::new(Opening {
+            load: 0,
+            clock: spec.clock,
+            start_ns: spec.clock.now_ns(),
+            timeout_ms: 10_000,
+            schedule: Schedule::new(&spec).unwrap(),
+            height: 0,
+        });
+        (0..count).for_each(|index| tracker.due(id(index)));
+        let client = Client::new("127.0.0.1:9".parse().unwrap());
+        let lanes = Lanes::new(vec![client], "main".parse().unwrap(), limits, tracker);
+        (0..count).for_each(|index| lanes.offer(0, index, vec![0; size].into()));
+        lanes
+    }
+
+    fn id(index: u32) -> TransactionId {
+        Digest::of("test", &[&index.to_be_bytes()])
+    }
+
+    fn limits() -> LoadLimits {
+        LoadLimits::default()
+    }
+
+    fn close(lanes: &Lanes) -> crate::load::Tally {
+        lanes.tracker.borrow_mut().close(|_| 0).tally.total()
+    }
+
+    #[test]
+    fn a_request_stays_within_its_bytes_and_keeps_the_order() {
+        let limits = LoadLimits {
+            request_bytes: 1100,
+            ..limits()
+        };
+        let lanes = lanes(5, 500, limits);
+        let mut seen = Vec::new();
+        loop {
+            let batch = lanes.batch(&lanes.lanes[0]);
+            if batch.indices.is_empty() {
+                break;
+            }
+            assert!(batch.indices.len() <= 2);
+            assert_eq!(batch.indices.len(), batch.request.transactions.len());
+            seen.extend(batch.indices);
+        }
+        assert_eq!(seen, [0, 1, 2, 3, 4]);
+        assert_eq!(lanes.lanes[0].queued_bytes.get(), 0);
+        assert!(lanes.is_idle());
+    }
+
+    #[test]
+    fn a_transaction_larger_than_a_request_still_leaves_alone() {
+        let limits = LoadLimits {
+            request_bytes: 100,
+            ..limits()
+        };
+        let lanes = lanes(2, 500, limits);
+        assert_eq!(lanes.batch(&lanes.lanes[0]).indices, [0]);
+        assert_eq!(lanes.batch(&lanes.lanes[0]).indices, [1]);
+    }
+
+    #[test]
+    fn a_request_has_a_bounded_number_of_transactions() {
+        let lanes = lanes(5000, 1, limits());
+        assert_eq!(lanes.batch(&lanes.lanes[0]).indices.len(), REQUEST_TRANSACTIONS_MAX);
+    }
+
+    #[test]
+    fn what_is_offered_beyond_the_backlog_is_not_sent() {
+        let limits = LoadLimits {
+            backlog_bytes: 1000,
+            ..limits()
+        };
+        let lanes = lanes(5, 400, limits);
+        assert_eq!(lanes.batch(&lanes.lanes[0]).indices, [0, 1]);
+        lanes.give_up();
+        let tally = close(&lanes);
+        assert_eq!((tally.not_sent["backlog_full"], tally.not_sent["stopped"]), (3, 2));
+        assert_eq!(tally.ended(), 5);
+    }
+
+    #[test]
+    fn what_is_left_at_the_end_is_not_sent() {
+        let lanes = lanes(5, 400, limits());
+        lanes.give_up();
+        assert!(lanes.is_idle());
+        assert_eq!(close(&lanes).not_sent["backlog"], 5);
+    }
+
+    fn answer(ids: &[u32], rejected: Option<Reject>) -> SubmitResponse {
+        let results = ids.iter().map(|&index| SubmitResult {
+            id: Some(id(index)),
+            rejected,
+        });
+        SubmitResponse {
+            results: results.collect(),
+        }
+    }
+
+    /// Books `answer` to a request with all of three transactions.
+    fn booked(answer: Result<SubmitResponse, ClientError>) -> (crate::load::Tally, u64) {
+        let lanes = lanes(3, 100, limits());
+        let batch = lanes.batch(&lanes.lanes[0]);
+        let now_ns = lanes.tracker.borrow().now_ns();
+        lanes.tracker.borrow_mut().sent(&batch.indices, now_ns);
+        lanes.book(&batch, now_ns, answer);
+        let outcome = lanes.tracker.borrow_mut().close(|_| 0);
+        assert_eq!(outcome.tally.total().ended(), 3);
+        (outcome.tally.total(), outcome.mismatched)
+    }
+
+    #[test]
+    fn every_kind_of_answer_has_its_place_in_the_books() {
+        let address = "127.0.0.1:9".parse().unwrap();
+        let path = || "/v1/transactions".to_owned();
+        assert_eq!(booked(Ok(answer(&[0, 1, 2], None))).0.timed_out, 3);
+        let refused = booked(Ok(answer(&[0, 1, 2], Some(Reject::SenderLimit)))).0;
+        assert_eq!(refused.rejected["sender_limit"], 3);
+        assert_eq!(booked(Ok(answer(&[0, 2, 1], None))).1, 2);
+        let (short, mismatched) = booked(Ok(answer(&[0, 1], None)));
+        assert_eq!((short.unknown, mismatched), (3, 1));
+        let unreachable = ClientError::Unreachable {
+            address,
+            reason: String::new(),
+        };
+        assert_eq!(booked(Err(unreachable)).0.rejected["unreachable"], 3);
+        let late = ClientError::Deadline {
+            address,
+            path: path(),
+            after: Duration::ZERO,
+        };
+        assert_eq!(booked(Err(late)).0.timed_out, 3);
+        let broken = ClientError::Transport {
+            address,
+            path: path(),
+            reason: String::new(),
+        };
+        assert_eq!(booked(Err(broken)).0.unknown, 3);
+    }
 
     /// How many requests are in flight after `stall_ms` without an answer, and the longest wait between two.
     fn stalled(stall_ms: u64) -> (usize, u64) {

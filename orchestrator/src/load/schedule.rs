@@ -94,6 +94,39 @@ impl Schedule {
 mod tests {
     use super::*;
     use crate::load::tests::spec;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn waking_by_the_schedule_reaches_its_end(rate in 1.0f64..50_000.0, length in 1u64..300) {
+            let schedule = Schedule::new(&spec(rate, length)).unwrap();
+            let (mut next, mut wakes) = (0, 0usize);
+            while next < schedule.len() {
+                let now = schedule.wake_ns(next);
+                let due = schedule.intended[next..].partition_point(|&at| at <= now);
+                prop_assert!(due >= 1);
+                next += due;
+                wakes += 1;
+            }
+            // Never more often than once a tick and once a run.
+            prop_assert!(wakes <= schedule.len().div_ceil(schedule.run) + (length * 1_000_000 / schedule.tick_ns) as usize + 1);
+        }
+    }
+
+    #[test]
+    fn more_transactions_than_can_be_accounted_for_are_refused() {
+        let error = Schedule::new(&spec(1e9, 200)).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                LoadError::TooMany {
+                    max: TRANSACTIONS_MAX,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+    }
 
     #[test]
     fn phases_follow_the_intended_time() {

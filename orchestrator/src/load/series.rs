@@ -89,6 +89,32 @@ impl Series {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        // Each case fills histograms of many thousand buckets.
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn no_value_is_lost_in_whatever_order_seconds_come(
+            values in proptest::collection::vec((0u32..5, 0u64..10_000_000, any::<bool>()), 0..100)
+        ) {
+            let mut series = Series::new();
+            for &(second, micros, measured) in &values {
+                series.record(second, micros, measured);
+            }
+            let set = series.finish();
+            let measured = values.iter().filter(|(.., measured)| *measured).count() as u64;
+            prop_assert_eq!(set.overall.total(), measured);
+            for second in 0..5 {
+                let expected = values.iter().filter(|(at, ..)| *at == second).count() as u64;
+                let found: Vec<u64> =
+                    set.intervals.iter().filter(|i| i.second == second).map(|i| i.counts.total()).collect();
+                let wanted = if expected > 0 { vec![expected] } else { Vec::new() };
+                prop_assert_eq!(found, wanted);
+            }
+        }
+    }
 
     #[test]
     fn only_measured_values_enter_the_headline_and_all_enter_their_second() {

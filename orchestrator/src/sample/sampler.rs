@@ -206,6 +206,8 @@ impl Worker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::tests::double::{Double, Mode};
+    use regatta_api::metrics::Metric;
     use regatta_report::model::ProcessKind;
     use std::process::Command;
 
@@ -248,6 +250,52 @@ mod tests {
         assert!(outcome.host.len() >= 2);
         let text = std::fs::read_to_string(folder.path().join("samples/processes.ndjson")).unwrap();
         assert_eq!(text.lines().count(), count("lab") + count("val-0"));
+    }
+
+    #[tokio::test]
+    async fn metrics_are_read_and_carried_across_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let sampler = sampler(&folder);
+        let double = Double::start(0, Mode::Finalise).await;
+        let text = |height: u64, sent: u64| {
+            let rows = [
+                (Metric::Height, height),
+                (Metric::FramesSent, sent),
+                (Metric::ConsensusFramesSent, sent),
+                (Metric::TransactionsExecuted, sent / 2),
+            ];
+            let lines = rows.map(|(metric, value)| format!("{} {value}\n", metric.row().name));
+            format!("# HELP nothing\n{}", lines.concat())
+        };
+        let mut node = watched("val-0", std::process::id(), ProcessKind::Node);
+        node.http = Some(double.endpoint.http);
+        double.chain.lock().unwrap().metrics = text(9, 100);
+        sampler.watch(node.clone());
+        sampler.round().await;
+        let last = sampler.latest().remove(0).1;
+        assert_eq!((last.height, last.messages_out, last.transactions), (9, 100, 50));
+        // The same process stands for a second life, whose counters begin anew.
+        double.chain.lock().unwrap().metrics = text(12, 30);
+        sampler.watch(node.clone());
+        sampler.round().await;
+        let last = sampler.latest().remove(0).1;
+        assert_eq!((last.height, last.messages_out, last.transactions), (12, 130, 65));
+        // A node that gives no metrics keeps its last gauges.
+        double.close().await;
+        let outcome = sampler.finish().await;
+        let process = &outcome.processes[0];
+        assert_eq!(
+            process
+                .samples
+                .last()
+                .map(|sample| (sample.height, sample.messages_out)),
+            Some((12, 130))
+        );
+        assert_eq!(
+            (process.traffic[0].protocol.as_str(), process.traffic[0].messages_out),
+            ("consensus", 130)
+        );
+        assert_eq!(process.restarts, 1);
     }
 
     #[tokio::test]

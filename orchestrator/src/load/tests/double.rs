@@ -48,6 +48,8 @@ pub(crate) enum Mode {
     WrongIds,
     /// Answers with fewer results than transactions.
     ShortAnswer,
+    /// Does as each of these says, one request after the other.
+    Cycle(&'static [Mode]),
     /// Refuses the whole request with this status and an error whose code is `overloaded`.
     Refuse(u16),
 }
@@ -191,8 +193,11 @@ impl Double {
             chain.requests += 1;
             chain.arrived.extend(&ids);
         }
-        let mode = *mode.wait_for(|mode| *mode != Mode::Stall).await.unwrap();
+        let mut mode = *mode.wait_for(|mode| *mode != Mode::Stall).await.unwrap();
         let mut chain = self.chain.lock().unwrap();
+        if let Mode::Cycle(modes) = mode {
+            mode = modes[chain.requests % modes.len()];
+        }
         match mode {
             Mode::Finalise | Mode::Mute | Mode::DropAfter => chain.finalise(&ids, Outcome::Ok, mode != Mode::Mute),
             Mode::Fail => chain.finalise(&ids, FAILED, true),
