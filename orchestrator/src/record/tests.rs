@@ -40,7 +40,7 @@ agreement = "always"
 lag_p99 = "< 1s"
 "#;
 
-fn plan() -> Plan {
+pub(super) fn plan() -> Plan {
     let source = Source::read("record.toml", SCENARIO, &[]);
     resolve(&source, &Capabilities::default()).unwrap().plan
 }
@@ -214,4 +214,52 @@ fn a_run_that_never_began_still_makes_a_record() {
     let result = evaluate(assemble(parts), false);
     assert_eq!(result.verdict.exit_code, 1);
     assert_eq!(result.record.nodes.len(), 4);
+}
+
+#[test]
+fn the_generators_own_lines_are_disclosed() {
+    let plan = plan();
+    let mut parts = parts(&plan, &[]);
+    parts.loads[0]
+        .tally
+        .measure
+        .not_sent
+        .insert("backlog_full".to_owned(), 1234);
+    parts.loads[0].late = 2;
+    parts.loads[0].resolved = 3;
+    parts.loads[0].breaks.insert("val-1".to_owned(), 1);
+    let record = assemble(parts);
+    let value = |name: &str| {
+        let line = record.environment.iter().find(|line| line.name == name);
+        line.map(|line| (line.section.as_str(), line.value.as_str()))
+    };
+    assert_eq!(value("not sent, backlog_full"), Some(("load 0", "1,234")));
+    assert_eq!(value("final after the timeout"), Some(("load 0", "2")));
+    assert_eq!(
+        value("final status learnt from another node's blocks"),
+        Some(("load 0", "3"))
+    );
+    assert_eq!(value("broken subscriptions to val-1"), Some(("load 0", "1")));
+    assert_eq!(record.accounting.not_sent, 1234);
+}
+
+#[test]
+fn a_pressed_host_voids_what_was_measured() {
+    let plan = plan();
+    let mut parts = parts(&plan, &[]);
+    let sample = |at_ms| crate::sample::HostSample {
+        at_ms,
+        steal_share: 0.3,
+        ..Default::default()
+    };
+    parts.samples.host = (0..10).map(|second| sample(second * 1000)).collect();
+    let result = evaluate(assemble(parts), false);
+    assert_eq!(result.verdict.exit_code, 6, "{:?}", result.verdict);
+    assert!(
+        result
+            .verdict
+            .problems
+            .iter()
+            .any(|problem| problem.contains("hypervisor took 30"))
+    );
 }

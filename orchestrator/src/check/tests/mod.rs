@@ -1,5 +1,7 @@
 //! Planted bugs: each must be found by its check, and by no other.
 
+mod random;
+
 use crate::{
     check::{Absence, BlockRow, Found, Inclusion, Ledger, NodeLedger, Proof, Rules, check, collect},
     load::{
