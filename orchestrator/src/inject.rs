@@ -34,7 +34,6 @@ pub(crate) async fn inject(cluster: &Cluster, fault: &PlannedFault) -> Result<()
             let kills: Vec<_> = fault.nodes.iter().map(|&node| cluster.kill(node)).collect();
             join_all(kills).await;
         }
-        FaultKind::Pause => fault.nodes.iter().for_each(|&node| cluster.pause(node)),
         kind => return Err(InjectError::Unsupported(kind)),
     }
     Ok(())
@@ -58,7 +57,6 @@ pub(crate) async fn heal(cluster: &Cluster, fault: &PlannedFault) -> Result<(), 
             };
             try_join_all(restarts).await.map_err(not_healed)?;
         }
-        FaultKind::Pause => fault.nodes.iter().for_each(|&node| cluster.resume(node)),
         kind => return Err(InjectError::Unsupported(kind)),
     }
     Ok(())

@@ -21,6 +21,9 @@ pub(super) struct Supervise {
 
 impl Supervise {
     pub(super) async fn execute(&self) -> Outcome {
+        // A session of its own: closing the terminal that ran `up` does not end the cluster. It fails only where this
+        // was started by hand, as the leader of its group already.
+        let _ = nix::unistd::setsid();
         raise_descriptor_limit();
         match supervise(&self.folder, &tell).await {
             Ok(()) => Ok(0),

@@ -26,7 +26,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinHandle};
 
 /// Most bytes of one node's log.
 const LOG_BYTES_MAX: u64 = 16 << 20;
@@ -134,6 +134,8 @@ pub(crate) struct Cluster {
     /// The newest process of each node, in plan order.
     processes: Mutex<Vec<Option<Process>>>,
     events: mpsc::UnboundedSender<NodeEvent>,
+    /// One task for each process that was started: it notes the end.
+    watchers: Mutex<Vec<JoinHandle<()>>>,
     _claim: AddressClaim,
 }
 
@@ -161,6 +163,7 @@ impl Cluster {
             provider,
             builds,
             events,
+            watchers: Mutex::default(),
             _claim: claim,
         })
     }
@@ -224,7 +227,7 @@ impl Cluster {
     fn watch(&self, node: &PlannedNode, process: Process) {
         let (index, name) = (node.index, node.name.clone());
         let (journal, events) = (Arc::clone(&self.journal), self.events.clone());
-        tokio::spawn(async move {
+        let watcher = tokio::spawn(async move {
             let exit = process.ended().await;
             // The run goes on without this line when the disk is full; the report shows the exit as well.
             let _ = journal.write(Entry::NodeEnded {
@@ -235,6 +238,10 @@ impl Cluster {
             });
             let _ = events.send(NodeEvent::Ended { node: index, exit });
         });
+        self.watchers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(watcher);
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, Vec<Option<Process>>> {
@@ -261,28 +268,18 @@ impl Cluster {
         self.wait_ready(&[node], deadline).await
     }
 
-    /// Stops the clock of a node.
-    pub(crate) fn pause(&self, node: u32) {
-        if let Some(process) = self.process(node) {
-            process.pause();
-        }
-    }
-
-    /// Lets a paused node go on.
-    pub(crate) fn resume(&self, node: u32) {
-        if let Some(process) = self.process(node) {
-            process.resume();
-        }
-    }
-
-    /// Stops all nodes at once and waits until none is left. Returns the names of those that had to be killed.
+    /// Stops all nodes at once and waits until none is left and the end of each is in the journal. Returns the names of
+    /// those that had to be killed.
     pub(crate) async fn stop(&self, grace: Duration) -> Vec<String> {
         let processes: Vec<Option<Process>> = self.locked().clone();
         let stops = self.plan.nodes.iter().zip(processes).map(|(node, process)| async move {
             let exit = process?.stop(grace).await;
             exit.forced.then(|| node.name.clone())
         });
-        join_all(stops).await.into_iter().flatten().collect()
+        let forced = join_all(stops).await;
+        let watchers = std::mem::take(&mut *self.watchers.lock().unwrap_or_else(PoisonError::into_inner));
+        join_all(watchers).await;
+        forced.into_iter().flatten().collect()
     }
 
     /// Each node's process id and, when it has ended, how.

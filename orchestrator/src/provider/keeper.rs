@@ -99,22 +99,25 @@ async fn serve(mut inbox: mpsc::UnboundedReceiver<Request>) {
 async fn handle(request: Request, closing: &CancellationToken, tasks: &TaskTracker) {
     let Request { spec, reply } = request;
     let name = spec.name.clone();
-    let result = start(&spec, closing, tasks).await;
-    // Only now may the descriptor close that the program's path names.
-    drop(spec.held);
+    let result = start(spec, closing, tasks).await;
     // Whoever asked may have given up; then the process ends with its handle.
     let _ = reply.send(result.map_err(|error| StartError::Refused { name, error }));
 }
 
-async fn start(spec: &ProcessSpec, closing: &CancellationToken, tasks: &TaskTracker) -> io::Result<Process> {
+async fn start(spec: ProcessSpec, closing: &CancellationToken, tasks: &TaskTracker) -> io::Result<Process> {
     let log = NodeLog::open(&spec.log, spec.log_bytes_max)?;
-    let child = spawn(spec).await?;
+    let child = spawn(&spec).await?;
     let pid = child
         .id()
         .ok_or_else(|| io::Error::other("the process ended at once"))?;
     let (orders, inbox) = mpsc::unbounded_channel();
     let (state, watched) = watch::channel(State::Running(None));
-    tasks.spawn_local(supervise(child, log, inbox, state, closing.clone()));
+    let supervision = supervise(child, log, inbox, state, closing.clone());
+    tasks.spawn_local(async move {
+        // The program's path may name this descriptor, and an interpreter opens it when it likes.
+        let _held = spec.held;
+        supervision.await;
+    });
     Ok(Process {
         pid,
         start_ticks: start_ticks(pid).unwrap_or_default(),
@@ -220,7 +223,7 @@ impl Supervised {
             Order::Stop(grace) => {
                 self.ordered = true;
                 self.signal(Signal::SIGTERM);
-                // A paused process cannot act on anything but this.
+                // Somebody may have stopped it: then it acts on nothing but this.
                 self.signal(Signal::SIGCONT);
                 self.kill_at = Some(Instant::now() + grace);
             }
@@ -228,8 +231,6 @@ impl Supervised {
                 self.ordered = true;
                 self.signal(Signal::SIGKILL);
             }
-            Order::Pause => self.signal(Signal::SIGSTOP),
-            Order::Resume => self.signal(Signal::SIGCONT),
         }
     }
 

@@ -11,7 +11,7 @@ pub(crate) struct ProcessSpec {
     pub name: String,
     /// What is executed.
     pub program: PathBuf,
-    /// Kept open until the program runs, since its path may be that of this descriptor.
+    /// Kept open as long as the process lives, since its path may be that of this descriptor.
     pub held: Option<Arc<VerifiedProgram>>,
     /// Arguments.
     pub arguments: Vec<OsString>,
@@ -78,10 +78,6 @@ pub(super) enum Order {
     Stop(Duration),
     /// SIGKILL.
     Kill,
-    /// SIGSTOP.
-    Pause,
-    /// SIGCONT.
-    Resume,
 }
 
 /// A process that the lab started. It is ended when the provider that started it goes away.
@@ -146,16 +142,6 @@ impl Process {
     pub(crate) async fn kill(&self) -> Exit {
         self.order(Order::Kill);
         self.ended().await
-    }
-
-    /// Stops its clock until [`Process::resume`].
-    pub(crate) fn pause(&self) {
-        self.order(Order::Pause);
-    }
-
-    /// Lets it go on.
-    pub(crate) fn resume(&self) {
-        self.order(Order::Resume);
     }
 
     fn order(&self, order: Order) {

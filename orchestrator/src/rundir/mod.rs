@@ -14,6 +14,8 @@ mod quota;
 mod sweep;
 
 pub(crate) use calendar::{compact_utc, rfc3339};
+#[cfg(test)]
+pub(crate) use journal::JournalLine;
 pub(crate) use journal::{Entry, Journal, read_journal};
 pub(crate) use quota::used_bytes;
 pub(crate) use sweep::{start_ticks, sweep};

@@ -13,6 +13,8 @@ mod interrupt;
 mod live;
 mod setup;
 mod steps;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use files::write_report;
 pub(crate) use interrupt::{Interrupt, Interrupts};

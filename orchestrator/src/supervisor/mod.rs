@@ -5,6 +5,8 @@
 
 mod protocol;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use protocol::{Answer, ClusterStatus, NodeStatus, Request, Startup};
 pub(crate) use socket::{ask, is_absent};
@@ -86,8 +88,6 @@ struct Supervisor {
 /// # Errors
 /// [`SupervisorError`] when the nodes do not start; then none is left.
 pub(crate) async fn supervise(folder: &Path, tell: &dyn Fn(&Startup)) -> Result<(), SupervisorError> {
-    // A session of its own: closing the terminal that ran `up` does not end the cluster.
-    let _ = nix::unistd::setsid();
     let run = RunDir::open(folder)?;
     let _lock = run.lock()?;
     let journal = Arc::new(Journal::open(&run)?);

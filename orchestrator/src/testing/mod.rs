@@ -1,10 +1,17 @@
-//! Small plans for tests.
+//! Small plans and stand-in nodes for tests.
+
+pub(crate) mod standin;
 
 use regatta_plan::{
-    BuildSource, GraphFacts, Plan, PlannedBudget, PlannedInstance, PlannedNode, PlannedPhases,
+    BuildSource, Capabilities, GraphFacts, Plan, PlannedBudget, PlannedInstance, PlannedNode, PlannedPhases, Source,
+    resolve,
     scenario::{NodeOptions, ProviderKind, Role},
 };
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::BTreeMap,
+    net::Ipv4Addr,
+    sync::atomic::{AtomicU8, Ordering},
+};
 
 /// A plan of `validators` fully meshed validators without load or steps.
 pub(crate) fn plan(validators: u32) -> Plan {
@@ -74,4 +81,25 @@ pub(crate) fn node(index: u32, group: &str, role: Role) -> PlannedNode {
 pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.unwrap().block_on(work)
+}
+
+/// A whole plan of two validators and a full node on addresses of its own, without load; `more` is appended to its
+/// scenario.
+pub(crate) fn whole_plan(more: &str) -> Plan {
+    static NEXT: AtomicU8 = AtomicU8::new(0);
+    // Other test programs on this machine have other process ids, and other tests of this one other numbers.
+    let (program, test) = (200 + std::process::id() % 50, NEXT.fetch_add(1, Ordering::Relaxed));
+    let text = format!(
+        "schema = 1\nname = \"whole\"\n[net]\nipv4 = \"127.{program}.{test}.0/24\"\n\
+         [[group]]\nname = \"val\"\ncount = 2\nrole = \"validator\"\n\
+         [[group]]\nname = \"full\"\ncount = 1\nrole = \"full\"\n\
+         [peering]\nall = {{ kind = \"full_mesh\", of = \"all\" }}\n\
+         [[consensus]]\nid = \"main\"\n{more}"
+    );
+    let source = Source::read("whole.toml", &text, &[]);
+    let host = Capabilities {
+        descriptors_per_process: 1 << 20,
+        ..Capabilities::default()
+    };
+    resolve(&source, &host).unwrap().plan
 }
