@@ -60,11 +60,12 @@ fn a_killed_lab_leaves_nobody_behind_and_the_next_run_starts() {
 #[test]
 fn a_full_quota_ends_the_run_with_what_it_has() {
     let lab = Lab::new();
-    // The plan counts transactions. A block for each of these small ones takes more than that.
-    let load = "[phases]\nwarmup = \"1s\"\nmeasure = \"3m\"\n[[load]]\nrate = 60\nsize = \"32B\"\nmix = { blob = 1 }\n";
-    let quota = "[budget]\ndisk = \"6MiB\"\n";
-    let running = lab.start_run(&lab.scenario(&format!("{load}{quota}")));
+    let quota = "[budget]\ndisk = \"128MiB\"\n";
+    let running = lab.start_run(&lab.scenario(&format!("{}{quota}", LONG.replace("10m", "3m"))));
     let run = lab.run_of(&running);
+    run.wait_for_step("measure", &running);
+    // A plan that would fill the quota by itself is refused, so somebody else does.
+    std::fs::write(run.folder.join("ballast"), vec![1; 200 << 20]).unwrap();
     running.wait().failure(1, &["disk quota reached", "budget.disk"]);
     run.wait_until_nobody_is_left();
     let result = run.result();
