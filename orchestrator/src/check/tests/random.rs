@@ -185,7 +185,11 @@ impl Shape {
                 // A fork that is consistent in itself: the next block names the forged one.
                 let blocks = &mut ledger.nodes[other?].blocks;
                 blocks[block].hash = wrong;
-                blocks.iter_mut().skip(block + 1).take(1).for_each(|next| next.parent = wrong);
+                blocks
+                    .iter_mut()
+                    .skip(block + 1)
+                    .take(1)
+                    .for_each(|next| next.parent = wrong);
             }
             Bug::StateRoot => ledger.nodes[other?].blocks[block].state_root = wrong,
             Bug::Parent => ledger.nodes[other.unwrap_or(0)].blocks[(block > 0).then_some(block)?].parent = wrong,
