@@ -99,6 +99,12 @@ pub(crate) fn node_configs(plan: &Plan) -> Result<Vec<NodeConfig>, ConfigError> 
         config.check().map_err(|errors| ConfigError::Refused { node, errors })?;
         Ok(config)
     };
+    debug_assert!(
+        plan.nodes
+            .iter()
+            .zip(0..)
+            .all(|(node, position)| node.index == position)
+    );
     plan.nodes.iter().map(config).collect()
 }
 

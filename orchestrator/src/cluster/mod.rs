@@ -178,6 +178,10 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError`] names what is wrong with a program or why a process did not start.
     pub(crate) async fn spawn(&self, nodes: &[u32]) -> Result<(), ClusterError> {
+        debug_assert!(
+            nodes.iter().all(|&node| (node as usize) < self.plan.nodes.len()),
+            "{nodes:?}"
+        );
         let mut programs: BTreeMap<&str, Arc<VerifiedProgram>> = BTreeMap::new();
         for &index in nodes {
             let node = &self.plan.nodes[index as usize];
@@ -219,7 +223,11 @@ impl Cluster {
         let (index, pid) = (node.index, process.pid());
         let _ = self.events.send(NodeEvent::Started { node: index, pid });
         self.watch(node, process.clone());
-        self.locked()[index as usize] = Some(process);
+        let before = self.locked()[index as usize].replace(process);
+        debug_assert!(
+            before.is_none_or(|before| before.exit().is_some()),
+            "one process at a time"
+        );
         Ok(())
     }
 

@@ -306,6 +306,7 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
                 line.truncate(end);
                 return Some(line.to_vec());
             }
+            debug_assert!(!self.buffer.contains(&b'\n'), "a whole line has been given out");
             if self.buffer.len() >= LINE_BYTES_MAX {
                 return Some(self.buffer.split().to_vec());
             }

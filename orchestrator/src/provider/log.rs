@@ -52,6 +52,7 @@ impl NodeLog {
         }
         if bytes.len() as u64 <= self.half_max && self.file.write_all(&bytes).is_ok() {
             self.written += bytes.len() as u64;
+            debug_assert!(self.written <= self.half_max, "two halves keep the bound");
         }
     }
 

@@ -23,6 +23,7 @@ fn civil(unix_s: u64) -> Civil {
     } else {
         month_from_march - 9
     };
+    debug_assert!((1..=12).contains(&month) && month_from_march < 12, "{unix_s}");
     Civil {
         year: era * 400 + year_of_era + u64::from(month <= 2),
         month,

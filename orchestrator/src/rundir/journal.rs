@@ -129,6 +129,7 @@ impl Journal {
             entry,
         };
         let mut text = serde_json::to_vec(&line).map_err(|error| at(&self.path)(error.into()))?;
+        debug_assert!(!text.contains(&b'\n'), "an entry is one line");
         text.push(b'\n');
         // A poisoned lock only means that another writer panicked between two whole lines.
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);

@@ -159,6 +159,7 @@ impl Live {
     /// How it goes right now.
     pub(super) fn heartbeat(&self) -> Heartbeat {
         let state = self.state();
+        debug_assert!(state.loads.len() <= self.plan.loads.len());
         let heights = state.sampler.as_ref().and_then(|sampler| heights(sampler));
         let loads = state.loads.iter().map(LoadHandle::progress);
         Heartbeat {

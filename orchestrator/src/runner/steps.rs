@@ -333,6 +333,7 @@ impl Runner {
             limit = limit.min(INTERRUPTED_DRAIN_MAX);
         }
         let loads = self.field()?.live.take_loads();
+        debug_assert!(loads.len() <= self.plan.loads.len());
         let outcomes = futures::future::join_all(loads.into_iter().map(|load| load.drain(limit))).await;
         for heal in std::mem::take(&mut self.heals) {
             // An error was raised as an interrupt; a panic of the task shows as a node that does not answer.
@@ -411,6 +412,7 @@ pub(super) struct Phases(Vec<Phase>);
 impl Phases {
     pub(super) fn begin(&mut self, kind: PhaseKind, at_ms: u64) {
         self.end(at_ms);
+        debug_assert!(self.0.last().is_none_or(|last| last.end_ms >= last.start_ms));
         self.0.push(Phase {
             kind,
             start_ms: at_ms,

@@ -130,6 +130,7 @@ fn measure(reader: impl std::io::Read, size_max: u64) -> std::io::Result<Option<
         size += count as u64;
         hasher.update(&buffer[..count]);
     }
+    debug_assert!(size <= size_max.saturating_add(1), "the stream is cut");
     let digest = Digest(*hasher.finalize().as_bytes());
     Ok((size <= size_max).then_some(Measured { digest, size }))
 }

@@ -124,6 +124,7 @@ impl Store {
     }
 
     fn sealed(&self, bundle: Bundle, manifest: Manifest, key: PublicKey) -> Sealed {
+        debug_assert_eq!(bundle.manifest, encode(&manifest), "the manifest is what its bytes say");
         Sealed {
             bundle,
             manifest,
