@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tidy {
     pub mod finding;
+    pub mod lock;
     pub mod manifests;
     pub mod purity;
     pub mod rust_files;
@@ -15,6 +16,7 @@ use regatta_tests::workspace_root;
 use std::{collections::BTreeSet, sync::LazyLock};
 use tidy::{
     finding::{File, Finding},
+    lock,
     manifests::{self, Package},
     purity, rust_files, texts,
     tree::Tree,
@@ -99,6 +101,11 @@ fn lints_and_versions_are_said_once() {
 #[test]
 fn outsiders_are_few_and_needed() {
     assert_tidy(manifests::outsiders(TREE.file("Cargo.toml"), &packages()));
+}
+
+#[test]
+fn outsiders_come_from_one_place() {
+    assert_tidy(lock::sources(TREE.file("Cargo.lock")));
 }
 
 #[test]
