@@ -30,9 +30,12 @@ fn two_clusters_live_side_by_side() {
         assert!(nodes.iter().all(|node| node["state"] == "running"), "{status:#}");
     }
     let load = json(&lab.command(&["load", &second, "--rate", "30", "--for", "3s", "--json"]));
-    let accounting = &load["accounting"];
-    assert!(accounting["intended"].as_u64().unwrap() > 30, "{load:#}");
-    assert_eq!(accounting["finalised_ok"], accounting["intended"], "{load:#}");
+    let count = |end: &str| load["accounting"][end].as_u64().unwrap();
+    assert!(count("intended") > 30, "{load:#}");
+    // A busy machine may be late; nothing may be refused or fail.
+    assert!(count("finalised_ok") > count("intended") / 2, "{load:#}");
+    assert_eq!(load["accounting"]["rejected"], Value::Array(Vec::new()), "{load:#}");
+    assert_eq!(count("finalised_failed"), 0, "{load:#}");
     assert!(lab.command(&["logs", &first, "val-0"]).success().contains("listening"));
     lab.command(&["logs", &first, "val-9"])
         .failure(2, &["no node `val-9`", "help: its nodes are val-0"]);
