@@ -10,6 +10,7 @@
 
 mod calendar;
 mod journal;
+mod plan_file;
 mod quota;
 mod sweep;
 
@@ -237,7 +238,10 @@ impl RunDir {
     /// # Errors
     /// [`RunDirError`] when it is missing or malformed.
     pub(crate) fn plan(&self) -> Result<Plan, RunDirError> {
-        self.read_json("plan.json")
+        let plan: Plan = self.read_json("plan.json")?;
+        let path = self.path("plan.json");
+        plan_file::check(&plan).map_err(|reason| RunDirError::Malformed { path, reason })?;
+        Ok(plan)
     }
 
     /// Writes a document in one step: a reader sees all of it or none.
