@@ -109,6 +109,46 @@ fn a_stranger_with_a_key_is_refused() {
 }
 
 #[test]
+fn a_configured_peer_of_another_network_is_cut_off() {
+    let mut network = Network::new(4, 0);
+    let mut stranger = Network::new(1, 0);
+    // Both sides have configured each other, and one of them means another network.
+    let name = "elsewhere".parse().unwrap();
+    stranger.nodes[0].key = SecretKey::from_seed([251; 32]);
+    stranger.nodes[0].config.name = "stranger".to_owned();
+    stranger.nodes[0].config.chain = name;
+    stranger.nodes[0].config.instances = network.nodes[0].config.instances.clone();
+    stranger.nodes[0].config.peers = vec![network.nodes[0].as_peer()];
+    network.nodes[0].config.peers.push(stranger.nodes[0].as_peer());
+    for index in 0..4 {
+        network.start(index);
+    }
+    for index in 1..4 {
+        network.wait_ready(index);
+    }
+    stranger.start(0);
+    let view = until("the refusal to be told", || {
+        let peers = network.ask(network.client(0).peers())?;
+        let view = peers.into_iter().find(|peer| peer.name == "stranger");
+        let view = view.ok_or("it is not listed")?;
+        let told = view
+            .last_error
+            .as_ref()
+            .is_some_and(|error| error.contains("same chain"));
+        if told { Ok(view) } else { Err(format!("{view:?}")) }
+    });
+    assert!(!view.connected, "{view:?}");
+    assert!(count(&network, Metric::ConnectionsRefused) >= 1.0);
+    let write = network.put(&SecretKey::from_seed([60; 32]), 1, "still", "here");
+    let id = network.acknowledged(0, write);
+    for index in 0..4 {
+        network.wait_executed(index, &id);
+    }
+    assert_eq!(stranger.height(0), 0, "the stranger took blocks");
+    network.assert_agreement();
+}
+
+#[test]
 fn bytes_at_the_control_port_are_answered_and_counted() {
     let mut network = Network::new(4, 0).started();
     let address = network.nodes[0].http();
