@@ -235,6 +235,7 @@ fn config(index: usize, size: usize, others: &[usize]) -> NodeConfig {
         relay_votes: true,
         mempool: MempoolConfig::default(),
         store: StoreConfig::default(),
+        testing: Default::default(),
         instances: vec![InstanceConfig {
             id: samples::instance(),
             block_interval_ms: 10,

@@ -22,8 +22,8 @@ use hyper_util::{
 use regatta_api::{
     ApiError,
     view::{
-        AccountView, BlockRange, BlockSummary, BlockView, Latest, PeerView, Readiness, StateView, StatusEvent,
-        SubmitRequest, SubmitResponse, TransactionStatus, Version,
+        AccountView, BlockRange, BlockSummary, BlockView, EvidenceList, Latest, PeerView, Readiness, StateView,
+        StatusEvent, SubmitRequest, SubmitResponse, TransactionStatus, Version,
     },
 };
 use regatta_base::{Height, InstanceId, PublicKey, TransactionId};
@@ -123,6 +123,14 @@ impl Client {
     /// [`ClientError`]
     pub async fn latest(&self) -> Result<Latest, ClientError> {
         self.get("/v1/latest").await
+    }
+
+    /// Proofs that validators contradicted themselves, as far as the node has them.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn evidence(&self) -> Result<EvidenceList, ClientError> {
+        self.get(&self.scoped("/v1/evidence".to_owned())).await
     }
 
     /// Whether the node takes transactions, and what it waits for if not. Both are answers, not errors.

@@ -8,7 +8,7 @@ use super::{
     watch::block_line,
 };
 use clap::{Args, Subcommand};
-use regatta_api::view::{BlockView, Failure, Outcome, StateView, TransactionStatus};
+use regatta_api::view::{BlockView, EvidenceView, Failure, Outcome, StateView, TransactionStatus};
 use regatta_base::{Height, PublicKey, TransactionId};
 
 /// Read blocks, transactions, state and links of a node
@@ -78,6 +78,11 @@ enum What {
         #[command(flatten)]
         client: ClientArgs,
     },
+    /// Proofs that validators contradicted themselves, a line each
+    Evidence {
+        #[command(flatten)]
+        client: ClientArgs,
+    },
 }
 
 impl Query {
@@ -101,6 +106,12 @@ impl Query {
                 format!("next sequence {} (at height {})", account.next_sequence, account.height)
             }),
             What::Peers { client } => print(client.json, &client.client().peers().await?, |peers| peers_table(peers)),
+            What::Evidence { client } => {
+                for evidence in client.client().evidence().await?.evidence {
+                    print(client.json, &evidence, evidence_line)?;
+                }
+                Ok(())
+            }
             What::Latest { client } => print(client.json, &client.client().latest().await?, latest_table),
         }
     }
@@ -146,6 +157,20 @@ fn block_text(block: &BlockView) -> String {
         block.batches.len(),
         block.signers.len(),
         block.weight_total
+    )
+}
+
+fn evidence_line(evidence: &EvidenceView) -> String {
+    let rounds = match (evidence.first.round, evidence.second.round) {
+        (first, second) if first == second => format!("round {first}"),
+        (first, second) => format!("rounds {first} and {second}"),
+    };
+    format!(
+        "height {} {rounds}: validator {} ({}) signed {}",
+        evidence.height,
+        evidence.signer,
+        evidence.key.short(),
+        evidence.kind
     )
 }
 

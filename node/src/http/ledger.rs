@@ -10,7 +10,7 @@ use axum::{
     extract::{Path, State},
     response::Response,
 };
-use regatta_api::view::{AccountView, BlockRange, BlockView, Latest, StateView};
+use regatta_api::view::{AccountView, BlockRange, BlockView, EvidenceList, Latest, StateView};
 use regatta_base::{Height, InstanceId, PublicKey, limits::STATE_KEY_BYTES_MAX};
 use serde::Deserialize;
 
@@ -26,6 +26,24 @@ pub(crate) const BLOCKS_MAX: usize = 1000;
 )]
 pub(crate) async fn latest(State(control): State<Control>, format: Format) -> Response {
     format.reply(control.handle().latest().await.map_err(HttpError::from))
+}
+
+/// Proofs that validators contradicted themselves, found here or told by neighbours.
+#[utoipa::path(
+    get,
+    path = "/v1/evidence",
+    tag = "ledger",
+    params(("instance" = Option<String>, Query, description = "The instance; the node's first one when absent.")),
+    responses((status = 200, description = "At most 1024, each with both signed statements.", body = EvidenceList))
+)]
+pub(crate) async fn evidence(State(control): State<Control>, format: Format, Asked(scope): Asked<Scope>) -> Response {
+    let result = async {
+        let instance = scope?.instance(&control)?;
+        let evidence = control.handle().read(move |node| node.evidence(instance.as_ref()));
+        let evidence = present(&control, evidence.await?)?;
+        Ok(EvidenceList { evidence })
+    };
+    format.reply::<EvidenceList>(result.await)
 }
 
 /// A block with the proof that it was decided.

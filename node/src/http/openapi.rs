@@ -27,6 +27,7 @@ use utoipa::{
         ledger::block,
         ledger::blocks,
         ledger::latest,
+        ledger::evidence,
         ledger::state,
         ledger::state_by_text,
         ledger::account,

@@ -1,5 +1,6 @@
 //! A running node: the core, its links, its journal and its threads, held together by one task.
 
+mod clock;
 mod gate;
 mod jobs;
 mod loads;
@@ -11,6 +12,7 @@ use crate::{
     p2p::{Network, NetworkError, PeerBoard, Setup},
     store::{Journal, Options, StoreError},
 };
+use clock::Clock;
 use gate::Gate;
 use jobs::Workers;
 use loads::Loads;
@@ -22,7 +24,6 @@ use std::{
     net::SocketAddr,
     path::Path,
     sync::Arc,
-    time::Instant,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -110,7 +111,7 @@ pub fn start(
     let (outbox, events) = network.run(stop.clone());
     let node_loop = Loop {
         node,
-        started: Instant::now(),
+        clock: Clock::start(config.testing.clock),
         out: Vec::new(),
         again: VecDeque::new(),
         gate: Gate::default(),

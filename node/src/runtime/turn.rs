@@ -5,6 +5,7 @@
 
 use super::{
     RunError,
+    clock::Clock,
     gate::Gate,
     jobs::Workers,
     loads::{Loaded, Loads},
@@ -19,7 +20,7 @@ use regatta_core::{Event, JobId, JobResult, LogLevel, Node, Output, Protocol, Re
 use std::{
     collections::{BTreeMap, VecDeque},
     future::pending,
-    time::{Duration, Instant},
+    time::Instant,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -32,7 +33,7 @@ const JOURNAL_BACKLOG_MAX: usize = 32 * 1024 * 1024;
 /// The state of the node's task.
 pub(super) struct Loop {
     pub(super) node: Node,
-    pub(super) started: Instant,
+    pub(super) clock: Clock,
     pub(super) out: Vec<Output>,
     /// Events that doing outputs has caused.
     pub(super) again: VecDeque<Event>,
@@ -68,7 +69,7 @@ enum Wake {
 impl Loop {
     /// Runs until told to stop or the journal fails.
     pub(super) async fn run(mut self) -> Result<(), RunError> {
-        self.node.start(0, &mut self.out);
+        self.node.start(self.clock.now(), &mut self.out);
         self.settle();
         let result = self.turns().await;
         // Whatever ended the loop ends the rest of the process as well.
@@ -93,7 +94,7 @@ impl Loop {
     }
 
     fn now(&self) -> Time {
-        self.started.elapsed().as_millis() as Time
+        self.clock.now()
     }
 
     fn step(&mut self, event: Event) {
@@ -103,10 +104,7 @@ impl Loop {
 
     async fn wait(&mut self) -> Wake {
         let takes_input = self.journal.backlog_bytes() <= JOURNAL_BACKLOG_MAX;
-        let deadline = self
-            .node
-            .next_deadline()
-            .map(|at| self.started + Duration::from_millis(at));
+        let deadline = self.node.next_deadline().map(|at| self.clock.moment(at));
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Wake::Stop,

@@ -163,7 +163,7 @@ impl Scan {
                     return Err(self.corrupt(at, format!("block {height} does not follow the one before")));
                 }
             }
-            Record::Consensus { .. } => {}
+            Record::Consensus { .. } | Record::Evidence { .. } => {}
         }
         replay(entry.record).map_err(|reason| StoreError::Replay {
             path: self.path.clone(),

@@ -111,7 +111,7 @@ impl Writer {
                 Vec::new()
             }
             Record::Block { instance, batches, .. } => index.find_batches(*instance, batches),
-            Record::Consensus { .. } => Vec::new(),
+            Record::Consensus { .. } | Record::Evidence { .. } => Vec::new(),
         };
         drop(index);
         let entry = Entry { record, batches };
@@ -229,7 +229,7 @@ impl Writer {
 /// Bytes that a record counts in the backlog.
 pub(super) fn size_of_record(record: &Record) -> usize {
     match record {
-        Record::Consensus { bytes, .. } | Record::Batch { bytes, .. } => bytes.0.len(),
+        Record::Consensus { bytes, .. } | Record::Batch { bytes, .. } | Record::Evidence { bytes, .. } => bytes.0.len(),
         Record::Block {
             header,
             certificate,

@@ -4,8 +4,9 @@ use crate::{
     rundir::RunDir,
     seal::{KeyFileError, write_key},
 };
-use regatta_api::config::{
-    ConfigErrors, InstanceConfig, MempoolConfig, NodeConfig, PeerConfig, StoreConfig, ValidatorConfig,
+use regatta_api::{
+    config::{ConfigErrors, InstanceConfig, MempoolConfig, NodeConfig, PeerConfig, StoreConfig, ValidatorConfig},
+    testing::TestingConfig,
 };
 use regatta_base::{ChainId, PublicKey, SecretKey, ids::NameError, seed};
 use regatta_plan::{Plan, PlannedInstance, PlannedNode};
@@ -92,6 +93,7 @@ pub(crate) fn node_configs(plan: &Plan) -> Result<Vec<NodeConfig>, ConfigError> 
                 durable: plan.node.durable,
                 disk_bytes_max: plan.budget.disk_bytes,
             },
+            testing: TestingConfig::default(),
             instances: instances.clone(),
             peers: peers(plan, node, &keys),
         };

@@ -1,5 +1,6 @@
 //! What a node reads at start: who it is, where it listens, whom it may talk to, what it decides with.
 
+use crate::testing::{ClockConfig, TestingConfig};
 use regatta_base::{ChainId, InstanceId, PublicKey, limits};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -34,6 +35,9 @@ pub struct NodeConfig {
     /// Durability and quota of the journal.
     #[serde(default)]
     pub store: StoreConfig,
+    /// Extras for tests.
+    #[serde(default, skip_serializing_if = "TestingConfig::is_default")]
+    pub testing: TestingConfig,
     /// The consensus instances.
     #[serde(rename = "instance")]
     pub instances: Vec<InstanceConfig>,
@@ -188,6 +192,14 @@ impl NodeConfig {
             ));
         }
         self.check_peers(&mut problems);
+        if !ClockConfig::RATE_PERMILLE.contains(&self.testing.clock.rate_permille) {
+            problems.push(format!(
+                "testing.clock.rate_permille = {}; help: use {} to {}",
+                self.testing.clock.rate_permille,
+                ClockConfig::RATE_PERMILLE.start(),
+                ClockConfig::RATE_PERMILLE.end()
+            ));
+        }
         if self.instances.is_empty() {
             problems.push("no [[instance]]; help: name at least one consensus instance".to_owned());
         }
@@ -287,6 +299,7 @@ mod tests {
             relay_votes: true,
             mempool: MempoolConfig::default(),
             store: StoreConfig::default(),
+            testing: TestingConfig::default(),
             instances: vec![InstanceConfig {
                 id: "main".parse().unwrap(),
                 block_interval_ms: 10,
@@ -317,8 +330,9 @@ mod tests {
         config.peers.push(config.peers[0].clone());
         config.instances[0].validators[0].weight = 0;
         config.instances[0].batch_bytes = 0;
+        config.testing.clock.rate_permille = 0;
         let errors = config.check().unwrap_err();
-        assert_eq!(errors.0.len(), 4, "{errors}");
+        assert_eq!(errors.0.len(), 5, "{errors}");
         assert!(errors.0.iter().all(|problem| problem.contains("help: ")), "{errors}");
     }
 

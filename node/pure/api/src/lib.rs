@@ -8,6 +8,7 @@
 pub mod config;
 pub mod metrics;
 pub mod reject;
+pub mod testing;
 pub mod view;
 
 pub use config::{NodeConfig, PeerConfig};

@@ -102,8 +102,10 @@ metric_table! {
     JournalFlushes Counter "regatta_journal_flushes_total";
     /// Bytes appended to the journal.
     JournalBytes Counter "regatta_journal_appended_bytes_total";
-    /// Conflicting signatures of one validator that were seen.
+    /// Proofs that a validator contradicted itself that were kept.
     Evidence Counter "regatta_evidence_total";
+    /// Proofs that a validator contradicted itself that were not kept, because there is no room for them.
+    EvidenceDropped Counter "regatta_evidence_dropped_total";
 }
 
 #[cfg(test)]

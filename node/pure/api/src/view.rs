@@ -161,6 +161,72 @@ pub struct BlockRange {
     pub blocks: Vec<BlockSummary>,
 }
 
+/// `GET /v1/evidence`: proofs that validators contradicted themselves, as far as this node has them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EvidenceList {
+    /// One for each signer, height and kind, in that order.
+    pub evidence: Vec<EvidenceView>,
+}
+
+/// In which way two statements of one validator contradict each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EvidenceKind {
+    /// Two proposals in one round.
+    Propose,
+    /// Two first votes in one round.
+    Vote1,
+    /// Two second votes in one round.
+    Vote2,
+    /// Two timeouts of one round that differ.
+    Timeout,
+    /// A second vote and a timeout of the same round or a later one that denies it.
+    VoteDenied,
+}
+
+impl std::fmt::Display for EvidenceKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Propose => "two proposals",
+            Self::Vote1 => "two first votes",
+            Self::Vote2 => "two second votes",
+            Self::Timeout => "two timeouts",
+            Self::VoteDenied => "a timeout that denies a vote",
+        })
+    }
+}
+
+/// Two signed statements of one validator that no correct validator signs both.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EvidenceView {
+    /// Index of the signer in the validator set.
+    pub signer: u16,
+    /// The signer.
+    #[schema(value_type = String)]
+    pub key: PublicKey,
+    /// The height that both are about.
+    pub height: Height,
+    /// In which way they contradict each other.
+    pub kind: EvidenceKind,
+    /// The one that was seen first.
+    pub first: StatementView,
+    /// The other one.
+    pub second: StatementView,
+}
+
+/// One signed statement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StatementView {
+    /// The round that it is about.
+    pub round: Round,
+    /// The exact bytes that were signed.
+    #[schema(value_type = String)]
+    pub message: HexBytes,
+    /// Over [`StatementView::message`].
+    #[schema(value_type = String)]
+    pub signature: Signature,
+}
+
 /// `GET /v1/latest`: how far this node is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Latest {

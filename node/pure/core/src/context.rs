@@ -9,6 +9,7 @@ use crate::{
 use bytes::Bytes;
 use regatta_api::metrics::Metric;
 use regatta_base::{Digest, SecretKey};
+use regatta_consensus::Evidence;
 use std::collections::BTreeMap;
 
 /// Why a job was started: what its result is for.
@@ -23,6 +24,8 @@ pub(crate) enum Purpose {
         bytes: usize,
         votable: bool,
     },
+    /// Proofs of misconduct from this peer, two signatures each.
+    Evidence { from: PeerIndex, evidence: Vec<Evidence> },
     /// The submissions that wait for their signatures.
     Transactions,
 }

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use regatta_api::{
     NodeConfig,
     metrics::Metric,
-    view::{AccountView, BlockSummary, BlockView, Latest, StateView, SubmitResult, TransactionStatus},
+    testing::Behaviour,
+    view::{AccountView, BlockSummary, BlockView, EvidenceView, Latest, StateView, SubmitResult, TransactionStatus},
 };
 use regatta_base::{Digest, Height, InstanceId, PublicKey, SecretKey, TransactionId};
 
@@ -30,6 +31,19 @@ pub enum NodeError {
     /// The journal does not fit the configuration, or is damaged.
     #[error("journal: {0}")]
     Journal(String),
+}
+
+/// A program that others run follows the protocol, whatever its configuration says.
+fn refuse_misconduct(config: &NodeConfig) -> Result<(), NodeError> {
+    let behaviour = config.testing.behaviour;
+    if behaviour == Behaviour::Honest {
+        return Ok(());
+    }
+    let reason = format!(
+        "testing.behaviour = \"{behaviour}\" needs a program that was built for tests; help: remove the key, or build \
+         regatta-node with --features byzantine"
+    );
+    Err(NodeError::Config(reason))
 }
 
 /// One full node.
@@ -53,6 +67,7 @@ impl Node {
     /// [`NodeError::Config`] names what contradicts itself.
     pub fn new(config: &NodeConfig, secret: SecretKey) -> Result<Self, NodeError> {
         config.check().map_err(|errors| NodeError::Config(errors.to_string()))?;
+        refuse_misconduct(config)?;
         let own = secret.public();
         let chains: Vec<Chain> = (0..config.instances.len())
             .map(|index| Chain::new(config, index, &secret))
@@ -75,8 +90,10 @@ impl Node {
     /// # Errors
     /// [`NodeError::Journal`] when the record does not fit what came before it.
     pub fn replay(&mut self, record: Record) -> Result<(), NodeError> {
-        let (Record::Consensus { instance, .. } | Record::Batch { instance, .. } | Record::Block { instance, .. }) =
-            &record;
+        let (Record::Consensus { instance, .. }
+        | Record::Batch { instance, .. }
+        | Record::Block { instance, .. }
+        | Record::Evidence { instance, .. }) = &record;
         let instance = usize::from(*instance);
         let unknown = || NodeError::Journal(format!("it has an instance {instance} that the configuration lacks"));
         self.chains.get_mut(instance).ok_or_else(unknown)?.replay(record)
@@ -341,6 +358,12 @@ impl Node {
     #[must_use]
     pub fn state(&self, instance: Option<&InstanceId>, key: &[u8]) -> Option<StateView> {
         self.find(instance).map(|chain| chain.state(key))
+    }
+
+    /// Proofs that validators contradicted themselves; `None` for an unknown instance.
+    #[must_use]
+    pub fn evidence(&self, instance: Option<&InstanceId>) -> Option<Vec<EvidenceView>> {
+        self.find(instance).map(|chain| chain.evidence(self.counters.durable))
     }
 
     /// Consecutive short forms of blocks from `from` on, at most 10,000; `None` for an unknown instance.

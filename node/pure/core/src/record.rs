@@ -39,6 +39,13 @@ pub enum Record {
         /// Digests of its batches, in order, so that the journal can find them.
         batches: Vec<Digest>,
     },
+    /// A proof that a validator contradicted itself. Kept for good.
+    Evidence {
+        /// Position of the instance in the configuration.
+        instance: u16,
+        /// Canonical encoding of the proof.
+        bytes: HexBytes,
+    },
 }
 
 /// A block as it is read back for a peer that catches up.

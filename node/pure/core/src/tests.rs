@@ -1,5 +1,6 @@
 //! Whole nodes in virtual time: agreement, payload, forwarding, catch-up, crashes, hostile frames.
 
+mod evidence;
 mod properties;
 mod scripts;
 mod world;

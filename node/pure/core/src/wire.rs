@@ -6,10 +6,11 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use regatta_api::view::SubmitResult;
 use regatta_base::{CodecError, Digest, Height, HexBytes, decode, encode, limits};
+use regatta_consensus::Evidence;
 use serde::{Deserialize, Serialize};
 
 /// Version of the frames; neighbours with another one are refused.
-pub(crate) const PROTOCOL_VERSION: u16 = 1;
+pub(crate) const PROTOCOL_VERSION: u16 = 2;
 /// Never the first byte of a MessagePack value.
 const RAW_BATCH: u8 = 0xc1;
 
@@ -78,6 +79,8 @@ pub(crate) enum Body {
     HeaderRequest { height: Height, digest: Digest },
     /// Answer to `HeaderRequest`.
     Header(HexBytes),
+    /// Proofs that validators contradicted themselves.
+    Evidence(Vec<Evidence>),
 }
 
 impl Plain {

@@ -67,6 +67,7 @@ fn config() -> NodeConfig {
         relay_votes: true,
         mempool: MempoolConfig::default(),
         store: StoreConfig::default(),
+        testing: Default::default(),
         instances: vec![instance("main"), instance("side")],
         peers: vec![PeerConfig {
             name: "val-1".to_owned(),

@@ -113,6 +113,7 @@ async fn each_wrong_question_is_refused_with_a_code_and_help() {
         ("GET /v1/blocks?count=1001".to_owned(), "400", "bad_parameter"),
         ("GET /v1/blocks?from=x".to_owned(), "400", "bad_parameter"),
         ("GET /v1/blocks?instance=%ff".to_owned(), "404", "unknown_instance"),
+        ("GET /v1/evidence?instance=none".to_owned(), "404", "unknown_instance"),
         ("GET /v1/state/0".to_owned(), "400", "bad_parameter"),
         ("GET /v1/state/zz".to_owned(), "400", "bad_parameter"),
         (format!("GET /v1/state/{}", "00".repeat(257)), "400", "bad_parameter"),
@@ -188,6 +189,7 @@ async fn the_core_is_asked_about_the_instance_that_is_meant() {
         assert_eq!(client.account(&key).await.unwrap().key, key);
         assert_eq!(client.state(b"colour").await.unwrap().value, None);
         assert_eq!(client.blocks(1, 10).await.unwrap().blocks, []);
+        assert_eq!(client.evidence().await.unwrap().evidence, []);
         assert!(client.block(1).await.unwrap_err().is_not_found());
     }
     assert_eq!(main.latest().await.unwrap().instances.len(), 2);

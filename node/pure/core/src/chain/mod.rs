@@ -7,6 +7,7 @@
 mod agree;
 mod batches;
 mod catchup;
+mod evidence;
 mod gossip;
 mod intake;
 mod ledger;
@@ -28,6 +29,9 @@ use crate::{
 use agree::Agreement;
 use batches::Batches;
 use catchup::Catchup;
+use evidence::Dossier;
+#[cfg(test)]
+pub(crate) use evidence::{EVIDENCE_PER_FRAME_MAX, EVIDENCE_PER_SIGNER_MAX};
 use ledger::Ledger;
 use mempool::Mempool;
 use outbox::Outbox;
@@ -64,6 +68,7 @@ pub(crate) struct Chain {
     ledger: Ledger,
     outbox: Outbox,
     catchup: Catchup,
+    dossier: Dossier,
     /// Batches that are being checked, and their bytes.
     checking: BTreeSet<Digest>,
     checking_bytes: usize,
@@ -104,6 +109,7 @@ impl Chain {
             ledger: Ledger::new(salt),
             outbox: Outbox::new(config.block_interval_ms),
             catchup: Catchup::new(node.peers.len()),
+            dossier: Dossier::default(),
             config,
             checking: BTreeSet::new(),
             checking_bytes: 0,
@@ -135,6 +141,7 @@ impl Chain {
                 certificate,
                 ..
             } => self.replay_block(height, &header.0, &certificate.0),
+            Record::Evidence { bytes, .. } => self.replay_evidence(&bytes.0),
         }
     }
 
@@ -153,6 +160,7 @@ impl Chain {
             self.tell_height(peer);
         }
         self.announce_waiting(peer);
+        self.offer_evidence(ctx, peer);
         self.sweep_soon(ctx.now);
         self.finish_step(ctx);
     }
@@ -181,6 +189,7 @@ impl Chain {
         self.batches.peer_down(peer);
         self.outbox.forget(peer);
         self.catchup.peer_down(peer);
+        self.dossier.peer_down(peer);
         self.resend_forwards(ctx, Some(peer));
         self.finish_step(ctx);
     }
@@ -198,6 +207,7 @@ impl Chain {
             Body::BlockRequest { from: height, count } => self.on_block_request(ctx, from, height, count),
             Body::Block { header, certificate } => self.on_block(ctx, from, &header.0, &certificate.0),
             Body::HeaderRequest { height, digest } => self.on_header_request(ctx, from, height, digest),
+            Body::Evidence(list) => self.on_evidence(ctx, from, list),
             Body::Header(header) => self.drive(ctx, Input::Header(header.0.to_vec())),
         }
         self.finish_step(ctx);
@@ -222,6 +232,9 @@ impl Chain {
                 self.checking.remove(digest);
                 self.checking_bytes = self.checking_bytes.saturating_sub(*bytes);
                 self.on_batch_checked(ctx, *from, *votable, result);
+            }
+            (Purpose::Evidence { from, evidence }, JobResult::Claims(valid)) => {
+                self.on_evidence_checked(ctx, *from, evidence, &valid);
             }
             (Purpose::Transactions, JobResult::Transactions(results)) => self.on_transactions(ctx, results),
             // The node hands every job's own kind of result back.

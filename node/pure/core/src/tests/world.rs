@@ -54,7 +54,7 @@ fn secret(index: usize) -> SecretKey {
     SecretKey::from_seed(seed::bytes(index as u64, "test node"))
 }
 
-fn config(index: usize, validators: usize, edges: &[(usize, usize)]) -> NodeConfig {
+pub(super) fn config(index: usize, validators: usize, edges: &[(usize, usize)]) -> NodeConfig {
     let address = |n: usize| format!("10.0.0.{}:7000", n + 1);
     let neighbours = edges
         .iter()
@@ -78,6 +78,7 @@ fn config(index: usize, validators: usize, edges: &[(usize, usize)]) -> NodeConf
             ..MempoolConfig::default()
         },
         store: StoreConfig::default(),
+        testing: Default::default(),
         instances: vec![InstanceConfig {
             id: "main".parse().unwrap(),
             block_interval_ms: 10,
@@ -181,6 +182,11 @@ impl World {
         self.hosts[index].written.truncate(kept);
     }
 
+    /// Loses the disk of a node that does not run.
+    pub(super) fn forget(&mut self, index: usize) {
+        self.hosts[index].written.clear();
+    }
+
     pub(super) fn is_linked(&self, a: usize, b: usize) -> bool {
         self.links.contains(&(a.min(b), a.max(b)))
     }
@@ -209,7 +215,7 @@ impl World {
         }
     }
 
-    fn peer_index(&self, at: usize, of: usize) -> PeerIndex {
+    pub(super) fn peer_index(&self, at: usize, of: usize) -> PeerIndex {
         let key = secret(of).public();
         self.hosts[at]
             .config

@@ -13,7 +13,7 @@ use crate::{
     header::Header,
     record::Record,
 };
-use regatta_api::{config::InstanceConfig, metrics::Metric};
+use regatta_api::config::InstanceConfig;
 use regatta_base::{Digest, Height, HexBytes, Round, decode};
 use regatta_consensus::{
     Commit, Config, Core, Draft, Effect, Input, MESSAGE_BYTES_MAX, Message, Proposal, Scope, SignatureClaim, WalRecord,
@@ -196,13 +196,7 @@ impl Chain {
                 self.agreement.deciding = Some(commit);
                 self.execute_decided(ctx, inputs);
             }
-            Effect::Evidence(evidence) => {
-                ctx.count(Metric::Evidence, 1);
-                ctx.log(
-                    LogLevel::Warn,
-                    format!("instance {}: conflicting statements: {evidence:?}", self.id),
-                );
-            }
+            Effect::Evidence(evidence) => self.keep_evidence(ctx, evidence, None),
             // Nobody in particular said so: the retry asks every neighbour how far it is.
             Effect::NeedSync { .. } => self.retry_soon(ctx.now),
             Effect::NeedHeader { height, digest } => self.ask_for_header(ctx, height, digest),
