@@ -42,7 +42,8 @@ impl Committee {
         let scope = Scope::new(&samples::chain(), &samples::instance(), set);
         let config = |index: usize| Config {
             scope: scope.clone(),
-            index: u16::try_from(index).ok(),
+            next_scope: scope.clone(),
+            key: Some(samples::key("validator", index).public()),
             timeout_base_ms: 1000,
             timeout_cap_ms: 10_000,
             height: 1,
@@ -114,7 +115,8 @@ impl Committee {
             }
             Effect::Decide(commit) => {
                 let height = commit.height();
-                self.queue.push_back((index, Input::Applied { height }));
+                let validators = None;
+                self.queue.push_back((index, Input::Applied { height, validators }));
             }
             // Nothing is late or lost here, so that there is nothing to repair.
             Effect::SetTimer { .. }

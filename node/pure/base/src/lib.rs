@@ -9,9 +9,11 @@ pub mod ids;
 pub mod keys;
 pub mod limits;
 pub mod seed;
+pub mod validators;
 
 pub use codec::{CodecError, decode, encode};
 pub use digest::Digest;
 pub use hex_bytes::HexBytes;
 pub use ids::{ChainId, Height, InstanceId, Round, TransactionId};
 pub use keys::{PublicKey, SecretKey, Signature};
+pub use validators::{Validator, ValidatorSet, ValidatorSetError};

@@ -1,14 +1,12 @@
 //! What can be judged about a message without any state: its shape, its weights, and which
 //! signatures it claims.
 
-use crate::{
-    types::{
-        Certificate, Commit, Content, HEADER_BYTES_MAX, Justification, Message, Phase, Proposal, ROUND_MAX,
-        SignatureClaim, Signed, Statement, TimeoutCertificate, TimeoutVote, header_digest,
-    },
-    validators::ValidatorSet,
+use crate::types::{
+    Certificate, Commit, Content, HEADER_BYTES_MAX, Justification, Message, Phase, Proposal, ROUND_MAX, SignatureClaim,
+    Signed, Statement, TimeoutCertificate, TimeoutVote, header_digest,
 };
-use regatta_base::{ChainId, Digest, InstanceId, Round};
+use regatta_base::{ChainId, Digest, InstanceId, PublicKey, Round, ValidatorSet};
+use std::sync::Arc;
 
 /// First bytes of everything that a validator signs.
 const DOMAIN: &[u8] = b"regatta consensus v1";
@@ -16,7 +14,7 @@ const DOMAIN: &[u8] = b"regatta consensus v1";
 /// The frame of every signature: which chain, which consensus instance, which validators.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scope {
-    validators: ValidatorSet,
+    validators: Arc<ValidatorSet>,
     prefix: Vec<u8>,
 }
 
@@ -75,6 +73,17 @@ impl Scope {
             prefix.extend_from_slice(name.as_bytes());
         }
         prefix.extend_from_slice(&validators.hash().0);
+        let validators = Arc::new(validators);
+        Self { validators, prefix }
+    }
+
+    /// The scope of other validators deciding the same instance of the same chain.
+    #[must_use]
+    pub fn of(&self, validators: ValidatorSet) -> Self {
+        let names = self.prefix.len() - validators.hash().0.len();
+        let mut prefix = self.prefix[..names].to_vec();
+        prefix.extend_from_slice(&validators.hash().0);
+        let validators = Arc::new(validators);
         Self { validators, prefix }
     }
 
@@ -102,6 +111,11 @@ impl Scope {
         bytes.extend(digest.iter().flat_map(|digest| digest.0));
         bytes.extend(high.iter().flat_map(|high| high.to_be_bytes()));
         bytes
+    }
+
+    /// Signer index of `key`, if it has a vote.
+    pub(crate) fn index_of(&self, key: Option<&PublicKey>) -> Option<u16> {
+        self.validators.index_of(key?)
     }
 
     fn claim(&self, signer: u16, message: Vec<u8>, signature: regatta_base::Signature) -> Option<SignatureClaim> {

@@ -1,6 +1,7 @@
 //! The step function: inputs in, effects out, one height after the other.
 
 use crate::{
+    check::Scope,
     future::FutureBuffer,
     height::HeightState,
     io::{Config, Draft, Effect, Input, WalRecord},
@@ -15,6 +16,8 @@ use std::cmp::Ordering;
 pub struct Core {
     pub(crate) config: Config,
     pub(crate) height: Height,
+    /// Own signer index at this height.
+    pub(crate) index: Option<u16>,
     pub(crate) state: HeightState,
     future: FutureBuffer,
     /// Records of heights not yet reached: the log may be ahead of the layer above.
@@ -33,6 +36,7 @@ impl Core {
     pub fn new(config: Config) -> Self {
         Self {
             height: config.height,
+            index: config.scope.index_of(config.key.as_ref()),
             config,
             state: HeightState::default(),
             future: FutureBuffer::default(),
@@ -110,14 +114,38 @@ impl Core {
                 }
             }
             Input::Header(header) => self.header(header, effects),
-            Input::Applied { height } | Input::Synced { height } => self.advance(height, effects),
+            Input::Applied { height, validators } => {
+                if height == self.height {
+                    let next =
+                        validators.map_or_else(|| self.config.next_scope.clone(), |set| self.config.scope.of(set));
+                    let scope = std::mem::replace(&mut self.config.next_scope, next);
+                    self.advance(height, scope, effects);
+                }
+            }
+            Input::Synced { height, validators } => {
+                if height >= self.height {
+                    let [scope, next] = validators.map(|set| self.config.scope.of(set));
+                    self.config.next_scope = next;
+                    self.advance(height, scope, effects);
+                }
+            }
             Input::Retry => self.retry(effects),
+        }
+    }
+
+    /// The frame of signatures at `height`: known for the height being decided and the next one.
+    #[must_use]
+    pub fn scope_at(&self, height: Height) -> Option<&Scope> {
+        match height.checked_sub(self.height) {
+            Some(0) => Some(&self.config.scope),
+            Some(1) => Some(&self.config.next_scope),
+            _ => None,
         }
     }
 
     /// Own signer index, while this node may still make statements at this height.
     pub(crate) fn voter(&self) -> Option<u16> {
-        self.config.index.filter(|_| !self.state.is_over())
+        self.index.filter(|_| !self.state.is_over())
     }
 
     /// Puts a statement into the log and then on its way.
@@ -132,8 +160,9 @@ impl Core {
     }
 
     fn receive(&mut self, message: Message, out: &mut Vec<Effect>) {
-        if message.check(&self.config.scope).is_err() {
-            return;
+        match self.scope_at(message.height()) {
+            Some(scope) if message.check(scope).is_err() => return,
+            _ => {}
         }
         match message.height().cmp(&self.height) {
             Ordering::Less => self.receive_late(&message, out),
@@ -160,10 +189,11 @@ impl Core {
             self.sync_asked = true;
             out.push(Effect::NeedSync { height });
         }
-        if message.signed().is_some() {
+        // Beyond the next height the validators are not known yet, so that nothing was verified.
+        if message.height() == self.height + 1 && message.signed().is_some() {
             self.activate(out);
+            self.future.add(message);
         }
-        self.future.add(message, self.height);
     }
 
     fn receive_now(&mut self, message: Message, out: &mut Vec<Effect>) {
@@ -181,11 +211,10 @@ impl Core {
         }
     }
 
-    /// Enters the height after `done`, unless it was passed already.
-    fn advance(&mut self, done: Height, out: &mut Vec<Effect>) {
-        if done < self.height {
-            return;
-        }
+    /// Enters the height after `done`, which the validators of `scope` decide.
+    fn advance(&mut self, done: Height, scope: Scope, out: &mut Vec<Effect>) {
+        self.index = scope.index_of(self.config.key.as_ref());
+        self.config.scope = scope;
         self.height = done + 1;
         self.state = HeightState::default();
         self.sync_asked = false;
@@ -207,8 +236,7 @@ impl Core {
         self.restored = later;
         for record in &due {
             if !self.forgets(record) {
-                // A follower's log holds decisions only, which name no signer.
-                self.state.restore(record, self.config.index.unwrap_or_default());
+                self.state.restore(record, self.index);
             }
         }
         let entered_by = match &self.state.entry {

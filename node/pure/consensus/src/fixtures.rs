@@ -5,7 +5,7 @@ use crate::{
     TimeoutCertificate, TimeoutVote, header_digest,
     sim::{scope, sign},
 };
-use regatta_base::{Height, Round};
+use regatta_base::{Height, PublicKey, Round};
 
 /// The header that these fixtures propose and certify.
 pub(crate) const HEADER: &[u8] = b"header";
@@ -14,7 +14,8 @@ pub(crate) const HEADER: &[u8] = b"header";
 pub(crate) fn config(index: Option<u16>) -> Config {
     Config {
         scope: scope(&[1; 4]),
-        index,
+        next_scope: scope(&[1; 4]),
+        key: index.map(|index| PublicKey([index as u8; 32])),
         timeout_base_ms: 100,
         timeout_cap_ms: 1_000,
         height: 1,

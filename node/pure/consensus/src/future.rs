@@ -1,4 +1,4 @@
-//! Messages for heights not yet reached, a few for each sender.
+//! Messages for the next height, a few for each sender.
 
 use crate::types::Message;
 use regatta_base::Height;
@@ -6,9 +6,6 @@ use std::collections::BTreeMap;
 
 /// Statements kept for each signer; the furthest gives way.
 const MESSAGES_PER_SIGNER_MAX: usize = 8;
-/// Heights ahead of the current one for which messages are kept; beyond that a node syncs instead.
-const HEIGHTS_AHEAD_MAX: Height = 2;
-
 /// The buffer: at most [`MESSAGES_PER_SIGNER_MAX`] messages for each validator, so that a faulty one
 /// displaces only its own.
 #[derive(Debug, Clone, Default)]
@@ -17,14 +14,11 @@ pub(crate) struct FutureBuffer {
 }
 
 impl FutureBuffer {
-    /// Keeps `message` if it carries one validator's statement about a height soon after `current`.
-    pub(crate) fn add(&mut self, message: Message, current: Height) {
+    /// Keeps `message`, about the next height, if it carries one validator's statement.
+    pub(crate) fn add(&mut self, message: Message) {
         let Some(signed) = message.signed().copied() else {
             return;
         };
-        if signed.statement.height > current.saturating_add(HEIGHTS_AHEAD_MAX) {
-            return;
-        }
         let kept = self.signers.entry(signed.signer).or_default();
         if kept.iter().any(|other| place(other) == place(&message)) {
             return;
@@ -34,15 +28,11 @@ impl FutureBuffer {
         kept.truncate(MESSAGES_PER_SIGNER_MAX);
     }
 
-    /// Takes out what was kept for `height`, in signer order, and forgets what is older.
+    /// Takes out what was kept for `height`, in signer order, and forgets the rest: signers of another height
+    /// are counted in another set.
     pub(crate) fn take(&mut self, height: Height) -> Vec<Message> {
-        let mut due = Vec::new();
-        for kept in self.signers.values_mut() {
-            kept.retain(|message| message.height() >= height);
-            due.extend(kept.extract_if(.., |message| message.height() == height));
-        }
-        self.signers.retain(|_, kept| !kept.is_empty());
-        due
+        let kept = std::mem::take(&mut self.signers).into_values().flatten();
+        kept.filter(|message| message.height() == height).collect()
     }
 }
 
@@ -69,9 +59,9 @@ mod tests {
     #[test]
     fn a_flooding_sender_displaces_only_itself_and_the_furthest_goes_first() {
         let mut buffer = FutureBuffer::default();
-        buffer.add(vote(1, 6, 0), 5);
+        buffer.add(vote(1, 6, 0));
         for round in (0..100).rev() {
-            buffer.add(vote(0, 6, round), 5);
+            buffer.add(vote(0, 6, round));
         }
         let due = buffer.take(6);
         let nearest: Vec<Message> = (0..8).map(|round| vote(0, 6, round)).chain([vote(1, 6, 0)]).collect();
@@ -79,17 +69,16 @@ mod tests {
     }
 
     #[test]
-    fn repeats_take_no_room_and_far_heights_are_not_kept() {
+    fn repeats_take_no_room_and_what_was_not_due_is_forgotten() {
         let mut buffer = FutureBuffer::default();
         for _ in 0..20 {
-            buffer.add(vote(0, 6, 0), 5);
+            buffer.add(vote(0, 6, 0));
         }
-        buffer.add(vote(0, 7, 0), 5);
-        buffer.add(vote(0, 8, 0), 5);
-        buffer.add(Message::Status { height: 6 }, 5);
+        buffer.add(Message::Status { height: 6 });
         assert_eq!(buffer.take(6), [vote(0, 6, 0)]);
-        assert_eq!(buffer.take(7), [vote(0, 7, 0)]);
+        buffer.add(vote(0, 7, 0));
         assert_eq!(buffer.take(8), []);
+        assert_eq!(buffer.take(7), []);
         assert!(buffer.signers.is_empty());
     }
 }

@@ -61,9 +61,16 @@ impl HeightState {
         self.decided.is_some() || self.undelivered.is_some()
     }
 
-    /// Restores what `record` (of this height) says; `signer` is the own index.
-    pub(crate) fn restore(&mut self, record: &WalRecord, signer: u16) {
+    /// Restores what `record` (of this height) says; `signer` is the own index. Without one there are no
+    /// statements to stand by: the log of a follower holds decisions only.
+    pub(crate) fn restore(&mut self, record: &WalRecord, signer: Option<u16>) {
         self.active = true;
+        let Some(signer) = signer else {
+            if let WalRecord::Decide(commit) = record {
+                self.decided = Some(commit.clone());
+            }
+            return;
+        };
         match record.clone() {
             WalRecord::Propose {
                 height,

@@ -7,16 +7,18 @@ use crate::{
         TimeoutCertificate, TimeoutVote, header_digest,
     },
 };
-use regatta_base::{Digest, Height, Round, SecretKey, Signature};
+use regatta_base::{Digest, Height, PublicKey, Round, SecretKey, Signature, ValidatorSet};
 use serde::{Deserialize, Serialize};
 
 /// What a core needs to know once.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Chain, instance and validators: the frame of every signature.
+    /// Chain, instance and the validators that decide `height`: the frame of every signature.
     pub scope: Scope,
-    /// Own signer index; none for a follower, which never votes nor proposes.
-    pub index: Option<u16>,
+    /// The same for `height + 1`.
+    pub next_scope: Scope,
+    /// Own key: this node votes at each height whose set has it. None for one that never votes nor proposes.
+    pub key: Option<PublicKey>,
     /// Base of the round timeout in milliseconds: round r lasts `base * (3 + 2r)`.
     pub timeout_base_ms: u64,
     /// Greatest round timeout in milliseconds.
@@ -63,11 +65,15 @@ pub enum Input {
     Applied {
         /// The height.
         height: Height,
+        /// The set that decides `height + 2`, if it is another one than that of `height + 1`.
+        validators: Option<ValidatorSet>,
     },
     /// Blocks up to this height were fetched, verified and executed: go on behind it.
     Synced {
         /// The last height of those.
         height: Height,
+        /// The sets that decide `height + 1` and `height + 2`.
+        validators: [ValidatorSet; 2],
     },
     /// A tick every few round-trip times; two without a step forward make the core send again. Followers
     /// need it too, although they never set a timer.
@@ -133,7 +139,7 @@ pub enum Effect {
 pub struct Draft {
     /// What is to be signed.
     pub statement: Statement,
-    /// Own signer index.
+    /// Own signer index in the set of the statement's height.
     pub signer: u16,
     pub(crate) attachment: Attachment,
 }
@@ -150,7 +156,7 @@ pub(crate) enum Attachment {
 }
 
 impl Draft {
-    /// Signs with `secret`, which must be the key of the signer index in `scope`.
+    /// Signs with `secret`, which must be the key of the signer index in `scope`, that of the statement's height.
     #[must_use]
     pub fn sign(self, scope: &Scope, secret: &SecretKey) -> Message {
         let signature = secret.sign(&scope.signing_bytes(&self.statement));

@@ -19,6 +19,15 @@
 //!   happens learns of it with the next message, or from a [`Message::Status`] sent now and then.
 //! * **Headers are opaque**, named by [`header_digest`], so that every header proves itself.
 //!
+//! # Validators
+//! Each height has its own validator set, in whose order its signers are numbered and whose hash its
+//! signatures cover. The set of height h + 2 is settled by the block of height h, with
+//! [`Input::Applied`]: while a height is decided, its own set and that of the next height are known
+//! ([`Core::scope_at`]), so that votes which overtake a decision can be verified. What claims to be of
+//! a later height cannot, and is not kept. This node votes at the heights whose set has its key, under
+//! the number that the set gives it. How much may change from one set to the next:
+//! [`ValidatorSet::may_follow`], which the layer above holds to.
+//!
 //! # Protocol
 //! A height is an independent instance, entered when the height before is decided and applied. A quorum
 //! is more than two thirds of the weight, a weak quorum at least one third.
@@ -66,7 +75,7 @@
 //!
 //! # Bounds
 //! Statements of 8 rounds behind and ahead of the current one, one for each signer and kind; 8 messages
-//! for each signer of the next 2 heights, the furthest dropped first; 8 headers; one accusation for each
+//! for each signer of the next height, the furthest dropped first; 8 headers; one accusation for each
 //! signer and height.
 
 mod check;
@@ -79,18 +88,17 @@ mod rounds;
 mod signers;
 mod tally;
 mod types;
-mod validators;
 mod voting;
 
 pub use check::{Scope, StructureError};
 pub use core::Core;
 pub use io::{Config, Draft, Effect, Input, WalRecord};
+pub use regatta_base::validators::{Validator, ValidatorSet, ValidatorSetError};
 pub use signers::Signers;
 pub use types::{
     Certificate, Commit, Content, Evidence, HEADER_BYTES_MAX, Justification, MESSAGE_BYTES_MAX, Message, Phase,
     Proposal, ROUND_MAX, SignatureClaim, Signed, Statement, TimeoutCertificate, TimeoutVote, header_digest,
 };
-pub use validators::{Validator, ValidatorSet, ValidatorSetError};
 
 #[cfg(test)]
 mod fixtures;

@@ -6,9 +6,8 @@
 use crate::{
     signers::Signers,
     types::{Certificate, Content, Phase, Signed, TimeoutCertificate, TimeoutVote},
-    validators::ValidatorSet,
 };
-use regatta_base::{Digest, Round};
+use regatta_base::{Digest, Round, ValidatorSet};
 use std::collections::BTreeMap;
 
 /// Statements for so many rounds behind the current one are kept: a late `Vote2` may still decide.

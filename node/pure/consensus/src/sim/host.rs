@@ -1,6 +1,6 @@
 //! One honest node of the simulator: a core, its log, what waits for the log, and its crashes.
 
-use super::sign;
+use super::{key, sign};
 use crate::{
     Commit, Config, Core, Draft, Effect, Evidence, Input, Message, Proposal, Scope, WalRecord, mutants::Knobs,
 };
@@ -135,8 +135,10 @@ impl Host {
         }
         let news = &chain[self.chain.len()..];
         self.chain.extend_from_slice(news);
+        let validators = self.scope.validators();
         Some(Input::Synced {
             height: self.chain.len() as Height,
+            validators: [validators.clone(), validators.clone()],
         })
     }
 
@@ -168,7 +170,8 @@ impl Host {
 fn config(scope: &Scope, index: Option<u16>, height: Height) -> Config {
     Config {
         scope: scope.clone(),
-        index,
+        next_scope: scope.clone(),
+        key: index.map(key),
         timeout_base_ms: 100,
         timeout_cap_ms: 3_000,
         height,

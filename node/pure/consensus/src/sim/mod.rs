@@ -17,16 +17,21 @@ use regatta_base::{Digest, PublicKey, Signature};
 /// A scope of validators with these weights; keys are fake and name the signer.
 pub(crate) fn scope(weights: &[u64]) -> Scope {
     let members = weights.iter().enumerate().map(|(index, &weight)| Validator {
-        key: PublicKey([index as u8; 32]),
+        key: key(index as u16),
         weight,
     });
     let validators = ValidatorSet::new(members.collect()).unwrap();
     Scope::new(&"sim".parse().unwrap(), &"main".parse().unwrap(), validators)
 }
 
+/// The fake key of node `who`.
+pub(crate) fn key(who: u16) -> PublicKey {
+    PublicKey([who as u8; 32])
+}
+
 /// A signature of the simulator: cheap, and forgeable only by test code that means to.
 pub(crate) fn sign(scope: &Scope, signer: u16, statement: &Statement) -> Signature {
-    fake(PublicKey([signer as u8; 32]), &scope.signing_bytes(statement))
+    fake(key(signer), &scope.signing_bytes(statement))
 }
 
 /// Whether every signature that `message` claims is the simulator's.

@@ -59,7 +59,10 @@ impl World {
                 digest: proposal.digest(),
                 ok: !proposal.header.starts_with(b"bad"),
             }),
-            Request::Apply(height) => Some(Input::Applied { height }),
+            Request::Apply(height) => Some(Input::Applied {
+                height,
+                validators: None,
+            }),
             Request::Header(digest) => self.headers.get(&digest).cloned().map(Input::Header),
             Request::Sync => {
                 let chain: Vec<Commit> = self.public_from(1);

@@ -7,7 +7,7 @@ use crate::{
     record::StoredBlock,
     wire::{Body, Plain, batch_frame},
 };
-use regatta_base::{Height, HexBytes, decode, encode};
+use regatta_base::{Digest, Height, HexBytes, decode, encode};
 use regatta_consensus::{Certificate, Commit, HEADER_BYTES_MAX, MESSAGE_BYTES_MAX, Message};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,7 +26,8 @@ const CATCHING_UP_BLOCKS: Height = 8;
 #[derive(Debug)]
 pub(crate) struct Catchup {
     heights: Vec<Height>,
-    ahead: BTreeMap<Height, (PeerIndex, Commit)>,
+    /// With the digest of the validator set by which each was checked.
+    ahead: BTreeMap<Height, (PeerIndex, Commit, Digest)>,
     /// Heights whose decision is being checked.
     checking: BTreeSet<Height>,
     asked: Option<(PeerIndex, Height, Time)>,
@@ -84,14 +85,16 @@ impl Catchup {
         self.checking.remove(&height);
     }
 
-    /// Keeps a verified decision until its turn.
-    pub(crate) fn keep(&mut self, from: PeerIndex, commit: Commit) {
+    /// Keeps a decision until its turn, verified by the validator set `set`.
+    pub(crate) fn keep(&mut self, from: PeerIndex, commit: Commit, set: Digest) {
         self.checking.remove(&commit.height());
-        self.ahead.insert(commit.height(), (from, commit));
+        self.ahead.insert(commit.height(), (from, commit, set));
     }
 
-    pub(crate) fn take(&mut self, height: Height) -> Option<(PeerIndex, Commit)> {
-        self.ahead.remove(&height)
+    /// Takes out the decision of `height`, unless another set than `set` vouched for it: then it has to come again.
+    pub(crate) fn take(&mut self, height: Height, set: &Digest) -> Option<(PeerIndex, Commit)> {
+        let (from, commit, by) = self.ahead.remove(&height)?;
+        (by == *set).then_some((from, commit))
     }
 
     /// Forgets everything below `next`.
@@ -228,5 +231,30 @@ mod tests {
         assert!(catchup.takes(5, 5), "another one may be right");
         catchup.advance(6);
         assert!(catchup.checking.is_empty());
+    }
+
+    #[test]
+    fn a_decision_checked_by_another_set_comes_again() {
+        let certificate = Certificate {
+            phase: regatta_consensus::Phase::Two,
+            height: 7,
+            round: 0,
+            digest: Digest::ZERO,
+            signers: regatta_consensus::Signers::default(),
+            signatures: Vec::new(),
+        };
+        let commit = Commit {
+            certificate,
+            header: Vec::new(),
+        };
+        let (old, new) = (Digest([1; 32]), Digest([2; 32]));
+        let mut catchup = Catchup::new(1);
+        assert!(catchup.takes(7, 5));
+        catchup.keep(0, commit.clone(), old);
+        assert!(!catchup.takes(7, 6), "it is here");
+        assert_eq!(catchup.take(7, &new), None, "the set changed on the way");
+        assert!(catchup.takes(7, 7));
+        catchup.keep(0, commit.clone(), new);
+        assert_eq!(catchup.take(7, &new), Some((0, commit)));
     }
 }

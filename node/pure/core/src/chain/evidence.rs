@@ -168,7 +168,12 @@ impl Chain {
         }
         let (mut fresh, mut wanted) = (Vec::new(), Vec::new());
         for evidence in list {
-            let Some(pair) = claims(&self.scope, &evidence) else {
+            let Some(scope) = self.ledger.sets().at(evidence.first.statement.height) else {
+                // Who the validators of that height are is not known here, or no longer.
+                ctx.count(Metric::EvidenceDropped, 1);
+                continue;
+            };
+            let Some(pair) = claims(scope, &evidence) else {
                 ctx.fault(from, "evidence that proves nothing".to_owned());
                 return;
             };
@@ -216,7 +221,10 @@ impl Chain {
     pub(in crate::chain) fn replay_evidence(&mut self, bytes: &[u8]) -> Result<(), NodeError> {
         let evidence: Evidence = decode(bytes, EVIDENCE_BYTES_MAX)
             .map_err(|error| NodeError::Journal(format!("a record of evidence: {error}")))?;
-        if claims(&self.scope, &evidence).is_none() {
+        let Some(scope) = self.ledger.sets().at(evidence.first.statement.height) else {
+            return Ok(());
+        };
+        if claims(scope, &evidence).is_none() {
             let reason = "a record of evidence against a validator that proves nothing";
             return Err(NodeError::Journal(reason.to_owned()));
         }
@@ -234,7 +242,8 @@ impl Chain {
         let shown = self.dossier.held.iter().filter(|(_, held)| held.record <= durable);
         shown
             .filter_map(|(&(signer, height, kind), held)| {
-                let [first, second] = claims(&self.scope, &held.evidence)?;
+                let scope = self.ledger.sets().at(height)?;
+                let [first, second] = claims(scope, &held.evidence)?;
                 let statement = |signed: &Signed, claim: SignatureClaim| StatementView {
                     round: signed.statement.round,
                     message: HexBytes::from(claim.message),

@@ -9,8 +9,8 @@ use regatta_base::{Digest, Height, HexBytes, Round, encode};
 use regatta_consensus::{Content, Message, Phase};
 use std::collections::BTreeMap;
 
-/// Messages for this many heights beyond the current one are kept.
-pub(crate) const HEIGHTS_AHEAD_MAX: Height = 2;
+/// Messages for this many heights beyond the current one are kept: as far as the validators are known.
+pub(crate) const HEIGHTS_AHEAD_MAX: Height = 1;
 /// Most messages kept: proposals and two votes and timeouts of 1,024 validators in several rounds.
 const MESSAGES_MAX: usize = 16_384;
 

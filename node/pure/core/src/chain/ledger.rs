@@ -1,10 +1,14 @@
 //! What was decided and what it did: the state, one row a block, and where each transaction went.
 
-use super::short_map::{Salt, ShortId, ShortMap, short};
+use super::{
+    sets::Sets,
+    short_map::{Salt, ShortId, ShortMap, short},
+};
 use crate::record::RecordNumber;
 use regatta_api::view::{Failure, Outcome};
 use regatta_apps::{CheckedBatch, State, View};
 use regatta_base::{Digest, Height, PublicKey, Round, TransactionId, limits};
+use regatta_consensus::Scope;
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
@@ -58,9 +62,10 @@ pub(crate) struct Executed {
 }
 
 /// Executed blocks of one instance.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Ledger {
     height: Height,
+    sets: Sets,
     rows: VecDeque<Row>,
     state: State,
     index: ShortMap<(Height, u32)>,
@@ -71,11 +76,23 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    pub(crate) fn new(salt: Salt) -> Self {
+    /// Before the first block, which the validators of `genesis` decide.
+    pub(crate) fn new(salt: Salt, genesis: Scope) -> Self {
         Self {
+            height: 0,
+            sets: Sets::new(genesis),
+            rows: VecDeque::new(),
+            state: State::default(),
             index: ShortMap::with_hasher(salt),
-            ..Self::default()
+            indexed: VecDeque::new(),
+            included: BTreeMap::new(),
+            included_by_height: VecDeque::new(),
         }
+    }
+
+    /// Which validators decide which height.
+    pub(crate) fn sets(&self) -> &Sets {
+        &self.sets
     }
 
     pub(crate) fn height(&self) -> Height {
@@ -134,6 +151,7 @@ impl Ledger {
                 });
             }
         }
+        self.sets.executed(self.height, None);
         self.remember_places(&executed);
         self.remember_batches(batches);
         let Decision {
@@ -211,10 +229,20 @@ mod tests {
     use super::*;
     use bytes::Bytes;
     use regatta_apps::{CheckedTransaction, Domain, transaction};
-    use regatta_base::SecretKey;
+    use regatta_base::{SecretKey, Validator, ValidatorSet};
 
     fn domain() -> Domain {
         Domain::new(&"test".parse().unwrap(), &"main".parse().unwrap())
+    }
+
+    fn ledger() -> Ledger {
+        let genesis = Validator {
+            key: PublicKey([1; 32]),
+            weight: 1,
+        };
+        let set = ValidatorSet::new(vec![genesis]).unwrap();
+        let scope = Scope::new(&"test".parse().unwrap(), &"main".parse().unwrap(), set);
+        Ledger::new(Salt::new(&[1; 32]), scope)
     }
 
     fn batch(base: Height, transactions: &[Bytes]) -> Arc<CheckedBatch> {
@@ -246,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_transaction_in_two_blocks_takes_effect_once_and_keeps_its_first_place() {
-        let mut ledger = Ledger::default();
+        let mut ledger = ledger();
         let bytes = transaction::put(&domain(), &SecretKey::from_seed([5; 32]), 1, b"k", b"v");
         let id = transaction::transaction_id(&domain(), &bytes).unwrap();
         let first = ledger.execute(decision(1, Digest::ZERO), &[batch(0, std::slice::from_ref(&bytes))]);
@@ -263,7 +291,7 @@ mod tests {
 
     #[test]
     fn rows_are_found_by_height_and_absent_ones_are_not() {
-        let mut ledger = Ledger::default();
+        let mut ledger = ledger();
         assert!(ledger.row(0).is_none() && ledger.row(1).is_none());
         for n in 1..=3 {
             ledger.execute(decision(n, ledger.hash()), &[]);
@@ -275,7 +303,7 @@ mod tests {
 
     #[test]
     fn included_batches_are_remembered_exactly_as_long_as_they_could_return() {
-        let mut ledger = Ledger::default();
+        let mut ledger = ledger();
         let one = batch(0, &[transaction::blob(b"x")]);
         ledger.execute(decision(1, Digest::ZERO), std::slice::from_ref(&one));
         while ledger.height() <= limits::BATCH_LIFETIME_BLOCKS {

@@ -15,6 +15,7 @@ mod mempool;
 mod outbox;
 mod payload;
 mod reads;
+mod sets;
 mod short_map;
 mod submissions;
 
@@ -55,10 +56,10 @@ pub(crate) struct Chain {
     index: u16,
     config: InstanceConfig,
     domain: Domain,
-    scope: Scope,
     authors: Arc<[PublicKey]>,
     /// Own index in the validator set; `None` for a follower.
     own: Option<u16>,
+    key: PublicKey,
     /// Whether this node passes votes on.
     relays: bool,
     agreement: Agreement,
@@ -98,15 +99,15 @@ impl Chain {
             tag,
             index: index as u16,
             domain: Domain::new(&node.chain, &config.id),
-            agreement: Agreement::new(&scope, own, &config),
-            scope,
+            agreement: Agreement::new(&scope, secret.public(), &config),
+            key: secret.public(),
             authors,
             own,
             relays: own.is_some() || node.relay_votes,
             batches: Batches::default(),
             mempool: Mempool::new(node.mempool.clone(), salt),
             submissions: Submissions::new(salt),
-            ledger: Ledger::new(salt),
+            ledger: Ledger::new(salt, scope),
             outbox: Outbox::new(config.block_interval_ms),
             catchup: Catchup::new(node.peers.len()),
             dossier: Dossier::default(),

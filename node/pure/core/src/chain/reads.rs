@@ -112,7 +112,8 @@ impl Chain {
                 items.push((item.id, row.outcome(items.len() as u32)));
             }
         }
-        let validators = self.scope.validators();
+        let scope = self.ledger.sets().at(height)?;
+        let validators = scope.validators();
         let signers = certificate
             .signers
             .iter()
@@ -130,7 +131,7 @@ impl Chain {
             summary: self.summary_of(height, row),
             batches,
             items,
-            certificate_message: HexBytes::from(self.scope.signing_bytes(&certificate.statement())),
+            certificate_message: HexBytes::from(scope.signing_bytes(&certificate.statement())),
             signers: signers.collect(),
             weight_total: validators.total(),
         })

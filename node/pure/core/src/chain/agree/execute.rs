@@ -51,6 +51,12 @@ impl Chain {
         Ok(())
     }
 
+    /// Digest of the validators that decide the height after `height`, as its header names them.
+    pub(super) fn next_set(&self, height: Height) -> Option<Digest> {
+        let scope = self.ledger.sets().at(height + 1)?;
+        Some(scope.validators().hash())
+    }
+
     pub(super) fn lagged_state_root(&self, height: Height) -> Digest {
         self.ledger.state_root_at(height.saturating_sub(STATE_ROOT_LAG))
     }
@@ -94,7 +100,7 @@ impl Chain {
             && height == self.ledger.height() + 1
             && header.parent == self.ledger.hash()
             && header.state_root == self.lagged_state_root(height)
-            && header.next_validators == self.scope.validators().hash()
+            && Some(header.next_validators) == self.next_set(height)
             && unique.len() == header.batches.len()
             && !header.batches.iter().any(|digest| self.ledger.is_included(digest));
         if !fits {
@@ -158,13 +164,15 @@ impl Chain {
             }
             Ok((header, Ok(batches))) => {
                 self.apply(ctx, &commit, &header, &batches);
+                self.take_early(ctx);
                 inputs.push_back(Input::Applied {
                     height: commit.height(),
+                    validators: None,
                 });
                 if self.batches.has_waiting() {
                     inputs.push_back(Input::Work);
                 }
-                if let Some((from, next)) = self.catchup.take(commit.height() + 1) {
+                if let Some((from, next)) = self.next_decision() {
                     self.agreement.decided_by = Some(from);
                     inputs.push_back(Input::Recv(Message::Commit(next)));
                 }
@@ -227,11 +235,14 @@ impl Chain {
     /// Changes the state by a block; everything that replay has in common with a live decision.
     fn execute(&mut self, commit: &Commit, header: &Header, batches: &[Arc<CheckedBatch>]) -> Vec<Executed> {
         let certificate = &commit.certificate;
+        let scope = self.ledger.sets().at(certificate.height);
         let decision = Decision {
             hash: commit.digest(),
             parent: header.parent,
             round: certificate.round,
-            proposer: self.scope.validators().leader(certificate.height, certificate.round),
+            proposer: scope.map_or(0, |scope| {
+                scope.validators().leader(certificate.height, certificate.round)
+            }),
         };
         let executed = self.ledger.execute(decision, batches);
         for one in &executed {

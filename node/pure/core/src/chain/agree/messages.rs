@@ -17,6 +17,8 @@ use regatta_consensus::{Commit, Input, MESSAGE_BYTES_MAX, Message, Proposal, hea
 
 /// Messages that may wait for their signatures; beyond it new ones are dropped and come again by retry.
 const INBOX_MAX: usize = 20_000;
+/// Messages that may wait until the validators of their height are known, for each neighbour.
+const EARLY_PER_PEER_MAX: usize = 256;
 
 impl Chain {
     pub(super) fn broadcast(&mut self, ctx: &mut Context<'_>, message: &Message) {
@@ -78,6 +80,7 @@ impl Chain {
             (_, Some(_)) if height < next => return,
             (_, Some(_)) if height > next + HEIGHTS_AHEAD_MAX => {
                 self.catchup.note_height(from, height - 1);
+                self.keep_early(from, message, encoded);
                 return;
             }
             (_, Some(key)) => {
@@ -92,9 +95,15 @@ impl Chain {
             ctx.count(Metric::FramesDropped, 1);
             return;
         }
-        match message.claims(&self.scope) {
+        // A decision far ahead is checked as if the validators did not change on the way.
+        let sets = self.ledger.sets();
+        let (scope, is_guess) = match sets.at(height) {
+            Some(scope) => (scope, false),
+            None => (sets.newest(), true),
+        };
+        match message.claims(scope) {
             Ok(claims) => {
-                let count = claims.len();
+                let (count, set) = (claims.len(), scope.validators().hash());
                 self.agreement.inbox_claims.extend(claims);
                 self.agreement.inbox.push(Inbound {
                     from,
@@ -102,12 +111,32 @@ impl Chain {
                     encoded,
                     key,
                     claims: count,
+                    set,
                 });
             }
             Err(error) => {
                 self.refuse(&message, key.as_ref());
+                if is_guess {
+                    return;
+                }
                 ctx.fault(from, format!("consensus message: {error}"));
             }
+        }
+    }
+
+    /// Keeps a message whose signers the next block makes known; later ones come again by retry.
+    fn keep_early(&mut self, from: PeerIndex, message: Message, encoded: HexBytes) {
+        let is_next = message.height() == self.ledger.height() + 2 + HEIGHTS_AHEAD_MAX;
+        let of_peer = self.agreement.early.iter().filter(|(peer, ..)| *peer == from);
+        if is_next && of_peer.count() < EARLY_PER_PEER_MAX {
+            self.agreement.early.push((from, message, encoded));
+        }
+    }
+
+    /// A block was executed: what waited to know its validators can be checked.
+    pub(super) fn take_early(&mut self, ctx: &mut Context<'_>) {
+        for (from, message, encoded) in std::mem::take(&mut self.agreement.early) {
+            self.receive(ctx, from, message, encoded);
         }
     }
 
@@ -138,6 +167,10 @@ impl Chain {
                 self.accept(ctx, inbound);
             } else {
                 self.refuse(&inbound.message, inbound.key.as_ref());
+                let known = self.ledger.sets().at(inbound.message.height());
+                if known.is_none_or(|scope| scope.validators().hash() != inbound.set) {
+                    continue;
+                }
                 ctx.fault(inbound.from, "a consensus message with a bad signature".to_owned());
             }
         }
@@ -149,10 +182,11 @@ impl Chain {
             message,
             encoded,
             key,
+            set,
             ..
         } = inbound;
         if let Message::Commit(commit) = message {
-            self.on_commit(ctx, from, commit);
+            self.on_commit(ctx, from, commit, set);
             return;
         }
         if let Message::Proposal(proposal) = &message {
@@ -175,17 +209,24 @@ impl Chain {
     }
 
     /// A verified decision: the next one goes to the core, later ones wait for it.
-    fn on_commit(&mut self, ctx: &mut Context<'_>, from: PeerIndex, commit: Commit) {
+    fn on_commit(&mut self, ctx: &mut Context<'_>, from: PeerIndex, commit: Commit, set: Digest) {
         if header_digest(&commit.header) != commit.digest() {
             self.catchup.refuse(commit.height());
             ctx.fault(from, "a decision whose header has another digest".to_owned());
             return;
         }
-        self.catchup.keep(from, commit);
-        if let Some((from, commit)) = self.catchup.take(self.ledger.height() + 1) {
+        self.catchup.keep(from, commit, set);
+        if let Some((from, commit)) = self.next_decision() {
             self.agreement.decided_by = Some(from);
             self.drive(ctx, Input::Recv(Message::Commit(commit)));
         }
+    }
+
+    /// The decision of the next height, if it is here and was checked by the validators of that height.
+    pub(super) fn next_decision(&mut self) -> Option<(PeerIndex, Commit)> {
+        let next = self.ledger.height() + 1;
+        let scope = self.ledger.sets().at(next)?;
+        self.catchup.take(next, &scope.validators().hash())
     }
 
     pub(super) fn ask_for_header(&self, ctx: &mut Context<'_>, height: Height, digest: Digest) {

@@ -14,7 +14,7 @@ use crate::{
     record::Record,
 };
 use regatta_api::config::InstanceConfig;
-use regatta_base::{Digest, Height, HexBytes, Round, decode};
+use regatta_base::{Digest, Height, HexBytes, PublicKey, Round, decode};
 use regatta_consensus::{
     Commit, Config, Core, Draft, Effect, Input, MESSAGE_BYTES_MAX, Message, Proposal, Scope, SignatureClaim, WalRecord,
 };
@@ -37,6 +37,8 @@ struct Inbound {
     encoded: HexBytes,
     key: Option<MessageKey>,
     claims: usize,
+    /// Digest of the validator set that the claims were made of.
+    set: Digest,
 }
 
 /// The consensus core and what surrounds it.
@@ -46,6 +48,8 @@ pub(crate) struct Agreement {
     pub(crate) gossip: Gossip,
     /// Records of an earlier run, until the start.
     replayed: Vec<WalRecord>,
+    /// Messages of the height whose validators the next block makes known.
+    early: Vec<(PeerIndex, Message, HexBytes)>,
     inbox: Vec<Inbound>,
     inbox_claims: Vec<SignatureClaim>,
     checking: Vec<Inbound>,
@@ -68,11 +72,12 @@ pub(crate) struct Agreement {
 }
 
 impl Agreement {
-    pub(crate) fn new(scope: &Scope, own: Option<u16>, config: &InstanceConfig) -> Self {
+    pub(crate) fn new(genesis: &Scope, key: PublicKey, config: &InstanceConfig) -> Self {
         Self {
-            core: Core::new(core_config(scope, own, config, 1)),
+            core: Core::new(core_config([genesis, genesis], key, config, 1)),
             gossip: Gossip::default(),
             replayed: Vec::new(),
+            early: Vec::new(),
             inbox: Vec::new(),
             inbox_claims: Vec::new(),
             checking: Vec::new(),
@@ -119,10 +124,11 @@ impl Agreement {
     }
 }
 
-fn core_config(scope: &Scope, own: Option<u16>, config: &InstanceConfig, height: Height) -> Config {
+fn core_config([scope, next]: [&Scope; 2], key: PublicKey, config: &InstanceConfig, height: Height) -> Config {
     Config {
         scope: scope.clone(),
-        index: own,
+        next_scope: next.clone(),
+        key: Some(key),
         timeout_base_ms: config.round_timeout_ms,
         timeout_cap_ms: config.round_timeout_ms_max,
         height,
@@ -141,7 +147,9 @@ impl Chain {
 
     pub(in crate::chain) fn start_agreement(&mut self, ctx: &mut Context<'_>) {
         let records = std::mem::take(&mut self.agreement.replayed);
-        let config = core_config(&self.scope, self.own, &self.config, self.ledger.height() + 1);
+        let (next, sets) = (self.ledger.height() + 1, self.ledger.sets());
+        let scopes = [sets.at(next).unwrap_or(sets.newest()), sets.newest()];
+        let config = core_config(scopes, self.key, &self.config, next);
         self.agreement.core = Core::recover(config, &records);
         self.drive(ctx, Input::Start);
     }
@@ -219,7 +227,10 @@ impl Chain {
         if round > 0 {
             ctx.log(LogLevel::Debug, format!("instance {}: {:?}", self.id, draft.statement));
         }
-        let message = draft.sign(&self.scope, ctx.secret);
+        let Some(scope) = self.ledger.sets().at(draft.statement.height) else {
+            return;
+        };
+        let message = draft.sign(scope, ctx.secret);
         self.broadcast(ctx, &message);
         inputs.push_back(Input::Recv(message));
     }
@@ -257,12 +268,15 @@ impl Chain {
             self.agreement.build = None;
         } else if now >= self.agreement.build_at() {
             self.agreement.build = None;
+            let Some(next_validators) = self.next_set(height) else {
+                return;
+            };
             let header = Header {
                 height,
                 parent: self.ledger.hash(),
                 batches: self.batches.propose(height),
                 state_root: self.lagged_state_root(height),
-                next_validators: self.scope.validators().hash(),
+                next_validators,
             };
             inputs.push_back(Input::Built {
                 height,

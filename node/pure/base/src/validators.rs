@@ -1,6 +1,6 @@
 //! The weight table: who may vote, how much it counts, and who leads.
 
-use regatta_base::{Digest, Height, PublicKey, Round, codec::encode, limits::VALIDATORS_MAX};
+use crate::{Digest, Height, PublicKey, Round, codec::encode, limits::VALIDATORS_MAX};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -53,6 +53,18 @@ pub enum ValidatorSetError {
     /// The weights do not add up within 64 bits.
     #[error("the sum of the weights exceeds 64 bits")]
     Overflow,
+    /// Too different from the set before it, see [`ValidatorSet::may_follow`].
+    #[error("{lost} of {before} taken away and {gained} of {after} added: each must stay below a third")]
+    TooMuchChange {
+        /// Weight that validators lose against the set before.
+        lost: u64,
+        /// The total weight before.
+        before: u64,
+        /// Weight that validators gain.
+        gained: u64,
+        /// The total weight after.
+        after: u64,
+    },
 }
 
 impl ValidatorSet {
@@ -144,6 +156,38 @@ impl ValidatorSet {
     #[must_use]
     pub fn is_weak(&self, weight: u64) -> bool {
         3 * u128::from(weight) >= u128::from(self.total)
+    }
+
+    /// Whether this set may decide the height after one that `before` decides.
+    ///
+    /// What validators lose must stay below a third of the old total, and what they gain below a third of the
+    /// new one. Then a quorum of either set shares a validator with each quorum of the other: with `l` lost of
+    /// `W` and `g` gained to `V`, the weight that both sets agree on is `M = W - l = V - g`, of which the two
+    /// quorums hold more than `2W/3 - l` and `2V/3 - g`, together more than `M` while `l + g < (W + V) / 3`.
+    /// Whoever trusts one set can therefore go on to the next, and a third that is faulty before the change
+    /// does not become two thirds by it.
+    ///
+    /// # Errors
+    /// [`ValidatorSetError::TooMuchChange`].
+    pub fn may_follow(&self, before: &Self) -> Result<(), ValidatorSetError> {
+        let weight_in = |set: &Self, key: &PublicKey| set.index_of(key).map_or(0, |signer| set.weight(signer));
+        let more = |set: &Self, other: &Self| -> u64 {
+            let members = set.members.iter();
+            // Parts of a total that fits.
+            members
+                .map(|member| member.weight.saturating_sub(weight_in(other, &member.key)))
+                .sum()
+        };
+        let (lost, gained) = (more(before, self), more(self, before));
+        if before.is_weak(lost) || self.is_weak(gained) {
+            return Err(ValidatorSetError::TooMuchChange {
+                lost,
+                before: before.total,
+                gained,
+                after: self.total,
+            });
+        }
+        Ok(())
     }
 
     /// The signer who proposes at (`height`, `round`).
@@ -296,13 +340,63 @@ mod tests {
     #[test]
     fn the_wire_form_is_checked_again() {
         let good = set(&[1, 2]).unwrap();
-        assert_eq!(regatta_base::decode(&encode(&good), 1000), Ok(good.clone()));
+        assert_eq!(crate::decode(&encode(&good), 1000), Ok(good.clone()));
         let mut members = good.members().to_vec();
         members[0].weight = 0;
-        assert!(regatta_base::decode::<ValidatorSet>(&encode(&members), 1000).is_err());
+        assert!(crate::decode::<ValidatorSet>(&encode(&members), 1000).is_err());
+    }
+
+    #[test]
+    fn less_than_a_third_may_change_at_once() {
+        let four = set(&[1, 1, 1, 1]).unwrap();
+        let may = |after: &[u64]| set(after).unwrap().may_follow(&four).is_ok();
+        assert!(may(&[1, 1, 1, 1]), "nothing changes");
+        assert!(may(&[1, 1, 1]), "one leaves");
+        assert!(may(&[1, 1, 1, 1, 1]), "one joins");
+        assert!(!may(&[1, 1]), "two leave");
+        assert!(!may(&[1, 1, 1, 1, 1, 1]), "two join: a third of six");
+        assert!(!may(&[1, 1, 1, 4]), "three of seven gained");
+        let one = Validator {
+            key: PublicKey([9; 32]),
+            weight: 1,
+        };
+        let mut replaced = four.members().to_vec();
+        replaced[0] = one;
+        assert_eq!(ValidatorSet::new(replaced).unwrap().may_follow(&four), Ok(()));
+        let lost = set(&[1, 1]).unwrap().may_follow(&four);
+        let expected = ValidatorSetError::TooMuchChange {
+            lost: 2,
+            before: 4,
+            gained: 0,
+            after: 2,
+        };
+        assert_eq!(lost, Err(expected));
     }
 
     proptest! {
+        /// Any quorum before an allowed change shares a validator with any quorum after it.
+        #[test]
+        fn quorums_of_successive_sets_intersect(
+            weights in proptest::collection::vec((0u64..40, 0u64..40), 1..8),
+            before_mask: u8,
+            after_mask: u8,
+        ) {
+            let members = |pick: fn(&(u64, u64)) -> u64| {
+                let weighted = weights.iter().enumerate().map(|(i, pair)| Validator { key: PublicKey([i as u8; 32]), weight: pick(pair) });
+                ValidatorSet::new(weighted.filter(|member| member.weight > 0).collect())
+            };
+            let (Ok(before), Ok(after)) = (members(|pair| pair.0), members(|pair| pair.1)) else { return Ok(()) };
+            if after.may_follow(&before).is_err() {
+                return Ok(());
+            }
+            let weight = |set: &ValidatorSet, mask: u8| -> u64 {
+                let chosen = set.members().iter().filter(|member| mask >> member.key.0[0] & 1 == 1);
+                chosen.map(|member| member.weight).sum()
+            };
+            let quorums = before.is_quorum(weight(&before, before_mask)) && after.is_quorum(weight(&after, after_mask));
+            prop_assert!(!quorums || before_mask & after_mask != 0);
+        }
+
         /// Over one turn of the circle everybody leads exactly as often as its weight says.
         #[test]
         fn leadership_is_exactly_proportional(weights in proptest::collection::vec(1u64..40, 1..12), start in any::<u32>()) {
