@@ -12,7 +12,7 @@ const FLOORS: [&[&str]; 7] = [
     &["regatta-consensus", "regatta-api"],
     &["regatta-apps", "regatta-plan"],
     &["regatta-core", "regatta-report"],
-    &["regatta-client"],
+    &["regatta-client", "regatta-sim"],
     &["regatta-node", "regatta"],
     &["regatta-tests", "regatta-benches"],
 ];
@@ -20,6 +20,8 @@ const FLOORS: [&[&str]; 7] = [
 const LAB: [&str; 4] = ["regatta", "regatta-plan", "regatta-report", "regatta-tests"];
 /// What the lab runs, or what only that is made of.
 const NEVER_IN_LAB: [&str; 3] = ["regatta-node", "regatta-core", "regatta-consensus"];
+/// The one part of the lab that is made of the node's core: it plays nodes in virtual time.
+const SIMULATOR: &str = "regatta-sim";
 /// External packages with sockets, threads, clocks or files at their heart.
 const NEVER_IN_PURE: [&str; 9] = [
     "axum",
@@ -103,7 +105,7 @@ pub fn floors(package: &Package) -> Vec<Finding> {
         .collect()
 }
 
-/// The lab runs signed programs and never links one, whichever way round.
+/// The lab runs signed programs and never links one, whichever way round; only the simulator knows the node's core.
 pub fn lab_links_no_node(packages: &[Package]) -> Vec<Finding> {
     let by_name: BTreeMap<&str, &Package> = packages
         .iter()
@@ -124,7 +126,10 @@ fn reach<'a>(by_name: &BTreeMap<&str, &'a Package>, from: &str) -> BTreeSet<&'a 
     let mut reached = BTreeSet::new();
     let mut pending = vec![from];
     while let Some(name) = pending.pop() {
-        let Some(package) = by_name.get(name) else { continue };
+        // What the simulator is made of is its own affair, as long as it is no node.
+        let Some(package) = by_name.get(name).filter(|_| name != SIMULATOR) else {
+            continue;
+        };
         for (dependency, _) in &package.dependencies {
             if reached.insert(dependency.as_str()) {
                 pending.push(dependency);
@@ -221,6 +226,19 @@ mod tests {
         ];
         assert_eq!(lab_links_no_node(&through).len(), 1);
         assert_eq!(lab_links_no_node(&through[..1]), []);
+    }
+
+    #[test]
+    fn only_the_simulator_may_know_the_core() {
+        let core = "[dependencies]\nregatta-core.workspace = true\n";
+        let lab = package("a", "regatta", "[dependencies]\nregatta-sim.workspace = true\n");
+        assert_eq!(lab_links_no_node(&[lab, package("b", "regatta-sim", core)]), []);
+        assert_eq!(lab_links_no_node(&[package("a", "regatta", core)]).len(), 1);
+        let node = "[dependencies]\nregatta-node.workspace = true\n";
+        assert_eq!(
+            floors(&package("orchestrator/pure/sim/Cargo.toml", "regatta-sim", node)).len(),
+            1
+        );
     }
 
     #[test]
