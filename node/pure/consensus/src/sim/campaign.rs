@@ -11,6 +11,7 @@ const MUTANT_SEEDS: u64 = 1000;
 fn weather() -> Weather {
     Weather {
         weights: vec![1; 4],
+        changes: Vec::new(),
         faulty: None,
         followers: 0,
         loss: 0.05,
@@ -64,6 +65,30 @@ fn unequal_weights_crashes_and_a_faulty_validator_break_nothing() {
         crash: 0.01,
         ..weather()
     });
+}
+
+/// Validators join, leave and change their weight while everything else goes wrong too.
+#[test]
+fn changing_weights_break_nothing() {
+    survive(0..SEEDS, changing);
+}
+
+fn changing(seed: u64) -> Weather {
+    Weather {
+        weights: vec![3, 3, 3, 3, 0, 0],
+        changes: vec![
+            (3, vec![3, 3, 3, 3, 4, 0]),
+            (4, vec![3, 3, 0, 3, 4, 4]),
+            (5, vec![4, 3, 0, 3, 4, 4]),
+            (6, vec![4, 0, 3, 3, 4, 4]),
+        ],
+        faulty: [None, Some(1), Some(3)][seed as usize % 3],
+        mischief: 0.3,
+        crash: 0.01,
+        loss: 0.1 * (seed % 4) as f64 / 3.0,
+        target: 7,
+        ..weather()
+    }
 }
 
 #[test]
@@ -151,5 +176,7 @@ fn a_long_campaign() {
         mischief: 0.25,
         spells: (seed % 12) as usize,
         target: 3,
+        changes: Vec::new(),
     });
+    survive(SEEDS..SEEDS + 20_000, changing);
 }

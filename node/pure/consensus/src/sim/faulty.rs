@@ -1,18 +1,18 @@
 //! A faulty validator's tools: it sees everything that was ever sent and signs whatever it likes,
 //! but only with its own key.
 
-use super::sign;
+use super::{Sets, sign};
 use crate::{
-    Certificate, Content, Justification, Message, Phase, Proposal, Scope, Signed, Signers, Statement,
-    TimeoutCertificate, TimeoutVote, header_digest,
+    Certificate, Content, Justification, Message, Phase, Proposal, Signed, Signers, Statement, TimeoutCertificate,
+    TimeoutVote, header_digest,
 };
 use regatta_base::{Digest, Height, Round};
 use std::collections::BTreeMap;
 
 /// The faulty validator with its memory.
 pub(super) struct Faulty {
-    pub(super) index: u16,
-    scope: Scope,
+    pub(super) who: u16,
+    sets: Sets,
     /// Valid QC1s by height and round.
     quorums: BTreeMap<(Height, Round), Certificate>,
     votes: BTreeMap<(Height, Round, Digest), BTreeMap<u16, Signed>>,
@@ -25,10 +25,10 @@ pub(super) struct Faulty {
 }
 
 impl Faulty {
-    pub(super) fn new(scope: &Scope, index: u16) -> Self {
+    pub(super) fn new(sets: &Sets, who: u16) -> Self {
         Self {
-            index,
-            scope: scope.clone(),
+            who,
+            sets: sets.clone(),
             quorums: BTreeMap::new(),
             votes: BTreeMap::new(),
             timeouts: BTreeMap::new(),
@@ -36,6 +36,11 @@ impl Faulty {
             headers: Vec::new(),
             latest: (1, 0),
         }
+    }
+
+    /// Its signer index at `height`, if it is a validator there.
+    pub(super) fn index(&self, height: Height) -> Option<u16> {
+        self.sets.signer(height, self.who)
     }
 
     /// Remembers a message that somebody sent.
@@ -66,19 +71,22 @@ impl Faulty {
     }
 
     fn see_vote1(&mut self, place: (Height, Round, Digest), vote: Signed) {
-        let own = self.sign(place.0, place.1, Content::Vote1(place.2));
+        // Its own vote is always there for the taking.
+        let own = self
+            .index(place.0)
+            .map(|index| (index, self.sign(place.0, place.1, Content::Vote1(place.2))));
         let votes = self.votes.entry(place).or_default();
         votes.insert(vote.signer, vote);
-        // Its own vote is always there for the taking.
-        votes.insert(self.index, own);
-        let weight = votes.keys().map(|signer| self.scope.validators().weight(*signer)).sum();
-        if self.scope.validators().is_quorum(weight) {
+        votes.extend(own);
+        let validators = self.sets.at(place.0).validators();
+        let weight = votes.keys().map(|signer| validators.weight(*signer)).sum();
+        if validators.is_quorum(weight) {
             let certificate = Certificate {
                 phase: Phase::One,
                 height: place.0,
                 round: place.1,
                 digest: place.2,
-                signers: Signers::of(self.scope.validators().len(), votes.keys().copied()),
+                signers: Signers::of(validators.len(), votes.keys().copied()),
                 signatures: votes.values().map(|vote| vote.signature).collect(),
             };
             self.quorums.insert((place.0, place.1), certificate);
@@ -87,14 +95,15 @@ impl Faulty {
 
     fn sign(&self, height: Height, round: Round, content: Content) -> Signed {
         let statement = Statement { height, round, content };
+        let signer = self.index(height).unwrap();
         Signed {
             statement,
-            signer: self.index,
-            signature: sign(&self.scope, self.index, &statement),
+            signer,
+            signature: sign(self.sets.at(height), signer, &statement),
         }
     }
 
-    /// A vote of either kind, or a timeout that denies having voted.
+    /// A vote of either kind at a height where it is a validator, or a timeout that denies having voted.
     pub(super) fn say(&self, height: Height, round: Round, content: Content) -> Message {
         let vote = self.sign(height, round, content);
         match content {
@@ -123,18 +132,19 @@ impl Faulty {
         let stated = self.timeouts.get(&(height, round)).cloned().unwrap_or_default();
         let mut members: BTreeMap<u16, Option<Round>> = stated;
         members.retain(|signer, _| signers.contains(signer));
-        members.insert(self.index, None);
+        let (scope, index) = (self.sets.at(height), self.index(height).unwrap());
+        members.insert(index, None);
         let signature = |(signer, high): (&u16, &Option<Round>)| {
             let content = Content::Timeout(*high);
             let statement = Statement { height, round, content };
             let known = self.signed.get(&(*signer, statement)).map(|signed| signed.signature);
-            known.unwrap_or_else(|| sign(&self.scope, self.index, &statement))
+            known.unwrap_or_else(|| sign(scope, index, &statement))
         };
         let greatest = members.values().copied().max().flatten();
         TimeoutCertificate {
             height,
             round,
-            signers: Signers::of(self.scope.validators().len(), members.keys().copied()),
+            signers: Signers::of(scope.validators().len(), members.keys().copied()),
             signatures: members.iter().map(signature).collect(),
             highs: members.values().copied().collect(),
             high: greatest.and_then(|high| self.quorums.get(&(height, high)).cloned()),
@@ -148,9 +158,9 @@ impl Faulty {
         };
         let mut by_lock: Vec<(Option<Round>, u16)> = stated.iter().map(|(signer, high)| (*high, *signer)).collect();
         by_lock.sort_unstable();
-        let validators = self.scope.validators();
-        let (mut weight, mut chosen) = (validators.weight(self.index), Vec::new());
-        for (_, signer) in by_lock.into_iter().filter(|(_, signer)| *signer != self.index) {
+        let (validators, index) = (self.sets.at(height).validators(), self.index(height).unwrap());
+        let (mut weight, mut chosen) = (validators.weight(index), Vec::new());
+        for (_, signer) in by_lock.into_iter().filter(|(_, signer)| *signer != index) {
             if validators.is_quorum(weight) {
                 break;
             }

@@ -1,9 +1,7 @@
 //! One honest node of the simulator: a core, its log, what waits for the log, and its crashes.
 
-use super::{key, sign};
-use crate::{
-    Commit, Config, Core, Draft, Effect, Evidence, Input, Message, Proposal, Scope, WalRecord, mutants::Knobs,
-};
+use super::{Sets, key, sign};
+use crate::{Commit, Config, Core, Draft, Effect, Evidence, Input, Message, Proposal, WalRecord, mutants::Knobs};
 use regatta_base::{Digest, Height, Round};
 use std::collections::VecDeque;
 
@@ -30,7 +28,7 @@ pub(super) enum Request {
 
 /// An honest node.
 pub(super) struct Host {
-    pub(super) index: Option<u16>,
+    pub(super) who: u16,
     pub(super) core: Core,
     pub(super) alive: bool,
     /// Counts restarts, so that timers and answers of an earlier life are dropped.
@@ -45,14 +43,14 @@ pub(super) struct Host {
     waiting: Vec<Outgoing>,
     effects: VecDeque<Effect>,
     knobs: Knobs,
-    scope: Scope,
+    sets: Sets,
 }
 
 impl Host {
-    pub(super) fn new(scope: &Scope, index: Option<u16>, knobs: Knobs) -> Self {
+    pub(super) fn new(sets: &Sets, who: u16, knobs: Knobs) -> Self {
         Self {
-            index,
-            core: Core::recover_with(config(scope, index, 1), &[], knobs),
+            who,
+            core: Core::recover_with(config(sets, who, 1), &[], knobs),
             alive: true,
             life: 0,
             requests: Vec::new(),
@@ -64,7 +62,7 @@ impl Host {
             waiting: Vec::new(),
             effects: VecDeque::new(),
             knobs,
-            scope: scope.clone(),
+            sets: sets.clone(),
         }
     }
 
@@ -113,7 +111,8 @@ impl Host {
     }
 
     fn sign(&self, draft: Draft) -> Message {
-        let signature = sign(&self.scope, draft.signer, &draft.statement);
+        let scope = self.sets.at(draft.statement.height);
+        let signature = sign(scope, draft.signer, &draft.statement);
         draft.signed(signature)
     }
 
@@ -135,10 +134,11 @@ impl Host {
         }
         let news = &chain[self.chain.len()..];
         self.chain.extend_from_slice(news);
-        let validators = self.scope.validators();
+        let height = self.chain.len() as Height;
+        let set = |height| self.sets.at(height).validators().clone();
         Some(Input::Synced {
-            height: self.chain.len() as Height,
-            validators: [validators.clone(), validators.clone()],
+            height,
+            validators: [set(height + 1), set(height + 2)],
         })
     }
 
@@ -160,18 +160,18 @@ impl Host {
             self.log.retain(|record| record.height() >= next);
             self.durable_log = self.log.len();
         }
-        self.core = Core::recover_with(config(&self.scope, self.index, next), &self.log, self.knobs);
+        self.core = Core::recover_with(config(&self.sets, self.who, next), &self.log, self.knobs);
         self.alive = true;
         self.life += 1;
         self.input(Input::Start, usize::MAX);
     }
 }
 
-fn config(scope: &Scope, index: Option<u16>, height: Height) -> Config {
+fn config(sets: &Sets, who: u16, height: Height) -> Config {
     Config {
-        scope: scope.clone(),
-        next_scope: scope.clone(),
-        key: index.map(key),
+        scope: sets.at(height).clone(),
+        next_scope: sets.at(height + 1).clone(),
+        key: Some(key(who)),
         timeout_base_ms: 100,
         timeout_cap_ms: 3_000,
         height,

@@ -10,7 +10,10 @@ use regatta_base::{Digest, Height, Round};
 pub(super) fn act(world: &mut World, rng: &mut impl Rng) -> Vec<(u16, Message)> {
     let Some(faulty) = &world.faulty else { return Vec::new() };
     let (height, round) = faulty.latest;
-    let leads = |round: Round| world.scope.validators().leader(height, round) == faulty.index;
+    let Some(index) = faulty.index(height) else {
+        return Vec::new();
+    };
+    let leads = |round: Round| world.sets.at(height).validators().leader(height, round) == index;
     // Lead wherever possible: that is where the harm is.
     if let Some(round) = [round, round + 1].into_iter().find(|round| leads(*round))
         && rng.random_bool(0.6)
@@ -48,7 +51,7 @@ fn lead(world: &mut World, height: Height, round: Round, rng: &mut impl Rng) -> 
         acts.push((to, faulty.say(height, round, Content::Vote1(digest))));
         acts.push((to, faulty.say(height, round, Content::Vote2(digest))));
     }
-    acts.retain(|(_, message)| message.check(&world.scope).is_ok());
+    acts.retain(|(_, message)| message.check(world.sets.at(height)).is_ok());
     acts
 }
 

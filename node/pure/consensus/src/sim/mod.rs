@@ -6,20 +6,23 @@ mod faulty;
 mod host;
 mod mischief;
 mod oracle;
+mod rules;
 mod script;
 mod scripts;
 mod storm;
 mod world;
 
 use crate::{Scope, Statement, Validator, ValidatorSet};
-use regatta_base::{Digest, PublicKey, Signature};
+use regatta_base::{Digest, Height, PublicKey, Signature};
+use std::{collections::BTreeMap, rc::Rc};
 
-/// A scope of validators with these weights; keys are fake and name the signer.
+/// A scope of validators with these weights; keys are fake and name the node. One of weight 0 is none.
 pub(crate) fn scope(weights: &[u64]) -> Scope {
-    let members = weights.iter().enumerate().map(|(index, &weight)| Validator {
-        key: key(index as u16),
+    let all = weights.iter().enumerate().map(|(who, &weight)| Validator {
+        key: key(who as u16),
         weight,
     });
+    let members = all.filter(|member| member.weight > 0);
     let validators = ValidatorSet::new(members.collect()).unwrap();
     Scope::new(&"sim".parse().unwrap(), &"main".parse().unwrap(), validators)
 }
@@ -31,7 +34,45 @@ pub(crate) fn key(who: u16) -> PublicKey {
 
 /// A signature of the simulator: cheap, and forgeable only by test code that means to.
 pub(crate) fn sign(scope: &Scope, signer: u16, statement: &Statement) -> Signature {
-    fake(key(signer), &scope.signing_bytes(statement))
+    let member = scope.validators().get(signer);
+    let key = member.map_or_else(|| key(signer), |member| member.key);
+    fake(key, &scope.signing_bytes(statement))
+}
+
+/// Which validators decide which height: those of the last entry whose height is not greater.
+#[derive(Debug, Clone)]
+pub(super) struct Sets(Rc<BTreeMap<Height, Scope>>);
+
+impl Sets {
+    /// The weights of all nodes from each of these heights on; the first height must be 1.
+    pub(super) fn new(weights: &[(Height, Vec<u64>)]) -> Self {
+        let scopes = weights.iter().map(|(height, weights)| (*height, scope(weights)));
+        let sets = Self(Rc::new(scopes.collect()));
+        for pair in sets.0.values().collect::<Vec<_>>().windows(2) {
+            pair[1].validators().may_follow(pair[0].validators()).unwrap();
+        }
+        sets
+    }
+
+    pub(super) fn at(&self, height: Height) -> &Scope {
+        self.0.range(..=height.max(1)).next_back().unwrap().1
+    }
+
+    /// The set of `height` if it is not that of the height before.
+    pub(super) fn change(&self, height: Height) -> Option<ValidatorSet> {
+        self.0.get(&height).map(|scope| scope.validators().clone())
+    }
+
+    /// The node behind a signer of `height`.
+    pub(super) fn who(&self, height: Height, signer: u16) -> Option<u16> {
+        let member = self.at(height).validators().get(signer)?;
+        Some(u16::from(member.key.0[0]))
+    }
+
+    /// The signer index of a node at `height`.
+    pub(super) fn signer(&self, height: Height, who: u16) -> Option<u16> {
+        self.at(height).validators().index_of(&key(who))
+    }
 }
 
 /// Whether every signature that `message` claims is the simulator's.

@@ -1,7 +1,7 @@
 //! Oracles: what must never be seen from outside, whatever the network and the faulty do.
 
-use super::verifies;
-use crate::{Commit, Content, Evidence, Message, Scope, Statement};
+use super::{Sets, verifies};
+use crate::{Commit, Content, Evidence, Message, Statement};
 use regatta_base::{Digest, Height};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +23,7 @@ impl Oracle {
     }
 
     /// Agreement, validity, certificates.
-    pub(super) fn decision(&mut self, scope: &Scope, host: usize, commit: &Commit) {
+    pub(super) fn decision(&mut self, sets: &Sets, host: usize, commit: &Commit) {
         let (height, digest) = (commit.height(), commit.digest());
         let first = *self.decided.entry(height).or_insert(digest);
         if first != digest {
@@ -34,7 +34,7 @@ impl Oracle {
         if !self.built.contains(&digest) {
             self.blame(format!("validity: {host} decided {digest:?}, which nobody made"));
         }
-        if !verifies(scope, &Message::Commit(commit.clone())) {
+        if !verifies(sets.at(height), &Message::Commit(commit.clone())) {
             self.blame(format!(
                 "certificate: {host} decided {digest:?} at {height} without proof"
             ));
@@ -42,12 +42,15 @@ impl Oracle {
     }
 
     /// Honest conduct, and that every message would pass verification.
-    pub(super) fn sent(&mut self, scope: &Scope, message: &Message) {
-        if !verifies(scope, message) {
+    pub(super) fn sent(&mut self, sets: &Sets, message: &Message) {
+        if !verifies(sets.at(message.height()), message) {
             self.blame(format!("an honest node sent what does not verify: {message:?}"));
         }
         let Some(signed) = message.signed() else { return };
-        let said = self.said.entry(signed.signer).or_default();
+        let Some(who) = sets.who(signed.statement.height, signed.signer) else {
+            return;
+        };
+        let said = self.said.entry(who).or_default();
         if said.contains(&signed.statement) {
             return;
         }
@@ -56,14 +59,15 @@ impl Oracle {
         if let Some(earlier) = clash {
             self.blame(format!(
                 "conduct: {} said {earlier:?}, then {:?}",
-                signed.signer, signed.statement
+                who, signed.statement
             ));
         }
     }
 
     /// Evidence accuses only the faulty, and proves what it says.
-    pub(super) fn evidence(&mut self, evidence: &Evidence, faulty: Option<u16>) {
-        if Some(evidence.first.signer) != faulty || !evidence.is_proof() {
+    pub(super) fn evidence(&mut self, sets: &Sets, evidence: &Evidence, faulty: Option<u16>) {
+        let accused = sets.who(evidence.first.statement.height, evidence.first.signer);
+        if accused.is_none() || accused != faulty || !evidence.is_proof() {
             self.blame(format!("evidence against an honest node: {evidence:?}"));
         }
     }

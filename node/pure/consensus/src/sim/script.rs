@@ -32,8 +32,13 @@ struct Lab {
 /// # Panics
 /// When an `expect` line does not hold, with the line.
 pub(super) fn run(weights: &[u64], faulty: Option<u16>, knobs: Knobs, script: &str) -> Vec<String> {
+    run_in(World::new(weights, faulty, 1, knobs), script)
+}
+
+/// [`run`] in a world of any kind.
+pub(super) fn run_in(world: World, script: &str) -> Vec<String> {
     let mut lab = Lab {
-        world: World::new(weights, faulty, 1, knobs),
+        world,
         pending: Vec::new(),
         timers: BTreeMap::new(),
         held: BTreeSet::new(),
@@ -169,7 +174,7 @@ impl Lab {
             "quorum" => Message::Quorum(faulty.quorum(height, round).unwrap().clone()),
             other => panic!("the faulty cannot {other}"),
         };
-        let from = faulty.index;
+        let from = faulty.who;
         self.pending.extend(list(words, "to").into_iter().map(|to| Envelope {
             from,
             to,

@@ -20,6 +20,8 @@ const TICK_MS: u64 = 150;
 #[derive(Debug, Clone)]
 pub(super) struct Weather {
     pub(super) weights: Vec<u64>,
+    /// Other weights from these heights on; nodes of weight 0 follow meanwhile.
+    pub(super) changes: Vec<(Height, Vec<u64>)>,
     pub(super) faulty: Option<u16>,
     pub(super) followers: u16,
     /// Probability that a message is lost.
@@ -83,7 +85,8 @@ struct Storm {
 /// Plays one schedule.
 pub(super) fn play(seed: u64, weather: &Weather, knobs: Knobs) -> Outcome {
     let mut rng = seed::rng(seed, "storm");
-    let mut world = World::new(&weather.weights, weather.faulty, weather.followers, knobs);
+    let weights = [vec![(1, weather.weights.clone())], weather.changes.clone()].concat();
+    let mut world = World::changing(&weights, weather.faulty, weather.followers, knobs);
     world.target = weather.target;
     let skews = world
         .hosts

@@ -1,19 +1,19 @@
 //! Hosts, the faulty validator and the oracles together, without a network between them.
 
 use super::{
+    Sets,
     faulty::Faulty,
     host::{Host, Outgoing, Request},
     oracle::Oracle,
-    scope,
 };
-use crate::{Commit, Input, Message, Scope, header_digest, mutants::Knobs};
+use crate::{Commit, Input, Message, header_digest, mutants::Knobs};
 use regatta_base::{Digest, Height};
 use std::collections::BTreeMap;
 
 /// Everybody but the network.
 pub(super) struct World {
-    pub(super) scope: Scope,
-    /// Honest nodes: validators under their signer index, followers behind them.
+    pub(super) sets: Sets,
+    /// Honest nodes: those that ever vote first, followers behind them.
     pub(super) hosts: BTreeMap<u16, Host>,
     pub(super) faulty: Option<Faulty>,
     pub(super) oracle: Oracle,
@@ -27,21 +27,23 @@ pub(super) struct World {
 impl World {
     /// Validators of these weights, of which `faulty` is not honest, and some followers.
     pub(super) fn new(weights: &[u64], faulty: Option<u16>, followers: u16, knobs: Knobs) -> Self {
-        let scope = scope(weights);
-        let count = weights.len() as u16;
-        let host = |index: u16| {
-            let signer = Some(index).filter(|index| *index < count);
-            (index, Host::new(&scope, signer, knobs))
-        };
+        Self::changing(&[(1, weights.to_vec())], faulty, followers, knobs)
+    }
+
+    /// The same with other weights from each of these heights on; nodes of weight 0 follow meanwhile.
+    pub(super) fn changing(weights: &[(Height, Vec<u64>)], faulty: Option<u16>, followers: u16, knobs: Knobs) -> Self {
+        let sets = Sets::new(weights);
+        let count = weights[0].1.len() as u16;
+        let host = |index: u16| (index, Host::new(&sets, index, knobs));
         let honest = (0..count + followers).filter(|index| Some(*index) != faulty);
         Self {
             hosts: honest.map(host).collect(),
-            faulty: faulty.map(|index| Faulty::new(&scope, index)),
+            faulty: faulty.map(|index| Faulty::new(&sets, index)),
             oracle: Oracle::default(),
             target: 1,
             public: BTreeMap::new(),
             headers: BTreeMap::new(),
-            scope,
+            sets,
         }
     }
 
@@ -61,7 +63,7 @@ impl World {
             }),
             Request::Apply(height) => Some(Input::Applied {
                 height,
-                validators: None,
+                validators: self.sets.change(height + 2),
             }),
             Request::Header(digest) => self.headers.get(&digest).cloned().map(Input::Header),
             Request::Sync => {
@@ -93,21 +95,21 @@ impl World {
             return Vec::new();
         };
         for evidence in std::mem::take(&mut host.evidence) {
-            self.oracle
-                .evidence(&evidence, self.faulty.as_ref().map(|faulty| faulty.index));
+            let faulty = self.faulty.as_ref().map(|faulty| faulty.who);
+            self.oracle.evidence(&self.sets, &evidence, faulty);
         }
         let mut messages = Vec::new();
         for outgoing in host.sync() {
             match outgoing {
                 Outgoing::All(message) => {
-                    self.oracle.sent(&self.scope, &message);
+                    self.oracle.sent(&self.sets, &message);
                     if let Some(faulty) = &mut self.faulty {
                         faulty.see(&message);
                     }
                     messages.push(message);
                 }
                 Outgoing::Decided(commit) => {
-                    self.oracle.decision(&self.scope, usize::from(who), &commit);
+                    self.oracle.decision(&self.sets, usize::from(who), &commit);
                     self.public.entry(commit.height()).or_insert(commit);
                 }
             }
