@@ -13,6 +13,9 @@ pub(crate) const TARGET: &str = env!("REGATTA_TARGET");
 /// `debug` or `release`.
 pub(crate) const PROFILE: &str = env!("REGATTA_PROFILE");
 
+/// Whether it was built for tests and may break the protocol on purpose.
+pub(crate) const BYZANTINE: bool = cfg!(feature = "byzantine");
+
 /// BLAKE3 of the running executable, also when its file has been replaced since; zero when it cannot
 /// be read. Read once, piece by piece.
 pub(crate) fn binary_digest() -> Digest {
@@ -39,6 +42,7 @@ pub(crate) fn version(chain: ChainId, name: String, key: PublicKey) -> Version {
         binary: binary_digest(),
         target: TARGET.to_owned(),
         profile: PROFILE.to_owned(),
+        byzantine: BYZANTINE,
         chain,
         name,
         key,

@@ -296,6 +296,10 @@ fn a_node_with_a_bad_configuration_or_key_does_not_start() {
     .unwrap();
     let two = run(&["run", "--config", &config]);
     assert_fails(&two, 2, &["two ports", "weight 0"]);
+    fs::write(&config, format!("{text}[testing]\nbehaviour = \"equivocate\"\n")).unwrap();
+    // A program that others run follows the protocol, whatever its configuration says.
+    #[cfg(not(feature = "byzantine"))]
+    assert_fails(&run(&["run", "--config", &config]), 1, &["built for tests", " help: "]);
     fs::write(&config, &text).unwrap();
     fs::set_permissions(folder.path("key.pem"), fs::Permissions::from_mode(0o640)).unwrap();
     assert_fails(

@@ -1,7 +1,7 @@
 //! `version`: what this program is, or what runs at an address.
 
 use super::{error::CliError, print::print};
-use crate::build_info::{COMMIT, PROFILE, TARGET, VERSION, binary_digest};
+use crate::build_info::{BYZANTINE, COMMIT, PROFILE, TARGET, VERSION, binary_digest};
 use clap::Args;
 use regatta_base::Digest;
 use regatta_client::Client;
@@ -31,6 +31,7 @@ struct Program {
     binary: Digest,
     target: &'static str,
     profile: &'static str,
+    byzantine: bool,
 }
 
 impl Version {
@@ -38,7 +39,8 @@ impl Version {
         if let Some(address) = self.to {
             let version = Client::new(address).version().await?;
             return print(self.json, &version, |running| {
-                let build = text(&running.version, &running.commit, &running.target, &running.profile);
+                let profile = profile(&running.profile, running.byzantine);
+                let build = text(&running.version, &running.commit, &running.target, &profile);
                 format!(
                     "{build}\nbinary {}\nnode   {} {}\nchain  {}",
                     running.binary, running.name, running.key, running.chain
@@ -51,12 +53,20 @@ impl Version {
             binary: binary_digest(),
             target: TARGET,
             profile: PROFILE,
+            byzantine: BYZANTINE,
         };
         print(self.json, &program, |program| {
-            let build = text(program.version, program.commit, program.target, program.profile);
+            let profile = profile(program.profile, program.byzantine);
+            let build = text(program.version, program.commit, program.target, &profile);
             format!("{build}\nbinary {}", program.binary)
         })
     }
+}
+
+/// The profile, with a warning where it is due.
+fn profile(profile: &str, byzantine: bool) -> String {
+    let warning = if byzantine { ", byzantine: for tests only" } else { "" };
+    format!("{profile}{warning}")
 }
 
 fn text(version: &str, commit: &str, target: &str, profile: &str) -> String {

@@ -147,6 +147,7 @@ fn version(config: &NodeConfig, program: Digest) -> Version {
         commit: "unknown".to_owned(),
         binary: program,
         target: String::new(),
+        byzantine: false,
         profile: "debug".to_owned(),
         chain: config.chain.clone(),
         name: config.name.clone(),

@@ -331,6 +331,9 @@ pub struct Version {
     pub target: String,
     /// Build profile: `debug` or `release`.
     pub profile: String,
+    /// Whether it was built for tests and may break the protocol on purpose.
+    #[serde(default)]
+    pub byzantine: bool,
     /// The network.
     #[schema(value_type = String)]
     pub chain: ChainId,

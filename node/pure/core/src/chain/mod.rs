@@ -70,6 +70,8 @@ pub(crate) struct Chain {
     outbox: Outbox,
     catchup: Catchup,
     dossier: Dossier,
+    #[cfg(any(test, feature = "byzantine"))]
+    misconduct: agree::Misconduct,
     /// Batches that are being checked, and their bytes.
     checking: BTreeSet<Digest>,
     checking_bytes: usize,
@@ -111,6 +113,8 @@ impl Chain {
             outbox: Outbox::new(config.block_interval_ms),
             catchup: Catchup::new(node.peers.len()),
             dossier: Dossier::default(),
+            #[cfg(any(test, feature = "byzantine"))]
+            misconduct: agree::Misconduct::new(node.testing.behaviour),
             config,
             checking: BTreeSet::new(),
             checking_bytes: 0,
@@ -259,6 +263,8 @@ impl Chain {
         let batch = self.batch_due_at();
         let (agreement, outbox) = (self.agreement.next_deadline(), self.outbox.due_at());
         let times = [agreement, outbox, self.sweep_at, batch, self.check_due_at()];
+        #[cfg(any(test, feature = "byzantine"))]
+        let times = [times.into_iter().flatten().min(), self.misconduct.next_deadline()];
         times.into_iter().flatten().min()
     }
 

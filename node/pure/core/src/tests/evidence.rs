@@ -1,13 +1,19 @@
 //! Proofs of misconduct: found, passed on once, kept over a restart, bounded, and refused when forged.
 
-use super::world::World;
+use super::{
+    scripts::{id, opaque},
+    world::World,
+};
 use crate::{
     Event,
     chain::{EVIDENCE_PER_FRAME_MAX, EVIDENCE_PER_SIGNER_MAX},
     wire::{Body, Frame, Plain},
 };
 use proptest::prelude::*;
-use regatta_api::view::{EvidenceKind, EvidenceView};
+use regatta_api::{
+    testing::Behaviour,
+    view::{EvidenceKind, EvidenceView, TransactionStatus},
+};
 use regatta_base::{Digest, HexBytes, SecretKey, encode, seed};
 use regatta_consensus::{Content, Evidence, Message, Scope, Signed, Statement, Validator, ValidatorSet};
 
@@ -167,19 +173,80 @@ fn what_is_kept_is_bounded_for_each_signer() {
     assert_eq!(world.faults, []);
 }
 
-#[cfg(not(feature = "byzantine"))]
+/// Four validators of which the last one misbehaves, and two full nodes; all edges of the validators, or a ring.
+fn with_misconduct(seed: u64, behaviour: Behaviour, edges: &[(usize, usize)]) -> World {
+    let mut world = World::with_config(seed, 6, 4, edges, |index, mut config| {
+        if index == 3 {
+            config.testing.behaviour = behaviour;
+        }
+        config
+    });
+    world.run(200);
+    world
+}
+
+const MESH: [(usize, usize); 10] = [
+    (0, 1),
+    (0, 2),
+    (0, 3),
+    (1, 2),
+    (1, 3),
+    (2, 3),
+    (4, 0),
+    (4, 1),
+    (5, 2),
+    (5, 4),
+];
+const RING: [(usize, usize); 6] = [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (5, 0)];
+
+/// Submits through every honest validator and waits until all is executed everywhere.
+fn assert_goes_on(world: &mut World, count: u64) {
+    let mut ids = Vec::new();
+    for sequence in 1..=count {
+        for node in 0..3 {
+            let bytes = opaque(node as u8 + 1, sequence);
+            ids.push(id(&bytes));
+            world.submit(node, vec![bytes]);
+        }
+        world.run(60);
+    }
+    world.run(30_000);
+    for node in 0..6 {
+        for id in &ids {
+            let status = world.node(node).status(None, id);
+            assert!(
+                matches!(status, Some(TransactionStatus::Executed { .. })),
+                "node {node}: {status:?}"
+            );
+        }
+    }
+    world.assert_agreement();
+}
+
 #[test]
-fn a_program_that_others_run_refuses_to_misbehave() {
-    use crate::{Node, NodeError};
-    use regatta_api::testing::Behaviour;
-    for behaviour in [Behaviour::Equivocate, Behaviour::Silent, Behaviour::Delay] {
-        let mut config = super::world::config(0, 4, &[]);
-        config.testing.behaviour = behaviour;
-        let error = Node::new(&config, secret(0)).err();
-        assert!(
-            matches!(&error, Some(NodeError::Config(reason)) if reason.contains("help: ")),
-            "{error:?}"
-        );
+fn an_equivocating_leader_is_convicted_and_nobody_else_is() {
+    for (seed, edges) in [(1, &MESH[..]), (2, &RING[..]), (3, &MESH[..])] {
+        let mut world = with_misconduct(seed, Behaviour::Equivocate, edges);
+        assert_goes_on(&mut world, 20);
+        for node in 0..6 {
+            let list = shown(&world, node);
+            assert!(!list.is_empty(), "node {node} knows of nothing");
+            assert!(
+                list.iter().all(|evidence| evidence.signer == 3),
+                "node {node}: {list:?}"
+            );
+        }
+        assert_eq!(world.faults, []);
+    }
+}
+
+#[test]
+fn silence_and_lateness_cost_time_and_convict_nobody() {
+    for behaviour in [Behaviour::Silent, Behaviour::Delay] {
+        let mut world = with_misconduct(4, behaviour, &MESH);
+        assert_goes_on(&mut world, 10);
+        assert!((0..6).all(|node| shown(&world, node).is_empty()), "{behaviour}");
+        assert_eq!(world.faults, []);
     }
 }
 

@@ -54,7 +54,7 @@ fn secret(index: usize) -> SecretKey {
     SecretKey::from_seed(seed::bytes(index as u64, "test node"))
 }
 
-pub(super) fn config(index: usize, validators: usize, edges: &[(usize, usize)]) -> NodeConfig {
+fn config(index: usize, validators: usize, edges: &[(usize, usize)]) -> NodeConfig {
     let address = |n: usize| format!("10.0.0.{}:7000", n + 1);
     let neighbours = edges
         .iter()

@@ -22,6 +22,10 @@ const EARLY_PER_PEER_MAX: usize = 256;
 
 impl Chain {
     pub(super) fn broadcast(&mut self, ctx: &mut Context<'_>, message: &Message) {
+        #[cfg(any(test, feature = "byzantine"))]
+        if self.misbehaves(ctx, message) {
+            return;
+        }
         if let Message::Proposal(proposal) = message {
             self.keep_header(proposal);
         }
@@ -38,7 +42,7 @@ impl Chain {
         }
     }
 
-    fn keep_header(&mut self, proposal: &Proposal) {
+    pub(super) fn keep_header(&mut self, proposal: &Proposal) {
         let key = (proposal.vote.statement.height, proposal.digest());
         self.agreement.headers.insert(key, proposal.header.clone());
     }
@@ -260,7 +264,7 @@ impl Chain {
 }
 
 /// Neighbours that are up and want votes.
-fn voting_links(ctx: &Context<'_>) -> Vec<PeerIndex> {
+pub(super) fn voting_links(ctx: &Context<'_>) -> Vec<PeerIndex> {
     ctx.links
         .up()
         .filter(|&peer| ctx.links.get(peer).is_some_and(|link| link.wants_votes))

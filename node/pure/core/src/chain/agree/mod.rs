@@ -1,5 +1,7 @@
 //! Agreement: runs the consensus core, does what it asks for, and executes what it decides.
 
+#[cfg(any(test, feature = "byzantine"))]
+mod byzantine;
 mod execute;
 mod messages;
 
@@ -13,6 +15,8 @@ use crate::{
     header::Header,
     record::Record,
 };
+#[cfg(any(test, feature = "byzantine"))]
+pub(super) use byzantine::Misconduct;
 use regatta_api::config::InstanceConfig;
 use regatta_base::{Digest, Height, HexBytes, PublicKey, Round, decode};
 use regatta_consensus::{
@@ -236,6 +240,8 @@ impl Chain {
     }
 
     pub(in crate::chain) fn tick_agreement(&mut self, ctx: &mut Context<'_>) {
+        #[cfg(any(test, feature = "byzantine"))]
+        self.say_held(ctx);
         if let Some((at, id)) = self.agreement.timer
             && at <= ctx.now
         {
