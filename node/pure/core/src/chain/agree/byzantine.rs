@@ -81,17 +81,13 @@ impl Chain {
 
     fn equivocates(&mut self, ctx: &mut Context<'_>, message: &Message) -> bool {
         match message {
-            Message::Proposal(proposal) if Some(proposal.vote.signer) == self.own => self.forks(ctx, proposal),
-            Message::Vote(vote) if Some(vote.signer) == self.own => {
-                if let Some(content) = self.other_vote(&vote.statement) {
-                    let vote = self.signed(
-                        ctx,
-                        Statement {
-                            content,
-                            ..vote.statement
-                        },
-                    );
-                    self.say(ctx, &Message::Vote(vote));
+            Message::Proposal(proposal) => self.forks(ctx, proposal),
+            Message::Vote(vote) => {
+                let other = self
+                    .other_vote(&vote.statement)
+                    .and_then(|content| self.resigned(ctx, vote, content));
+                if let Some(other) = other {
+                    self.say(ctx, &Message::Vote(other));
                 }
                 false
             }
@@ -114,8 +110,9 @@ impl Chain {
         }
         let header = header.encode();
         let twin = header_digest(&header);
-        let content = Content::Propose(twin);
-        let vote = self.signed(ctx, Statement { height, round, content });
+        let Some(vote) = self.resigned(ctx, &proposal.vote, Content::Propose(twin)) else {
+            return false;
+        };
         let justification = proposal.justification.clone();
         let other = Proposal {
             vote,
@@ -152,12 +149,21 @@ impl Chain {
         }
     }
 
-    fn signed(&self, ctx: &Context<'_>, statement: Statement) -> Signed {
-        Signed {
-            statement,
-            signer: self.own.unwrap_or_default(),
-            signature: ctx.secret.sign(&self.scope.signing_bytes(&statement)),
+    /// Signs something else in place of `own`; `None` when that is not a statement of this node.
+    fn resigned(&self, ctx: &Context<'_>, own: &Signed, content: Content) -> Option<Signed> {
+        let scope = self.ledger.sets().at(own.statement.height)?;
+        if scope.validators().get(own.signer)?.key != ctx.secret.public() {
+            return None;
         }
+        let statement = Statement {
+            content,
+            ..own.statement
+        };
+        Some(Signed {
+            statement,
+            signer: own.signer,
+            signature: ctx.secret.sign(&scope.signing_bytes(&statement)),
+        })
     }
 
     fn say(&mut self, ctx: &Context<'_>, message: &Message) {
