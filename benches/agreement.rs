@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use regatta_api::config::VoteTopology;
 use regatta_benches::{committee::Committee, network::Network, samples};
 
 fn cores(criterion: &mut Criterion) {
@@ -25,7 +26,7 @@ fn nodes(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(count as u64));
         group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
             bencher.iter_batched(
-                || (Network::new(4), transactions.clone()),
+                || (Network::new(4, None, VoteTopology::Relay), transactions.clone()),
                 |(mut network, transactions)| network.execute(transactions),
                 BatchSize::PerIteration,
             );

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+use regatta_api::config::VoteTopology;
 use regatta_apps::CheckedBatch;
 use regatta_benches::{
     committee::Committee,
@@ -19,6 +20,8 @@ const HEAD: &str = "\
 # What is counted and not timed: equal on every machine, so that a change of any number is a change of the program.
 # Written by `REGATTA_BUDGETS=write cargo test -p regatta-benches --test budgets`; review each difference.
 ";
+/// Links of each node in a sparse graph.
+const SPARSE_DEGREE: usize = 6;
 /// Submissions that are counted together, so that what belongs to no single block shows too.
 const SUBMISSIONS: usize = 10;
 
@@ -44,7 +47,7 @@ fn committee(size: usize) -> BTreeMap<String, u64> {
 
 /// Whole nodes: ten submissions of ten transactions, one after the other.
 fn network(size: usize) -> BTreeMap<String, u64> {
-    let mut network = Network::new(size);
+    let mut network = Network::new(size, None, VoteTopology::Relay);
     let transactions = samples::opaque(10 * SUBMISSIONS + 10, 10);
     let (first, others) = transactions.split_at(10);
     let (mut height, before) = (network.execute(first.to_vec()), network.traffic());
@@ -63,6 +66,46 @@ fn network(size: usize) -> BTreeMap<String, u64> {
         row("journal_records", |traffic| traffic.records),
         row("journal_bytes", |traffic| traffic.record_bytes),
     ])
+}
+
+/// Frames and bytes of consensus for a block, however votes travel: the second one, when everybody knows the graph.
+fn votes(size: usize, degree: Option<usize>, topology: VoteTopology) -> BTreeMap<String, u64> {
+    let mut network = Network::new(size, degree, topology);
+    let transactions = samples::opaque(2, 1);
+    let start = network.execute(transactions[..1].to_vec());
+    network.rest();
+    let before = network.traffic();
+    let blocks = network.execute(transactions[1..].to_vec()) - start;
+    network.rest();
+    let after = network.traffic();
+    section([
+        (
+            "frames_per_block",
+            (after.consensus_frames - before.consensus_frames) / blocks,
+        ),
+        (
+            "bytes_per_block",
+            (after.consensus_bytes - before.consensus_bytes) / blocks,
+        ),
+    ])
+}
+
+/// Each topology on the graphs that it is meant for.
+fn votes_by_topology() -> impl Iterator<Item = (String, BTreeMap<String, u64>)> {
+    let sparse = Some(SPARSE_DEGREE);
+    let all: &[usize] = &[10, 50, 100];
+    let kinds = [
+        ("all-to-all-mesh", None, VoteTopology::AllToAll, all),
+        // The same as all to all, once everybody knows who is linked with whom.
+        ("relay-mesh", None, VoteTopology::Relay, &all[..1]),
+        ("leader-aggregate-mesh", None, VoteTopology::LeaderAggregate, all),
+        ("relay-sparse", sparse, VoteTopology::Relay, all),
+        ("leader-aggregate-sparse", sparse, VoteTopology::LeaderAggregate, all),
+    ];
+    kinds.into_iter().flat_map(|(name, degree, topology, sizes)| {
+        let row = move |&size: &usize| (format!("votes-{name}-{size}"), votes(size, degree, topology));
+        sizes.iter().map(row)
+    })
 }
 
 /// Encoded sizes of what clients and authors sign.
@@ -86,7 +129,13 @@ fn counted() -> Counts {
         )
     });
     let sizes = [("sizes".to_owned(), sizes())];
-    committees.into_iter().chain(networks).chain(sizes).collect()
+    let kinds = votes_by_topology();
+    committees
+        .into_iter()
+        .chain(networks)
+        .chain(kinds)
+        .chain(sizes)
+        .collect()
 }
 
 fn written(counts: &Counts) -> String {

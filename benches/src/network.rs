@@ -4,7 +4,7 @@ use crate::samples;
 use bytes::Bytes;
 use regatta_api::{
     NodeConfig, PeerConfig,
-    config::{InstanceConfig, MempoolConfig, StoreConfig, ValidatorConfig},
+    config::{InstanceConfig, MempoolConfig, StoreConfig, ValidatorConfig, VoteTopology},
 };
 use regatta_base::{Height, PublicKey, encode, seed};
 use regatta_core::{Event, Node, Output, Protocol, RecordNumber, Time};
@@ -17,6 +17,10 @@ use std::{
 const DELAY_MS: Time = 1;
 /// Longest virtual time that anything here may take, in milliseconds.
 const PATIENCE_MS: Time = 60_000;
+
+/// Virtual time in which the last votes of a block arrive and the graph gets known, in milliseconds: less than that after
+/// which a network without work tells how far it is.
+const REST_MS: Time = 300;
 
 /// What was counted, all nodes together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -35,7 +39,7 @@ pub struct Traffic {
     pub record_bytes: u64,
 }
 
-/// Nodes of which all vote, linked with each other.
+/// Nodes of which all vote.
 #[derive(Debug)]
 pub struct Network {
     now: Time,
@@ -50,15 +54,23 @@ pub struct Network {
 }
 
 impl Network {
-    /// `size` validators whose links are up.
+    /// `size` validators whose links are up: all with each other, or with a `degree` a ring of which each is linked
+    /// with the nearest and with some far ones, so that it is sparse and its diameter small.
     ///
     /// # Panics
     /// When the nodes do not get ready, which is a bug of theirs.
     #[must_use]
-    pub fn new(size: usize) -> Self {
-        let others = |index: usize| (0..size).filter(|other| *other != index).collect::<Vec<usize>>();
+    pub fn new(size: usize, degree: Option<usize>, topology: VoteTopology) -> Self {
+        let is_linked = |from: usize, to: usize| {
+            let ways = [(to + size - from) % size, (from + size - to) % size];
+            degree.is_none_or(|degree| ways.iter().any(|way| steps(size, degree).contains(way)))
+        };
+        let others = |index: usize| {
+            let others = (0..size).filter(|other| *other != index && is_linked(index, *other));
+            others.collect::<Vec<usize>>()
+        };
         let node = |index: usize| {
-            let config = config(index, size, &others(index));
+            let config = config((index, size), &others(index), topology);
             Node::new(&config, samples::key("validator", index)).expect("the configuration is sound")
         };
         let mut network = Self {
@@ -75,7 +87,7 @@ impl Network {
             let mut out = Vec::new();
             network.nodes[index].start(network.now, &mut out);
             network.perform(index, out);
-            for peer in 0..size - 1 {
+            for peer in 0..network.peers[index].len() {
                 network.step(index, Event::PeerUp(peer));
             }
         }
@@ -99,6 +111,22 @@ impl Network {
         self.nodes[0].latest().instances[0].height
     }
 
+    /// Lets everything that is on its way arrive.
+    pub fn rest(&mut self) {
+        let end = self.now + REST_MS;
+        while self.next_at().is_some_and(|at| at <= end) {
+            self.advance();
+        }
+        self.now = end;
+    }
+
+    /// When something happens next.
+    fn next_at(&self) -> Option<Time> {
+        let event = self.queue.keys().next().map(|(at, _)| *at);
+        let deadline = self.nodes.iter().filter_map(Node::next_deadline).min();
+        event.into_iter().chain(deadline).min()
+    }
+
     /// Everything counted so far.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
@@ -120,10 +148,7 @@ impl Network {
 
     /// Goes to the next time at which something happens, and lets it happen.
     fn advance(&mut self) {
-        let event = self.queue.keys().next().map(|(at, _)| *at);
-        let deadline = self.nodes.iter().filter_map(Node::next_deadline).min();
-        let next = event.into_iter().chain(deadline).min().unwrap_or(self.now);
-        self.now = next.max(self.now);
+        self.now = self.next_at().unwrap_or(self.now).max(self.now);
         let due = self.queue.split_off(&(self.now + 1, 0));
         for (_, (index, event)) in std::mem::replace(&mut self.queue, due) {
             self.step(index, event);
@@ -213,7 +238,17 @@ fn address(index: usize) -> IpAddr {
     IpAddr::V4(Ipv4Addr::from(0x0a00_0001 + index as u32))
 }
 
-fn config(index: usize, size: usize, others: &[usize]) -> NodeConfig {
+/// How far the links of each node of a ring of `size` reach, `degree / 2` of them: 1, and powers of the same base.
+fn steps(size: usize, degree: usize) -> Vec<usize> {
+    let half = degree / 2;
+    let mut base = 1;
+    while usize::pow(base + 1, half as u32) <= size {
+        base += 1;
+    }
+    (0..half as u32).map(|power| usize::pow(base, power)).collect()
+}
+
+fn config((index, size): (usize, usize), others: &[usize], vote_topology: VoteTopology) -> NodeConfig {
     let public = |index: usize| -> PublicKey { samples::key("validator", index).public() };
     let peer = |other: &usize| PeerConfig {
         name: format!("val-{other}"),
@@ -243,6 +278,7 @@ fn config(index: usize, size: usize, others: &[usize]) -> NodeConfig {
             round_timeout_ms_max: 5000,
             batch_bytes: 64 * 1024,
             batch_delay_ms: 2,
+            vote_topology,
             validators: (0..size).map(validator).collect(),
         }],
         peers: others.iter().map(peer).collect(),

@@ -4,7 +4,7 @@ use super::{Running, StartError, start};
 use bytes::Bytes;
 use regatta_api::{
     NodeConfig, PeerConfig, Reject,
-    config::{InstanceConfig, MempoolConfig, StoreConfig, ValidatorConfig},
+    config::{InstanceConfig, MempoolConfig, StoreConfig, ValidatorConfig, VoteTopology},
     metrics::Metric,
     view::{SubmitResult, TransactionStatus},
 };
@@ -60,6 +60,7 @@ fn config(test: u8, number: u8, validators: u8) -> NodeConfig {
             round_timeout_ms_max: 5000,
             batch_bytes: 64 * 1024,
             batch_delay_ms: 4,
+            vote_topology: VoteTopology::Relay,
             validators: all.clone().map(validator).collect(),
         }],
         peers: all.filter(|other| *other != number).map(peer).collect(),

@@ -5,11 +5,13 @@ use crate::{
     seal::{KeyFileError, write_key},
 };
 use regatta_api::{
-    config::{ConfigErrors, InstanceConfig, MempoolConfig, NodeConfig, PeerConfig, StoreConfig, ValidatorConfig},
+    config::{
+        ConfigErrors, InstanceConfig, MempoolConfig, NodeConfig, PeerConfig, StoreConfig, ValidatorConfig, VoteTopology,
+    },
     testing::TestingConfig,
 };
 use regatta_base::{ChainId, PublicKey, SecretKey, ids::NameError, seed};
-use regatta_plan::{Plan, PlannedInstance, PlannedNode};
+use regatta_plan::{Plan, PlannedInstance, PlannedNode, scenario};
 use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
@@ -122,6 +124,11 @@ fn instance_config(plan: &Plan, instance: &PlannedInstance, keys: &[PublicKey]) 
         round_timeout_ms_max: ROUND_TIMEOUT_MS_MAX.max(instance.round_timeout_ms),
         batch_bytes: plan.node.batch_bytes.0 as usize,
         batch_delay_ms: plan.node.batch_delay.millis(),
+        vote_topology: match instance.vote_topology {
+            scenario::VoteTopology::AllToAll => VoteTopology::AllToAll,
+            scenario::VoteTopology::Relay => VoteTopology::Relay,
+            scenario::VoteTopology::LeaderAggregate => VoteTopology::LeaderAggregate,
+        },
         validators: instance.validators.iter().map(validator).collect(),
     })
 }

@@ -6,7 +6,7 @@ use crate::{
     record::{RecordParts, findings, merge, objectives},
 };
 use regatta_plan::{
-    Plan, PlannedLoad,
+    Plan, PlannedInstance, PlannedLoad,
     scenario::{self, ArrivalKind, Rate, TransactionKind},
 };
 use regatta_report::{
@@ -24,6 +24,7 @@ const BLOB_LABEL: &str = "unsigned, ordered and not executed: only for compariso
 pub fn assemble(parts: RecordParts<'_>) -> RunRecord {
     let RecordParts { plan, loads, .. } = parts;
     let mut environment = parts.environment;
+    environment.extend(plan.instances.iter().flat_map(agreement));
     environment.extend(loads.iter().flat_map(generator));
     let mut findings = parts.findings;
     findings.extend(findings::of_loads(&loads));
@@ -151,6 +152,25 @@ fn whole(rate: f64) -> String {
     } else {
         format::number(rate)
     }
+}
+
+/// What an instance's figures rest on.
+fn agreement(instance: &PlannedInstance) -> impl Iterator<Item = Disclosure> + use<> {
+    let interval = format!("{} ms", instance.block_interval_ms);
+    let timeout = format!("{} ms × (3 + 2 × round)", instance.round_timeout_ms);
+    let lines = [
+        ("validators", format::integer(instance.validators.len() as u64)),
+        ("weight", format::integer(instance.total_weight())),
+        ("votes", instance.vote_topology.name().to_owned()),
+        ("least block interval", interval),
+        ("round timeout", timeout),
+    ];
+    let section = format!("consensus {}", instance.id);
+    lines.into_iter().map(move |(name, value)| Disclosure {
+        section: section.clone(),
+        name: name.to_owned(),
+        value,
+    })
 }
 
 /// The generator's own lines of the disclosure list, and what else its books say.

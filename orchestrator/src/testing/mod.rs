@@ -5,7 +5,7 @@ pub(crate) mod standin;
 use regatta_plan::{
     BuildSource, Capabilities, GraphFacts, Plan, PlannedBudget, PlannedInstance, PlannedNode, PlannedPhases, Source,
     resolve,
-    scenario::{NodeOptions, ProviderKind, Role},
+    scenario::{NodeOptions, ProviderKind, Role, VoteTopology},
 };
 use std::{
     collections::BTreeMap,
@@ -40,6 +40,7 @@ pub(crate) fn plan(validators: u32) -> Plan {
             validators: (0..validators).map(|index| (index, 1)).collect(),
             block_interval_ms: 10,
             round_timeout_ms: 300,
+            vote_topology: VoteTopology::AllToAll,
         }],
         phases: PlannedPhases {
             warmup_ms: 0,

@@ -8,7 +8,7 @@ use super::{
 };
 use nix::sys::signal::Signal;
 use regatta_api::{
-    config::{InstanceConfig, MempoolConfig, NodeConfig, PeerConfig, StoreConfig, ValidatorConfig},
+    config::{InstanceConfig, MempoolConfig, NodeConfig, PeerConfig, StoreConfig, ValidatorConfig, VoteTopology},
     view::{BlockSummary, Latest, PeerView, Readiness, SubmitRequest, SubmitResponse, TransactionStatus},
 };
 use regatta_apps::{Domain, transaction};
@@ -302,6 +302,7 @@ fn config(index: u8, validators: u8, subnet: Subnet, set: &[PublicKey]) -> NodeC
             round_timeout_ms_max: 5000,
             batch_bytes: 256 * 1024,
             batch_delay_ms: 4,
+            vote_topology: VoteTopology::Relay,
             validators: set.iter().map(|key| ValidatorConfig { key: *key, weight: 1 }).collect(),
         }],
         peers: Vec::new(),

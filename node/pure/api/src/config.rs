@@ -93,9 +93,29 @@ pub struct InstanceConfig {
     /// A batch is sent when its first transaction has waited this long, in milliseconds.
     #[serde(default = "default_batch_delay_ms")]
     pub batch_delay_ms: u64,
+    /// How votes travel; the same at every node of the instance.
+    #[serde(default)]
+    pub vote_topology: VoteTopology,
     /// The validators and their weights.
     #[serde(rename = "validator")]
     pub validators: Vec<ValidatorConfig>,
+}
+
+/// How the votes of an instance travel between its nodes. Whatever it is, a height that stalls falls back to sending
+/// everything to everybody.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VoteTopology {
+    /// From every validator to every other over their own link; nobody passes anything on, and other nodes get
+    /// decisions only.
+    AllToAll,
+    /// Along the edges of whatever graph there is, in per-neighbour batches, to each neighbour that lacks them. The
+    /// default, since it needs nothing of the graph.
+    #[default]
+    Relay,
+    /// To the leader of the round, who answers everybody with the certificate: two hops more, and a number of
+    /// messages that grows with the validators and not with their square.
+    LeaderAggregate,
 }
 
 fn default_block_interval_ms() -> u64 {
@@ -307,6 +327,7 @@ mod tests {
                 round_timeout_ms_max: 1000,
                 batch_bytes: 1000,
                 batch_delay_ms: 4,
+                vote_topology: VoteTopology::Relay,
                 validators: vec![ValidatorConfig { key: key(1), weight: 1 }],
             }],
             peers: vec![PeerConfig {

@@ -23,6 +23,9 @@ pub struct Config {
     pub timeout_base_ms: u64,
     /// Greatest round timeout in milliseconds.
     pub timeout_cap_ms: u64,
+    /// Whether a leader broadcasts the QC1 and the QC2 of its round when it forms them, for others that send
+    /// their votes to it alone.
+    pub leader_aggregates: bool,
     /// The first height that the layer above has not durably applied; 1 on a new chain.
     pub height: Height,
 }

@@ -6,7 +6,7 @@ use crate::{
     io::{Draft, Effect, WalRecord},
     mutants::mutant,
     tally::{Counted, subject},
-    types::{Certificate, Commit, Content, Justification, Phase, Proposal, Signed, header_digest},
+    types::{Certificate, Commit, Content, Justification, Message, Phase, Proposal, Signed, header_digest},
 };
 use regatta_base::Digest;
 
@@ -129,10 +129,19 @@ impl Core {
             Counted::New { before, after } if self.crosses_quorum(before, after) => {
                 let size = self.config.scope.validators().len();
                 let certificate = self.state.tally.certificate(subject, &vote, size);
+                self.share(&certificate, out);
                 self.quorum(certificate, out);
             }
             Counted::Conflict(first) => self.accuse(first, vote, out),
             _ => {}
+        }
+    }
+
+    /// Tells everybody of a certificate that only the leader of its round may have heard all votes of.
+    fn share(&self, certificate: &Certificate, out: &mut Vec<Effect>) {
+        let leader = self.config.scope.validators().leader(self.height, certificate.round);
+        if self.config.leader_aggregates && self.voter() == Some(leader) {
+            out.push(Effect::Broadcast(Message::Quorum(certificate.clone())));
         }
     }
 

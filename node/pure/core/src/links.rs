@@ -13,6 +13,7 @@ pub(crate) const DISTANCE_MAX: u8 = 32;
 /// One configured neighbour.
 #[derive(Debug, Clone)]
 pub(crate) struct Link {
+    pub(crate) key: PublicKey,
     prefix: KeyPrefix,
     /// Whether the link is up *and* its `Hello` arrived.
     pub(crate) up: bool,
@@ -33,6 +34,7 @@ pub(crate) struct Links {
 impl Links {
     pub(crate) fn new(own: &PublicKey, is_validator: bool, peers: impl Iterator<Item = PublicKey>) -> Self {
         let link = |key: PublicKey| Link {
+            key,
             prefix: prefix(&key.0),
             up: false,
             wants_votes: false,
@@ -49,6 +51,11 @@ impl Links {
 
     pub(crate) fn get(&self, peer: PeerIndex) -> Option<&Link> {
         self.list.get(peer)
+    }
+
+    /// The neighbour with this key, if its link is up.
+    pub(crate) fn find(&self, key: &PublicKey) -> Option<PeerIndex> {
+        self.up().find(|&peer| self.list[peer].key == *key)
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -3,4 +3,5 @@
 mod evidence;
 mod properties;
 mod scripts;
+mod topologies;
 mod world;

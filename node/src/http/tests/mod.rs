@@ -15,7 +15,7 @@ use crate::{
 use bytes::Bytes;
 use regatta_api::{
     NodeConfig, Reject,
-    config::{InstanceConfig, MempoolConfig, PeerConfig, StoreConfig, ValidatorConfig},
+    config::{InstanceConfig, MempoolConfig, PeerConfig, StoreConfig, ValidatorConfig, VoteTopology},
     metrics::Metric,
     view::SubmitResult,
 };
@@ -51,6 +51,7 @@ fn config() -> NodeConfig {
         round_timeout_ms_max: 1000,
         batch_bytes: 1000,
         batch_delay_ms: 1,
+        vote_topology: VoteTopology::Relay,
         validators: vec![ValidatorConfig {
             key: secret().public(),
             weight: 1,

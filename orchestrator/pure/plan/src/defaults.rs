@@ -23,6 +23,9 @@ pub const WEIGHT: u64 = 1;
 pub const BLOCK_INTERVAL: Duration = Duration::from_millis(50);
 /// Base of the round timeout; round r waits base x (3 + 2r).
 pub const ROUND_TIMEOUT: Duration = Duration::from_millis(300);
+/// Most validators, all linked with each other, that send their votes to each other unless the scenario says otherwise:
+/// beyond it frames, which grow with the square, cost more than the two hops that a leader's certificates take.
+pub const ALL_TO_ALL_MAX: usize = 16;
 /// Load before the measuring window.
 pub const WARMUP: Duration = Duration::from_secs(5);
 /// The measuring window.

@@ -96,6 +96,37 @@ fn the_round_timeout_grows_and_is_capped() {
     assert_eq!(step(&mut endless, Input::Work), [timer(1, u64::MAX)]);
 }
 
+/// Votes of both kinds by 0 and 2 and an own one make two quorums; what is broadcast of them by the core?
+fn quorums_told(index: u16, leader_aggregates: bool) -> Vec<Phase> {
+    let mut core = Core::new(Config {
+        leader_aggregates,
+        ..config(Some(index))
+    });
+    let proposal = proposal(&core.config.scope, 1, 0, HEADER, None);
+    let mut effects = drive(&mut core, Input::Recv(Message::Proposal(proposal)));
+    effects.extend(drive(&mut core, validated(true)));
+    for content in [Content::Vote1, Content::Vote2] {
+        for signer in (0..4).filter(|signer| *signer != index).take(2) {
+            let input = vote(&core, signer, 0, content(header_digest(HEADER)));
+            effects.extend(drive(&mut core, input));
+        }
+    }
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Decide(_))));
+    let told = effects.iter().filter_map(|effect| match effect {
+        Effect::Broadcast(Message::Quorum(certificate)) => Some(certificate.phase),
+        _ => None,
+    });
+    told.collect()
+}
+
+#[test]
+fn only_a_leader_that_aggregates_tells_of_the_quorums_that_it_forms() {
+    let leader = config(None).scope.validators().leader(1, 0);
+    assert_eq!(quorums_told(leader, true), [Phase::One, Phase::Two]);
+    assert_eq!(quorums_told(leader, false), []);
+    assert_eq!(quorums_told((leader + 1) % 4, true), []);
+}
+
 #[test]
 fn only_the_running_timer_ends_a_round_and_only_once() {
     let mut core = validator(0);

@@ -15,6 +15,7 @@ mod mempool;
 mod outbox;
 mod payload;
 mod reads;
+mod routes;
 mod sets;
 mod short_map;
 mod submissions;
@@ -40,6 +41,7 @@ use regatta_api::{NodeConfig, config::InstanceConfig};
 use regatta_apps::{CheckedBatch, Domain};
 use regatta_base::{ChainId, Digest, Height, InstanceId, PublicKey, SecretKey, encode, limits};
 use regatta_consensus::{Input, Scope, Validator, ValidatorSet};
+use routes::Routes;
 use short_map::Salt;
 use std::{collections::BTreeSet, sync::Arc};
 pub(crate) use submissions::Origin;
@@ -68,6 +70,7 @@ pub(crate) struct Chain {
     submissions: Submissions,
     ledger: Ledger,
     outbox: Outbox,
+    routes: Routes,
     catchup: Catchup,
     dossier: Dossier,
     #[cfg(any(test, feature = "byzantine"))]
@@ -103,6 +106,7 @@ impl Chain {
             domain: Domain::new(&node.chain, &config.id),
             agreement: Agreement::new(&scope, secret.public(), &config),
             key: secret.public(),
+            routes: Routes::new(config.vote_topology, scope.validators()),
             authors,
             own,
             relays: own.is_some() || node.relay_votes,
@@ -182,10 +186,17 @@ impl Chain {
 
     /// Sends a neighbour every message of the current heights that it is not known to have.
     fn offer_messages(&mut self, ctx: &Context<'_>, peer: PeerIndex) {
-        if ctx.links.get(peer).is_some_and(|link| link.wants_votes) {
+        if self.routes.gets_votes(ctx.links, peer) {
             for message in self.agreement.gossip.catch_up(peer) {
                 self.outbox.push(peer, message, true);
             }
+        }
+    }
+
+    /// Sends every neighbour what it is not known to have.
+    fn offer_to_all(&mut self, ctx: &Context<'_>) {
+        for peer in ctx.links.up() {
+            self.offer_messages(ctx, peer);
         }
     }
 

@@ -11,12 +11,12 @@ use crate::{
 use bytes::Bytes;
 use proptest::prelude::*;
 use rand::RngExt;
-use regatta_api::view::TransactionStatus;
+use regatta_api::{config::VoteTopology, view::TransactionStatus};
 use regatta_base::Digest;
 
 /// Nodes crash, links drop, clients submit; then all calms down and everything acknowledged must be
 /// final everywhere, with equal ledgers.
-fn storm(seed: u64) {
+fn storm(seed: u64, topology: VoteTopology) {
     let edges = [
         (0, 1),
         (1, 2),
@@ -30,7 +30,10 @@ fn storm(seed: u64) {
         (6, 5),
         (6, 3),
     ];
-    let mut world = World::new(seed, 7, 4, &edges);
+    let mut world = World::with_config(seed, 7, 4, &edges, |_, mut config| {
+        config.instances[0].vote_topology = topology;
+        config
+    });
     world.run(100);
     let mut submitted = Vec::new();
     let mut sequence = 0;
@@ -98,12 +101,19 @@ fn reconnect(world: &mut World, edges: &[(usize, usize)]) {
 /// A block decided between the two greetings of a link was never told to a follower behind it.
 #[test]
 fn a_block_decided_while_a_link_comes_up_is_not_missed() {
-    storm(16);
+    storm(16, VoteTopology::Relay);
 }
 
 #[test]
 fn storms_end_in_agreement_without_loss() {
-    (0..10).for_each(storm);
+    (0..10).for_each(|seed| storm(seed, VoteTopology::Relay));
+}
+
+/// The graph lacks links that these topologies count on, and loses more: nothing may hang on a single one.
+#[test]
+fn storms_end_well_however_votes_travel() {
+    (20..25).for_each(|seed| storm(seed, VoteTopology::LeaderAggregate));
+    (30..35).for_each(|seed| storm(seed, VoteTopology::AllToAll));
 }
 
 proptest! {

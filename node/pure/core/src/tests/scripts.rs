@@ -22,11 +22,11 @@ pub(super) fn id(bytes: &[u8]) -> TransactionId {
     transaction::transaction_id(&domain(), bytes).unwrap()
 }
 
-fn mesh(n: usize) -> Vec<(usize, usize)> {
+pub(super) fn mesh(n: usize) -> Vec<(usize, usize)> {
     (0..n).flat_map(|a| (a + 1..n).map(move |b| (a, b))).collect()
 }
 
-fn is_final(world: &World, node: usize, bytes: &[u8]) -> bool {
+pub(super) fn is_final(world: &World, node: usize, bytes: &[u8]) -> bool {
     let status = world.node(node).status(None, &id(bytes));
     matches!(
         status,

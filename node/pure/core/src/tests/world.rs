@@ -1,14 +1,18 @@
 //! A deterministic world of nodes: links with random delays, a journal each, crashes and restarts.
 
-use crate::{Event, Node, Output, PeerIndex, Record, RecordNumber, StoredBlock, Time};
+use crate::{
+    Event, Node, Output, PeerIndex, Record, RecordNumber, StoredBlock, Time,
+    wire::{Body, Frame, Plain},
+};
 use bytes::Bytes;
 use rand::{RngExt, rngs::ChaCha8Rng};
 use regatta_api::{
     NodeConfig, PeerConfig,
-    config::{InstanceConfig, MempoolConfig, StoreConfig, ValidatorConfig},
+    config::{InstanceConfig, MempoolConfig, StoreConfig, ValidatorConfig, VoteTopology},
     view::SubmitResult,
 };
-use regatta_base::{Digest, Height, SecretKey, TransactionId, seed};
+use regatta_base::{Digest, Height, SecretKey, TransactionId, decode, seed};
+use regatta_consensus::{MESSAGE_BYTES_MAX, Message};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A node with its disk.
@@ -32,6 +36,9 @@ enum Pending {
     Tick(usize, u32),
 }
 
+/// Sees each consensus message with its sender and receiver, and says whether it gets through.
+pub(super) type Censor = Box<dyn FnMut(usize, usize, &Message) -> bool>;
+
 /// All nodes and what is under way between them.
 pub(super) struct World {
     pub(super) now: Time,
@@ -47,6 +54,7 @@ pub(super) struct World {
     pub(super) told: Vec<(usize, TransactionId)>,
     pub(super) frames: u64,
     pub(super) faults: Vec<(usize, String)>,
+    pub(super) censor: Option<Censor>,
     next_request: u64,
 }
 
@@ -86,6 +94,7 @@ fn config(index: usize, validators: usize, edges: &[(usize, usize)]) -> NodeConf
             round_timeout_ms_max: 1000,
             batch_bytes: 2000,
             batch_delay_ms: 4,
+            vote_topology: VoteTopology::Relay,
             validators: (0..validators)
                 .map(|n| ValidatorConfig {
                     key: secret(n).public(),
@@ -132,6 +141,7 @@ impl World {
             told: Vec::new(),
             frames: 0,
             faults: Vec::new(),
+            censor: None,
             next_request: 0,
         };
         (0..nodes).for_each(|index| world.start(index));
@@ -314,6 +324,9 @@ impl World {
         if !self.is_linked(from, to) {
             return;
         }
+        let Some(frame) = self.censored(from, to, frame) else {
+            return;
+        };
         self.frames += 1;
         let wish = self.now + self.rng.random_range(1..4);
         let at = *self
@@ -323,6 +336,18 @@ impl World {
             .or_insert(wish);
         let (life, peer) = (self.hosts[to].life, self.peer_index(to, from));
         self.later(at - self.now, Pending::Event(to, life, Event::Frame(peer, frame)));
+    }
+
+    /// What the censor leaves of a frame.
+    fn censored(&mut self, from: usize, to: usize, frame: Bytes) -> Option<Bytes> {
+        let Some(censor) = &mut self.censor else {
+            return Some(frame);
+        };
+        let Ok(Frame::Plain(Plain::Instance(tag, Body::Consensus(mut messages)))) = Frame::decode(&frame) else {
+            return Some(frame);
+        };
+        messages.retain(|bytes| censor(from, to, &decode(&bytes.0, MESSAGE_BYTES_MAX).unwrap()));
+        (!messages.is_empty()).then(|| Plain::Instance(tag, Body::Consensus(messages)).encode())
     }
 
     /// What a node's journal has of a block.

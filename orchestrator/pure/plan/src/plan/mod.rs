@@ -7,7 +7,7 @@ pub use step::{PlannedStep, Step};
 
 use crate::{
     Objective,
-    scenario::{ArrivalKind, FaultKind, NodeOptions, ProviderKind, Rate, Role, TransactionKind},
+    scenario::{ArrivalKind, FaultKind, NodeOptions, ProviderKind, Rate, Role, TransactionKind, VoteTopology},
 };
 use regatta_base::{Digest, encode};
 use serde::{Deserialize, Serialize};
@@ -155,6 +155,8 @@ pub struct PlannedInstance {
     pub block_interval_ms: u64,
     /// Base of the round timeout in milliseconds.
     pub round_timeout_ms: u64,
+    /// How votes travel.
+    pub vote_topology: VoteTopology,
 }
 
 impl PlannedInstance {

@@ -111,7 +111,8 @@ impl Plan {
             let interval = Duration::from_millis(instance.block_interval_ms);
             let timeout = Duration::from_millis(instance.round_timeout_ms);
             write!(out, "instance  {}: {count} validators, weight {total}, ", instance.id)?;
-            writeln!(out, "block interval {interval}, round timeout {timeout}")?;
+            let votes = instance.vote_topology.name();
+            writeln!(out, "block interval {interval}, round timeout {timeout}, votes {votes}")?;
         }
         Ok(())
     }

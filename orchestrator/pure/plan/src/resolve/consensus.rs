@@ -53,7 +53,9 @@ fn add_instance(draft: &mut Draft<'_>, path: &str, instance: &Consensus) {
         let node = &mut draft.nodes[node as usize];
         node.weight = node.weight.saturating_add(weight);
     }
+    let vote_topology = instance.vote_topology.unwrap_or_else(|| topology_for(draft, &weights));
     draft.instances.push(PlannedInstance {
+        vote_topology,
         id: instance.id.clone(),
         validators: weights.into_iter().collect(),
         block_interval_ms: instance.block_interval.millis(),
@@ -169,19 +171,31 @@ fn check_links(draft: &mut Draft<'_>, path: &str, instance: &Consensus, weights:
         let help = "connect the validators, e.g. core = { kind = \"full_mesh\", of = \"val\" }";
         draft.error(Code::UnreachableValidators, path, message, help);
     }
-    if instance.vote_topology == VoteTopology::AllToAll {
-        let pairs = weights.keys().flat_map(|a| weights.keys().map(move |b| (*a, *b)));
-        let apart = pairs.into_iter().find(|&(a, b)| a < b && !draft.graph.linked(a, b));
-        if let Some((a, b)) = apart {
-            let (a, b) = (&draft.nodes[a as usize].name, &draft.nodes[b as usize].name);
-            let message = format!("`{a}` and `{b}` vote all to all and are not linked directly");
-            draft.error(
-                Code::NotLinkedDirectly,
-                path,
-                message,
-                "use vote_topology = \"relay\" or a full mesh",
-            );
-        }
+    if instance.vote_topology == Some(VoteTopology::AllToAll)
+        && let Some((a, b)) = not_linked(draft, weights)
+    {
+        let (a, b) = (&draft.nodes[a as usize].name, &draft.nodes[b as usize].name);
+        let message = format!("`{a}` and `{b}` vote all to all and are not linked directly");
+        let help = "use vote_topology = \"relay\" or a full mesh";
+        draft.error(Code::NotLinkedDirectly, &format!("{path}.vote_topology"), message, help);
+    }
+}
+
+/// Two of the validators that are not linked directly.
+fn not_linked(draft: &Draft<'_>, weights: &BTreeMap<u32, u64>) -> Option<(u32, u32)> {
+    let mut pairs = weights.keys().flat_map(|a| weights.keys().map(move |b| (*a, *b)));
+    pairs.find(|&(a, b)| a < b && !draft.edges.contains(&(a, b)))
+}
+
+/// How votes travel where the scenario does not say: over single hops while those are few, over a leader when they are
+/// not, and along the graph where it has no edge for each pair.
+fn topology_for(draft: &Draft<'_>, weights: &BTreeMap<u32, u64>) -> VoteTopology {
+    if !draft.graph_complete || not_linked(draft, weights).is_some() {
+        VoteTopology::Relay
+    } else if weights.len() <= crate::defaults::ALL_TO_ALL_MAX {
+        VoteTopology::AllToAll
+    } else {
+        VoteTopology::LeaderAggregate
     }
 }
 

@@ -4,7 +4,7 @@ use super::Draft;
 use crate::{
     defaults,
     diagnostic::Code,
-    scenario::{ArrivalKind, Behaviour, FaultKind, Generator, LoadMode, ProviderKind, TransactionKind, VoteTopology},
+    scenario::{ArrivalKind, Behaviour, FaultKind, Generator, LoadMode, ProviderKind, TransactionKind},
 };
 
 /// Refuses everything of the schema that nothing carries out.
@@ -129,15 +129,9 @@ fn check_network(draft: &mut Draft<'_>) {
             );
         }
     }
-    for (index, instance) in scenario.consensus.iter().enumerate() {
-        if index > 0 {
-            let what = "more than one consensus instance";
-            unsupported(draft, &format!("consensus.{index}"), what, "keep one [[consensus]]");
-        }
-        if instance.vote_topology != VoteTopology::Relay {
-            let path = format!("consensus.{index}.vote_topology");
-            unsupported(draft, &path, "this vote topology", "use vote_topology = \"relay\"");
-        }
+    for index in 1..scenario.consensus.len() {
+        let what = "more than one consensus instance";
+        unsupported(draft, &format!("consensus.{index}"), what, "keep one [[consensus]]");
     }
 }
 

@@ -354,7 +354,6 @@ fn what_comes_later_is_refused_and_never_ignored() {
         "link={jitter=\"5%\"}",
         "group.val.behaviour=equivocate",
         "peering.extra={kind=\"file\",path=\"x\"}",
-        "consensus.main.vote_topology=all_to_all",
         "load.0.mode=closed",
         "load.0.mode=saturate",
         "load.0.arrivals=replay",
@@ -406,11 +405,6 @@ fn links_that_are_given_are_checked_although_they_are_refused() {
     );
     assert_eq!(with(&["link={rate=\"1Mbit\"}"]), [Code::RoundTimeoutShort.to_string()]);
     assert_eq!(with(&["link={rate=\"100Mbit\"}"]), [""; 0]);
-    let all_to_all = [
-        "consensus.main.vote_topology=all_to_all",
-        "peering.mesh={kind=\"ring\",of=\"all\"}",
-    ];
-    assert_eq!(with(&all_to_all), [Code::NotLinkedDirectly.to_string()]);
 }
 
 #[test]

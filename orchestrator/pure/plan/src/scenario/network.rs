@@ -293,9 +293,10 @@ pub struct Consensus {
     /// Number of byzantine validators that the instance is meant to stand; n must be at least 3f + 1.
     #[serde(default)]
     pub byzantine: Option<u32>,
-    /// How votes travel.
+    /// How votes travel; without it, `all_to_all` among up to 16 validators that are all linked directly,
+    /// `leader_aggregate` among more of them, and `relay` where some are not linked directly.
     #[serde(default)]
-    pub vote_topology: VoteTopology,
+    pub vote_topology: Option<VoteTopology>,
 }
 
 fn default_block_interval() -> Duration {
@@ -317,16 +318,28 @@ pub enum Validators {
 }
 
 /// How votes travel.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum VoteTopology {
-    /// In per-neighbour batches along the edges of the graph.
-    #[default]
+    /// In per-neighbour batches along the edges of the graph, whatever it is.
     Relay,
-    /// From every validator to every other; they must be connected directly.
+    /// From every validator to every other in one hop; all of them must be linked directly. Other nodes get decisions.
     AllToAll,
-    /// To the leader and back.
+    /// To the leader of the round, who answers everybody with a certificate: five hops instead of three, and messages
+    /// by the number of validators and not by its square.
     LeaderAggregate,
+}
+
+impl VoteTopology {
+    /// Its name in a scenario.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Relay => "relay",
+            Self::AllToAll => "all_to_all",
+            Self::LeaderAggregate => "leader_aggregate",
+        }
+    }
 }
 
 #[cfg(test)]

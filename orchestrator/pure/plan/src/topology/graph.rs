@@ -25,11 +25,6 @@ impl Graph {
         self.neighbours[node as usize].len() as u32
     }
 
-    /// Whether `a` and `b` are linked directly.
-    pub(crate) fn linked(&self, a: u32, b: u32) -> bool {
-        self.neighbours[a as usize].contains(&b)
-    }
-
     /// The component of each node, numbered by their lowest nodes.
     pub(crate) fn components(&self) -> Vec<u32> {
         let mut component = vec![u32::MAX; self.neighbours.len()];

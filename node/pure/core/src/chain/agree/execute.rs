@@ -24,6 +24,9 @@ use std::{
     sync::Arc,
 };
 
+/// Headers of so many decided heights are kept for neighbours that got the certificate before the proposal.
+const HEADERS_BEHIND: Height = 2;
+
 /// The batches of a block, or the digests of those that are missing.
 type HeldOrMissing = Result<Vec<Arc<CheckedBatch>>, Vec<Digest>>;
 
@@ -251,7 +254,11 @@ impl Chain {
         self.batches.mark_included(&header.batches);
         let next = self.ledger.height() + 1;
         self.agreement.gossip.advance(next);
-        self.agreement.headers = self.agreement.headers.split_off(&(next, Digest::ZERO));
+        if let (Some(now), Some(soon)) = (self.ledger.sets().at(next), self.ledger.sets().at(next + 1)) {
+            self.routes.advance(next, now.validators(), soon.validators());
+        }
+        let oldest = next.saturating_sub(HEADERS_BEHIND);
+        self.agreement.headers = self.agreement.headers.split_off(&(oldest, Digest::ZERO));
         self.catchup.advance(next);
         executed
     }
@@ -261,7 +268,7 @@ impl Chain {
         let from = self.agreement.decided_by.take();
         let height = commit.height();
         let lacks = |peer: &PeerIndex| {
-            ctx.links.get(*peer).is_some_and(|link| !link.wants_votes)
+            !self.routes.gets_votes(ctx.links, *peer)
                 && self.catchup.height_of(*peer) < height
                 && from.is_none_or(|from| from != *peer && !ctx.links.covers(from, *peer))
         };

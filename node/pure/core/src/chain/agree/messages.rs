@@ -36,8 +36,8 @@ impl Chain {
             }
             return;
         };
-        let targets = voting_links(ctx);
-        for peer in self.agreement.gossip.spread(key, &bytes, targets.into_iter()) {
+        let receivers = self.receivers(ctx.links, message);
+        for peer in self.agreement.gossip.spread(key, &bytes, receivers.into_iter()) {
             self.outbox.push(peer, bytes.clone(), true);
         }
     }
@@ -198,10 +198,10 @@ impl Chain {
         }
         let message_is_current = message.height() == self.ledger.height() + 1;
         if let Some(key) = key {
-            let urgent = matches!(message, Message::Proposal(_));
-            let mut targets = if self.relays { voting_links(ctx) } else { Vec::new() };
-            targets.retain(|&peer| peer != from && !ctx.links.covers(from, peer));
-            for peer in self.agreement.gossip.spread(key, &encoded, targets.into_iter()) {
+            // Everybody waits for these, and they come alone: there is no company to wait for.
+            let urgent = matches!(message, Message::Proposal(_) | Message::Quorum(_));
+            let receivers = self.relay_receivers(ctx.links, &message, from);
+            for peer in self.agreement.gossip.spread(key, &encoded, receivers.into_iter()) {
                 self.outbox.push(peer, encoded.clone(), urgent);
             }
         }
@@ -264,6 +264,7 @@ impl Chain {
 }
 
 /// Neighbours that are up and want votes.
+#[cfg(feature = "byzantine")]
 pub(super) fn voting_links(ctx: &Context<'_>) -> Vec<PeerIndex> {
     ctx.links
         .up()

@@ -8,6 +8,7 @@ mod messages;
 use super::{
     Chain, encoded,
     gossip::{Gossip, MessageKey},
+    routes::Routes,
 };
 use crate::{
     context::Context,
@@ -135,6 +136,7 @@ fn core_config([scope, next]: [&Scope; 2], key: PublicKey, config: &InstanceConf
         key: Some(key),
         timeout_base_ms: config.round_timeout_ms,
         timeout_cap_ms: config.round_timeout_ms_max,
+        leader_aggregates: Routes::aggregates(config.vote_topology),
         height,
     }
 }
@@ -234,6 +236,7 @@ impl Chain {
         let Some(scope) = self.ledger.sets().at(draft.statement.height) else {
             return;
         };
+        self.routes.note_said(draft.statement);
         let message = draft.sign(scope, ctx.secret);
         self.broadcast(ctx, &message);
         inputs.push_back(Input::Recv(message));
@@ -250,6 +253,9 @@ impl Chain {
         }
         if self.agreement.retry_at.is_some_and(|at| at <= ctx.now) {
             self.agreement.retry_at = Some(ctx.now + self.retry_interval());
+            if self.routes.note_retry(self.ledger.height() + 1) {
+                self.offer_to_all(ctx);
+            }
             self.drive(ctx, Input::Retry);
         }
         if self.agreement.quiet_at.is_some_and(|at| at <= ctx.now) {

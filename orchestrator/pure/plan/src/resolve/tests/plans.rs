@@ -1,7 +1,10 @@
 //! What a plan says.
 
 use super::{SOUND, outcome};
-use crate::{Capabilities, Plan, PlannedStep, Source, Step, resolve, scenario::Rate};
+use crate::{
+    Capabilities, Plan, PlannedStep, Source, Step, resolve,
+    scenario::{Rate, VoteTopology},
+};
 use std::fmt::Write;
 
 fn plan_with(overrides: &[&str]) -> Plan {
@@ -165,7 +168,7 @@ fn defaults_written_out_change_nothing() {
         "build.main.source=.",
         "consensus.main.validators={val=1}",
         "consensus.main.validators=[\"val\"]",
-        "consensus.main.vote_topology=relay",
+        "consensus.main.vote_topology=all_to_all",
         "load.0.consensus=main",
         "load.0.mode=open",
         "load.0.arrivals=poisson",
@@ -177,6 +180,18 @@ fn defaults_written_out_change_nothing() {
     ] {
         assert_eq!(plan_with(&[same]), base, "{same}");
     }
+}
+
+#[test]
+fn votes_travel_as_size_and_graph_suggest() {
+    let votes = |changes: &[&str]| plan_with(changes).instances[0].vote_topology;
+    assert_eq!(votes(&[]), VoteTopology::AllToAll);
+    assert_eq!(votes(&["group.val.count=16"]), VoteTopology::AllToAll);
+    assert_eq!(votes(&["group.val.count=17"]), VoteTopology::LeaderAggregate);
+    let ring = "peering.mesh={kind=\"ring\",of=\"all\"}";
+    assert_eq!(votes(&["group.val.count=17", ring]), VoteTopology::Relay);
+    let said = "consensus.main.vote_topology=leader_aggregate";
+    assert_eq!(votes(&[said, ring]), VoteTopology::LeaderAggregate);
 }
 
 #[test]

@@ -132,7 +132,7 @@ prop_compose! {
                 block_interval: interval,
                 round_timeout: Duration::from_secs(1),
                 byzantine: Some(1),
-                vote_topology: VoteTopology::Relay,
+                vote_topology: Some(VoteTopology::Relay),
             }],
             phases: Phases { measure: Duration::from_secs(30), ..Phases::default() },
             load,

@@ -154,10 +154,15 @@ fn providers_and_networks_that_come_later() {
       --> --set peering.extra={kind="file",path="x"}
        = help: list its edges in `edges`
     "#);
-    insta::assert_snapshot!(rendered(&["consensus.main.vote_topology=all_to_all"]), @r#"
-    error[T041]: this vote topology is not supported by the `local` provider yet
+}
+
+#[test]
+fn votes_from_all_to_all_need_a_link_for_each_pair() {
+    let ring = "peering.mesh={kind=\"ring\",of=\"all\"}";
+    insta::assert_snapshot!(rendered(&["consensus.main.vote_topology=all_to_all", ring]), @r#"
+    error[T054]: `val-0` and `val-2` vote all to all and are not linked directly
       --> --set consensus.main.vote_topology=all_to_all
-       = help: use vote_topology = "relay"
+       = help: use vote_topology = "relay" or a full mesh
     "#);
 }
 
