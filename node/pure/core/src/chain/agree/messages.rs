@@ -264,7 +264,7 @@ impl Chain {
 }
 
 /// Neighbours that are up and want votes.
-#[cfg(feature = "byzantine")]
+#[cfg(any(test, feature = "byzantine"))]
 pub(super) fn voting_links(ctx: &Context<'_>) -> Vec<PeerIndex> {
     ctx.links
         .up()
