@@ -1,7 +1,7 @@
 //! Deliberate defects that only this crate's tests can switch on, one per safety rule.
 //!
 //! A test suite that no defect fails proves little. Each knob removes one rule; the tests show that
-//! a directed script notices each.
+//! a directed script notices each, and that random schedules do.
 
 /// Whether the named defect is on; in a build without tests it is the constant `false`.
 macro_rules! mutant {
@@ -15,30 +15,47 @@ macro_rules! mutant {
 }
 pub(crate) use mutant;
 
-/// The defects. All off by default.
+/// Defines the knobs and a list of them, so that whoever goes through the list misses none.
 #[cfg(test)]
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Knobs {
+macro_rules! knobs {
+    ($($(#[$doc:meta])* $knob:ident,)+) => {
+        /// The defects. All off by default.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub(crate) struct Knobs {
+            $($(#[$doc])* pub(crate) $knob: bool,)+
+        }
+
+        impl Knobs {
+            /// Every defect by itself, with its name.
+            pub(crate) fn each() -> Vec<(&'static str, Self)> {
+                vec![$((stringify!($knob), Self { $knob: true, ..Self::default() }),)+]
+            }
+        }
+    };
+}
+
+#[cfg(test)]
+knobs! {
     /// `Safe()` holds for every proposal.
-    pub(crate) ignore_justification: bool,
+    ignore_justification,
     /// Two thirds are enough: `3w >= 2W`.
-    pub(crate) loose_quorum: bool,
+    loose_quorum,
     /// A timeout does not keep from voting in its round.
-    pub(crate) vote_after_timeout: bool,
+    vote_after_timeout,
     /// Every proposal of a round gets a `Vote1`.
-    pub(crate) second_vote1: bool,
+    second_vote1,
     /// A QC1 of an earlier round still gets a `Vote2`.
-    pub(crate) vote2_in_past_round: bool,
+    vote2_in_past_round,
     /// A timeout never states a high round.
-    pub(crate) timeout_without_high: bool,
+    timeout_without_high,
     /// Recovery forgets the QC1 of the own `Vote2`.
-    pub(crate) forget_lock: bool,
+    forget_lock,
     /// Recovery forgets own `Vote1` and `Timeout`.
-    pub(crate) forget_votes: bool,
+    forget_votes,
     /// Recovery forgets the own proposal.
-    pub(crate) forget_proposal: bool,
+    forget_proposal,
     /// Statements leave before they are persisted.
-    pub(crate) persist_late: bool,
+    persist_late,
     /// A QC1 decides.
-    pub(crate) decide_on_qc1: bool,
+    decide_on_qc1,
 }

@@ -1,182 +1,190 @@
-//! The random campaign: many seeds, several kinds of weather, and the mutants that it must notice.
+//! The random campaign: numbered schedules in every kind of weather, on all processors, and what it
+//! prints when one of them breaks a promise.
 
-use super::storm::{Outcome, Weather, play};
+use super::{
+    shrink::Failure,
+    storm::{Outcome, play},
+    weather::{KINDS, Kind, schedule},
+};
 use crate::mutants::Knobs;
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+};
 
-/// Seeds for each kind of weather; raise it for a long run.
-const SEEDS: u64 = 700;
-/// Seeds within which every mutant must be caught.
-const MUTANT_SEEDS: u64 = 1000;
+/// Schedules in an ordinary test run.
+const SCHEDULES: u64 = 100_000;
+/// Schedules of a long campaign, unless `REGATTA_SCHEDULES` says otherwise.
+const LONG_SCHEDULES: u64 = 10_000_000;
+/// A long campaign says every so many schedules how far it is.
+const PROGRESS: u64 = 1_000_000;
 
-fn weather() -> Weather {
-    Weather {
-        weights: vec![1; 4],
-        changes: Vec::new(),
-        faulty: None,
-        followers: 0,
-        loss: 0.05,
-        crash: 0.0,
-        mischief: 0.0,
-        spells: 4,
-        target: 2,
+/// What a campaign came to.
+#[derive(Debug, Default)]
+struct Summary {
+    schedules: BTreeMap<Kind, u64>,
+    events: u64,
+    /// Schedules in which somebody got to the fifth round or beyond.
+    long: BTreeMap<Kind, u64>,
+    cpu_seconds: f64,
+}
+
+/// Plays the schedules with these numbers on all processors.
+///
+/// # Panics
+/// When one of them breaks a promise, with its number and a script that is as short as it gets.
+fn survive(numbers: Range<u64>, progress: u64) -> Summary {
+    let (next, failed) = (AtomicU64::new(numbers.start), AtomicBool::new(false));
+    let work = || {
+        let mut summary = Summary::default();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= numbers.end || failed.load(Ordering::Relaxed) {
+                break;
+            }
+            let (kind, seed, weather) = schedule(number, Knobs::default());
+            let outcome = play(seed, &weather);
+            if !outcome.violations.is_empty() {
+                failed.store(true, Ordering::Relaxed);
+                panic!("{}", describe(number, &outcome, Knobs::default()));
+            }
+            summary.add(kind, &outcome);
+            if number % progress == progress - 1 {
+                println!("{} schedules", number + 1 - numbers.start);
+            }
+        }
+        summary.cpu_seconds = cpu_seconds();
+        summary
+    };
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..processors).map(|_| scope.spawn(work)).collect();
+        let mut total = Summary::default();
+        for worker in workers {
+            match worker.join() {
+                Ok(summary) => total.merge(&summary),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        total
+    })
+}
+
+/// The number, the violations and the shortest script of a schedule.
+fn describe(number: u64, outcome: &Outcome, knobs: Knobs) -> String {
+    let (kind, seed, weather) = schedule(number, knobs);
+    let head = format!(
+        "schedule {number} ({kind:?}, seed {seed}): {:#?}\n{weather:?}",
+        outcome.violations
+    );
+    match Failure::find(seed, &weather) {
+        Some(failure) => format!("{head}\n{}", failure.shrink().script()),
+        None => format!("{head}\nno script: it takes the clock to show this"),
     }
 }
 
-fn survive(seeds: std::ops::Range<u64>, weather: impl Fn(u64) -> Weather) {
-    for seed in seeds {
-        let outcome = play(seed, &weather(seed), Knobs::default());
-        assert!(outcome.violations.is_empty(), "seed {seed}: {:#?}", outcome.violations);
+impl Summary {
+    fn add(&mut self, kind: Kind, outcome: &Outcome) {
+        *self.schedules.entry(kind).or_default() += 1;
+        *self.long.entry(kind).or_default() += u64::from(outcome.rounds >= 4);
+        self.events += outcome.events as u64;
+    }
+
+    fn merge(&mut self, other: &Self) {
+        for (kind, count) in &other.schedules {
+            *self.schedules.entry(*kind).or_default() += count;
+        }
+        for (kind, count) in &other.long {
+            *self.long.entry(*kind).or_default() += count;
+        }
+        self.events += other.events;
+        self.cpu_seconds += other.cpu_seconds;
+    }
+
+    fn print(&self, numbers: &Range<u64>) {
+        let total: u64 = self.schedules.values().sum();
+        println!(
+            "schedules {} to {}, {} events",
+            numbers.start,
+            numbers.end - 1,
+            self.events
+        );
+        for (kind, count) in &self.schedules {
+            println!(
+                "  {kind:?}: {count}, of which {} to round 4 and beyond",
+                self.long[kind]
+            );
+        }
+        if self.cpu_seconds > 0.0 {
+            let rate = total as f64 / self.cpu_seconds;
+            println!(
+                "  {:.1} CPU seconds, {rate:.0} schedules per CPU second",
+                self.cpu_seconds
+            );
+        }
     }
 }
 
-#[test]
-fn a_bad_network_breaks_nothing() {
-    survive(0..SEEDS, |seed| Weather {
-        weights: vec![1; 3 + seed as usize % 3],
-        followers: (seed % 2) as u16,
-        loss: 0.3 * (seed % 5) as f64 / 4.0,
-        ..weather()
-    });
+/// What this thread has used so far, where the kernel tells.
+fn cpu_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanoseconds = text.split(' ').next().and_then(|first| first.parse::<f64>().ok());
+    nanoseconds.unwrap_or_default() / 1e9
 }
 
 #[test]
-fn crashes_break_nothing() {
-    survive(0..SEEDS, |_| Weather {
-        crash: 0.02,
-        ..weather()
-    });
-}
-
-#[test]
-fn a_faulty_validator_breaks_nothing() {
-    survive(0..SEEDS, |seed| Weather {
-        faulty: Some((seed % 4) as u16),
-        mischief: 0.3,
-        ..weather()
-    });
-}
-
-#[test]
-fn unequal_weights_crashes_and_a_faulty_validator_break_nothing() {
-    survive(0..SEEDS, |seed| Weather {
-        weights: vec![3, 1, 4, 2, 3],
-        faulty: Some((seed % 4) as u16).filter(|faulty| *faulty != 2),
-        mischief: 0.2,
-        crash: 0.01,
-        ..weather()
-    });
-}
-
-/// Validators join, leave and change their weight while everything else goes wrong too.
-#[test]
-fn changing_weights_break_nothing() {
-    survive(0..SEEDS, changing);
-}
-
-fn changing(seed: u64) -> Weather {
-    Weather {
-        weights: vec![3, 3, 3, 3, 0, 0],
-        changes: vec![
-            (3, vec![3, 3, 3, 3, 4, 0]),
-            (4, vec![3, 3, 0, 3, 4, 4]),
-            (5, vec![4, 3, 0, 3, 4, 4]),
-            (6, vec![4, 0, 3, 3, 4, 4]),
-        ],
-        faulty: [None, Some(1), Some(3)][seed as usize % 3],
-        mischief: 0.3,
-        crash: 0.01,
-        loss: 0.1 * (seed % 4) as f64 / 3.0,
-        target: 7,
-        ..weather()
+fn a_hundred_thousand_schedules_break_nothing() {
+    let summary = survive(0..SCHEDULES, u64::MAX);
+    summary.print(&(0..SCHEDULES));
+    assert_eq!(summary.schedules.len(), KINDS.len());
+    assert_eq!(summary.schedules.values().sum::<u64>(), SCHEDULES);
+    for kind in [Kind::Twins, Kind::TwinsAndFaulty] {
+        let (long, all) = (summary.long[&kind], summary.schedules[&kind]);
+        assert!(5 * long > all, "only {long} of {all} {kind:?} get to round 4");
     }
+}
+
+/// `REGATTA_SCHEDULES` schedules from number `REGATTA_FIRST` on.
+#[test]
+#[ignore = "runs for as long as it is told to"]
+fn a_long_campaign_breaks_nothing() {
+    let first = variable("REGATTA_FIRST").unwrap_or(SCHEDULES);
+    let numbers = first..first + variable("REGATTA_SCHEDULES").unwrap_or(LONG_SCHEDULES);
+    survive(numbers.clone(), PROGRESS).print(&numbers);
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long a campaign is comes from whoever starts it"
+)]
+fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap())
 }
 
 #[test]
 fn a_rerun_is_the_same_to_the_last_event() {
-    let weather = Weather {
-        faulty: Some(1),
-        mischief: 0.3,
-        crash: 0.02,
-        ..weather()
-    };
-    let traces: Vec<Outcome> = (0..4).map(|seed| play(seed / 2, &weather, Knobs::default())).collect();
-    assert_eq!(traces[0], traces[1]);
-    assert_eq!(traces[2], traces[3]);
-    assert_ne!(traces[0].trace, traces[2].trace);
-}
-
-/// The first seed whose schedule shows a defect, other than by taking too long.
-fn first_catch(mutant: Knobs, weather: &Weather) -> Option<u64> {
-    let unsafe_ = |outcome: Outcome| {
-        outcome
-            .violations
-            .iter()
-            .any(|violation| !violation.starts_with("liveness"))
-    };
-    (0..MUTANT_SEEDS).find(|seed| unsafe_(play(*seed, weather, mutant)))
-}
-
-/// Turns one defect on.
-type Switch = fn(&mut Knobs);
-
-/// Random schedules find each defect too; a campaign that misses one proves little.
-#[test]
-fn no_mutant_survives_the_campaign() {
-    let rough = Weather {
-        faulty: Some(2),
-        mischief: 0.4,
-        crash: 0.02,
-        ..weather()
-    };
-    let mutants: [(&str, Switch); 11] = [
-        ("ignore_justification", |knobs| knobs.ignore_justification = true),
-        ("loose_quorum", |knobs| knobs.loose_quorum = true),
-        ("vote_after_timeout", |knobs| knobs.vote_after_timeout = true),
-        ("second_vote1", |knobs| knobs.second_vote1 = true),
-        ("vote2_in_past_round", |knobs| knobs.vote2_in_past_round = true),
-        ("timeout_without_high", |knobs| knobs.timeout_without_high = true),
-        ("forget_lock", |knobs| knobs.forget_lock = true),
-        ("forget_votes", |knobs| knobs.forget_votes = true),
-        ("forget_proposal", |knobs| knobs.forget_proposal = true),
-        ("persist_late", |knobs| knobs.persist_late = true),
-        ("decide_on_qc1", |knobs| knobs.decide_on_qc1 = true),
-    ];
-    for (name, switch_on) in mutants {
-        let mut mutant = Knobs::default();
-        switch_on(&mut mutant);
-        // Only where 3w = 2W can happen does the strict inequality matter.
-        let weights = vec![1; if mutant.loose_quorum { 3 } else { 4 }];
-        let weather = Weather {
-            weights,
-            ..rough.clone()
-        };
-        assert!(first_catch(mutant, &weather).is_some(), "{name} survives");
+    let mut traces = Vec::new();
+    for number in 0..2 * KINDS.len() as u64 {
+        let (_, seed, weather) = schedule(number, Knobs::default());
+        let outcome = play(seed, &weather);
+        assert_eq!(outcome, play(seed, &weather));
+        traces.push(outcome.trace);
     }
+    traces.sort_unstable();
+    traces.dedup();
+    assert_eq!(traces.len(), 2 * KINDS.len());
 }
 
 #[test]
 fn after_the_last_block_the_network_is_silent() {
-    for seed in 0..50 {
-        let outcome = play(seed, &weather(), Knobs::default());
-        assert_eq!(outcome.late_messages, 0, "seed {seed}");
-        assert!(outcome.events > 100, "seed {seed}: only {} events", outcome.events);
+    let mut events = 0;
+    for number in (0..20 * KINDS.len() as u64).step_by(KINDS.len()) {
+        let (kind, seed, weather) = schedule(number, Knobs::default());
+        assert_eq!(kind, Kind::Network);
+        let outcome = play(seed, &weather);
+        assert_eq!(outcome.late_messages, 0, "schedule {number}");
+        events += outcome.events;
     }
-}
-
-/// A hundred thousand schedules in every weather: `cargo test --release -- --ignored campaign`.
-#[test]
-#[ignore = "takes minutes"]
-fn a_long_campaign() {
-    survive(SEEDS..SEEDS + 100_000, |seed| Weather {
-        weights: [vec![1; 4], vec![3, 1, 4, 2, 3], vec![1; 7]][seed as usize % 3].clone(),
-        faulty: Some((seed % 5) as u16).filter(|faulty| *faulty != 2 && *faulty != 4),
-        followers: (seed % 2) as u16,
-        loss: 0.2 * (seed % 4) as f64 / 3.0,
-        crash: 0.01 * (seed % 3) as f64,
-        mischief: 0.25,
-        spells: (seed % 12) as usize,
-        target: 3,
-        changes: Vec::new(),
-    });
-    survive(SEEDS..SEEDS + 20_000, changing);
+    assert!(events > 2_000, "only {events} events");
 }

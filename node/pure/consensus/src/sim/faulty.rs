@@ -123,6 +123,16 @@ impl Faulty {
         })
     }
 
+    /// A proposal of `header` that the QC1 of the round before is to justify; none if there is no such QC1.
+    pub(super) fn extend(&self, height: Height, round: Round, header: &[u8]) -> Option<Message> {
+        let quorum = self.quorum(height, round.checked_sub(1)?)?.clone();
+        Some(Message::Proposal(Proposal {
+            vote: self.sign(height, round, Content::Propose(header_digest(header))),
+            header: header.to_vec(),
+            justification: Some(Justification::Quorum(quorum)),
+        }))
+    }
+
     /// The QC1 that it knows of that place, if any.
     pub(super) fn quorum(&self, height: Height, round: Round) -> Option<&Certificate> {
         self.quorums.get(&(height, round))

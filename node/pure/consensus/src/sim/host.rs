@@ -1,6 +1,6 @@
 //! One honest node of the simulator: a core, its log, what waits for the log, and its crashes.
 
-use super::{Sets, key, sign};
+use super::{Sets, disk::Damage, key, sign};
 use crate::{Commit, Config, Core, Draft, Effect, Evidence, Input, Message, Proposal, WalRecord, mutants::Knobs};
 use regatta_base::{Digest, Height, Round};
 use std::collections::VecDeque;
@@ -26,8 +26,24 @@ pub(super) enum Request {
     Timer(u64, u64),
 }
 
+impl Request {
+    /// Its name in scripts.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Build(..) => "build",
+            Self::Validate(_) => "validate",
+            Self::Apply(_) => "apply",
+            Self::Sync => "sync",
+            Self::Header(_) => "header",
+            Self::Behind(_) => "behind",
+            Self::Timer(..) => "timer",
+        }
+    }
+}
+
 /// An honest node.
 pub(super) struct Host {
+    /// Whose key it has.
     pub(super) who: u16,
     pub(super) core: Core,
     pub(super) alive: bool,
@@ -142,10 +158,11 @@ impl Host {
         })
     }
 
-    /// Dies: of what was not synced only the first `kept` records happen to survive.
-    pub(super) fn crash(&mut self, kept: usize) {
+    /// Dies, and the end of the log that was not synced is damaged.
+    pub(super) fn crash(&mut self, damage: Damage) {
         self.alive = false;
-        self.log.truncate((self.durable_log + kept).min(self.log.len()));
+        let kept = damage.survivors(&self.log[self.durable_log..]);
+        self.log.truncate(self.durable_log + kept);
         self.durable_log = self.log.len();
         self.chain.truncate(self.durable_chain);
         self.waiting.clear();

@@ -1,13 +1,20 @@
 //! What the faulty validator does in random schedules: it answers what it sees with forged proposals,
 //! double votes and denials, to whom it likes.
 
-use super::{faulty::Faulty, world::World};
-use crate::{Content, Message, header_digest};
+use super::{
+    faulty::Faulty,
+    moves::{Act, ActKind},
+    world::World,
+};
+use crate::header_digest;
 use rand::{Rng, RngExt, seq::IndexedRandom};
-use regatta_base::{Digest, Height, Round};
+use regatta_base::{Height, Round};
+
+/// Headers that it may invent for one place.
+const FORGERIES: u32 = 4;
 
 /// Random acts of the faulty validator, each for one honest node.
-pub(super) fn act(world: &mut World, rng: &mut impl Rng) -> Vec<(u16, Message)> {
+pub(super) fn act(world: &World, rng: &mut impl Rng) -> Vec<(u16, Act)> {
     let Some(faulty) = &world.faulty else { return Vec::new() };
     let (height, round) = faulty.latest;
     let Some(index) = faulty.index(height) else {
@@ -18,27 +25,34 @@ pub(super) fn act(world: &mut World, rng: &mut impl Rng) -> Vec<(u16, Message)> 
     if let Some(round) = [round, round + 1].into_iter().find(|round| leads(*round))
         && rng.random_bool(0.6)
     {
-        return lead(world, height, round, rng);
+        return lead(world, faulty, (height, round), rng);
     }
-    vote(world, height, round, rng)
+    vote(world, faulty, (height, round), rng)
 }
 
 /// One or two proposals, for one part of the others each, with own votes for what each part saw.
-fn lead(world: &mut World, height: Height, round: Round, rng: &mut impl Rng) -> Vec<(u16, Message)> {
-    let first = pick_header(world, height, round, rng);
-    let second = pick_header(world, height, round, rng);
+fn lead(world: &World, faulty: &Faulty, place: (Height, Round), rng: &mut impl Rng) -> Vec<(u16, Act)> {
+    let (height, round) = place;
+    let first = pick_header(faulty, place, rng);
+    let second = pick_header(faulty, place, rng);
     let equivocate = rng.random_bool(0.5);
-    let Some(faulty) = &world.faulty else { return Vec::new() };
-    let mut signers = match round.checked_sub(1) {
+    let kind = match round {
+        0 => ActKind::Propose,
+        _ if rng.random_bool(0.1) => ActKind::Extend,
+        _ => ActKind::Propose,
+    };
+    let mut with = match round.checked_sub(1) {
         Some(previous) => faulty.least_locked(height, previous),
         None => Vec::new(),
     };
     if rng.random_bool(0.3) {
-        signers = world.hosts.keys().copied().collect();
+        with = world.hosts.keys().copied().collect();
     }
+    // Between telling everybody and keeping it from almost everybody.
+    let withheld = rng.random_range(0.0..0.7);
     let mut acts = Vec::new();
     for &to in world.hosts.keys() {
-        if rng.random_bool(0.2) {
+        if rng.random_bool(withheld) {
             continue;
         }
         let header = if equivocate && rng.random_bool(0.5) {
@@ -46,58 +60,78 @@ fn lead(world: &mut World, height: Height, round: Round, rng: &mut impl Rng) -> 
         } else {
             &first
         };
-        let digest = header_digest(header);
-        acts.push((to, faulty.propose(height, round, header, &signers)));
-        acts.push((to, faulty.say(height, round, Content::Vote1(digest))));
-        acts.push((to, faulty.say(height, round, Content::Vote2(digest))));
+        let act = |kind| Act {
+            kind,
+            height,
+            round,
+            header: header.clone(),
+            with: Vec::new(),
+        };
+        let proposal = Act {
+            with: with.clone(),
+            ..act(kind)
+        };
+        acts.extend([proposal, act(ActKind::Vote1), act(ActKind::Vote2)].map(|act| (to, act)));
     }
-    acts.retain(|(_, message)| message.check(world.sets.at(height)).is_ok());
     acts
 }
 
 /// Votes for something that somebody proposed, or the denial of having voted.
-fn vote(world: &World, height: Height, round: Round, rng: &mut impl Rng) -> Vec<(u16, Message)> {
-    let Some(faulty) = &world.faulty else { return Vec::new() };
+fn vote(world: &World, faulty: &Faulty, (height, round): (Height, Round), rng: &mut impl Rng) -> Vec<(u16, Act)> {
     let mut acts = Vec::new();
     for &to in world.hosts.keys() {
-        let digest = known_digest(faulty, height, round, rng);
-        acts.push(match rng.random_range(0..8) {
-            0 | 1 => (to, faulty.say(height, round, Content::Vote1(digest))),
-            2 | 3 => (to, faulty.say(height, round, Content::Vote2(digest))),
-            4 | 5 => (to, faulty.say(height, round, Content::Timeout(None))),
-            6 => match faulty.quorum(height, round) {
-                Some(quorum) => (to, Message::Quorum(quorum.clone())),
-                None => continue,
-            },
+        let header = known_header(faulty, (height, round), rng);
+        let kind = match rng.random_range(0..8) {
+            0 | 1 => ActKind::Vote1,
+            2 | 3 => ActKind::Vote2,
+            4 | 5 => ActKind::Timeout,
+            6 => ActKind::Quorum,
             _ => continue,
-        });
+        };
+        let with = Vec::new();
+        acts.push((
+            to,
+            Act {
+                kind,
+                height,
+                round,
+                header,
+                with,
+            },
+        ));
     }
     acts
 }
 
 /// A new header, or one that was proposed at this height before.
-fn pick_header(world: &mut World, height: Height, round: Round, rng: &mut impl Rng) -> Vec<u8> {
-    let old: Vec<Vec<u8>> = world
-        .faulty
-        .iter()
-        .flat_map(|faulty| old_headers(faulty, height))
-        .collect();
+fn pick_header(faulty: &Faulty, (height, round): (Height, Round), rng: &mut impl Rng) -> String {
+    let old = old_headers(faulty, height);
     match old.choose(rng) {
         Some(header) if rng.random_bool(0.4) => header.clone(),
-        _ => world.make(&format!("forged.{height}.{round}.{}", rng.random_range(0..4))),
+        _ => format!("forged.{height}.{round}.{}", rng.random_range(0..FORGERIES)),
     }
 }
 
-fn known_digest(faulty: &Faulty, height: Height, round: Round, rng: &mut impl Rng) -> Digest {
-    let known: Vec<Vec<u8>> = old_headers(faulty, height).collect();
-    match (faulty.quorum(height, round), known.choose(rng)) {
-        (Some(quorum), _) if rng.random_bool(0.5) => quorum.digest,
-        (_, Some(header)) => header_digest(header),
-        _ => Digest::ZERO,
+/// What a QC1 of that place is for, or what somebody proposed at that height.
+fn known_header(faulty: &Faulty, (height, round): (Height, Round), rng: &mut impl Rng) -> String {
+    let known = old_headers(faulty, height);
+    let locked = faulty.quorum(height, round).map(|quorum| quorum.digest);
+    let locked = faulty
+        .headers
+        .iter()
+        .find(|(_, header)| Some(header_digest(header)) == locked);
+    match (locked, known.choose(rng)) {
+        (Some((_, header)), _) if rng.random_bool(0.5) => text(header),
+        (_, Some(header)) => header.clone(),
+        _ => "nothing".to_owned(),
     }
 }
 
-fn old_headers(faulty: &Faulty, height: Height) -> impl Iterator<Item = Vec<u8>> {
+fn old_headers(faulty: &Faulty, height: Height) -> Vec<String> {
     let of_height = faulty.headers.iter().filter(move |(place, _)| *place == height);
-    of_height.map(|(_, header)| header.clone())
+    of_height.map(|(_, header)| text(header)).collect()
+}
+
+fn text(header: &[u8]) -> String {
+    String::from_utf8_lossy(header).into_owned()
 }

@@ -14,9 +14,18 @@ pub(super) struct Oracle {
     pub(super) violations: Vec<String>,
     said: BTreeMap<u16, Vec<Statement>>,
     built: BTreeSet<Digest>,
+    dishonest: BTreeSet<u16>,
 }
 
 impl Oracle {
+    /// An oracle that knows which nodes are not honest.
+    pub(super) fn new(dishonest: impl Iterator<Item = u16>) -> Self {
+        Self {
+            dishonest: dishonest.collect(),
+            ..Self::default()
+        }
+    }
+
     /// Somebody made this header: decisions must be of such.
     pub(super) fn built(&mut self, digest: Digest) {
         self.built.insert(digest);
@@ -47,7 +56,8 @@ impl Oracle {
             self.blame(format!("an honest node sent what does not verify: {message:?}"));
         }
         let Some(signed) = message.signed() else { return };
-        let Some(who) = sets.who(signed.statement.height, signed.signer) else {
+        let who = sets.who(signed.statement.height, signed.signer);
+        let Some(who) = who.filter(|who| !self.dishonest.contains(who)) else {
             return;
         };
         let said = self.said.entry(who).or_default();
@@ -65,9 +75,10 @@ impl Oracle {
     }
 
     /// Evidence accuses only the faulty, and proves what it says.
-    pub(super) fn evidence(&mut self, sets: &Sets, evidence: &Evidence, faulty: Option<u16>) {
+    pub(super) fn evidence(&mut self, sets: &Sets, evidence: &Evidence) {
         let accused = sets.who(evidence.first.statement.height, evidence.first.signer);
-        if accused.is_none() || accused != faulty || !evidence.is_proof() {
+        let rightly = accused.is_some_and(|accused| self.dishonest.contains(&accused));
+        if !rightly || !evidence.is_proof() {
             self.blame(format!("evidence against an honest node: {evidence:?}"));
         }
     }

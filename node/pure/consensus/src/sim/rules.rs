@@ -2,8 +2,7 @@
 //!
 //! With equal weights the leader of height h and round r is validator (h + r) mod n of that height's set.
 
-use super::{script::run_in, world::World};
-use crate::mutants::Knobs;
+use super::{script::run_with, world::Cast};
 use regatta_base::Height;
 
 /// Four validators; from height 3 on node 4 is one too, from height 4 on node 0 is none any more.
@@ -16,7 +15,13 @@ fn joining() -> Vec<(Height, Vec<u64>)> {
 }
 
 fn clean(weights: &[(Height, Vec<u64>)], faulty: Option<u16>, script: &str) {
-    let violations = run_in(World::changing(weights, faulty, 1, Knobs::default()), script);
+    let cast = Cast {
+        changes: weights[1..].to_vec(),
+        faulty,
+        followers: 1,
+        ..Cast::of(&weights[0].1)
+    };
+    let violations = run_with(cast, script);
     assert!(violations.is_empty(), "{violations:#?}");
 }
 

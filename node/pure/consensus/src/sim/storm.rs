@@ -1,14 +1,21 @@
 //! Random schedules in virtual time: loss, duplication, heavy tails, suppression of votes, partitions,
 //! clock skew, crashes between any two effects, and one faulty validator; then calm.
 
-use super::{host::Request, mischief, script::kind_of, world::World};
-use crate::{Input, Message, mutants::Knobs};
+use super::{
+    disk::Damage,
+    groups::Groups,
+    host::Host,
+    mischief,
+    moves::{Cue, Move},
+    script::kind_of,
+    stage::{News, Stage},
+    world::Cast,
+};
+use crate::Message;
 use rand::{RngExt, rngs::ChaCha8Rng};
-use regatta_base::{Height, seed};
+use regatta_base::{Height, Round, seed};
 use std::{collections::BTreeMap, rc::Rc};
 
-/// From this virtual millisecond on everything works, except the faulty validator.
-const CALM_MS: u64 = 2_500;
 /// By this virtual millisecond everybody must have decided everything.
 const DEADLINE_MS: u64 = 120_000;
 /// So long after the last decision messages may still be on their way, in virtual milliseconds.
@@ -19,21 +26,19 @@ const TICK_MS: u64 = 150;
 /// How bad the weather is.
 #[derive(Debug, Clone)]
 pub(super) struct Weather {
-    pub(super) weights: Vec<u64>,
-    /// Other weights from these heights on; nodes of weight 0 follow meanwhile.
-    pub(super) changes: Vec<(Height, Vec<u64>)>,
-    pub(super) faulty: Option<u16>,
-    pub(super) followers: u16,
+    pub(super) cast: Cast,
     /// Probability that a message is lost.
     pub(super) loss: f64,
     /// Probability that a step ends in a crash.
     pub(super) crash: f64,
     /// Probability that the faulty validator answers a message.
     pub(super) mischief: f64,
+    /// From this virtual millisecond on everything works, except the dishonest validators.
+    pub(super) calm_ms: u64,
     /// How many spells of suppression there are.
     pub(super) spells: usize,
-    /// How many blocks are to be decided.
-    pub(super) target: Height,
+    /// For how many rounds of each height the nodes are divided into groups that do not hear each other.
+    pub(super) divided: Round,
 }
 
 /// What came of a schedule.
@@ -43,14 +48,17 @@ pub(super) struct Outcome {
     /// Changes whenever anything happens in another order.
     pub(super) trace: u64,
     pub(super) events: usize,
+    /// The greatest round that anybody was in when all was decided.
+    pub(super) rounds: Round,
     /// Messages still on their way a while after everything was decided.
     pub(super) late_messages: usize,
 }
 
 enum Event {
     Deliver { from: u16, to: u16, message: Rc<Message> },
-    Input { who: u16, life: u32, input: Input },
-    Answer { who: u16, life: u32, request: Request },
+    Cue { who: u16, life: u32, cue: Cue },
+    Timer { who: u16, life: u32, id: u64 },
+    Answer { who: u16, life: u32, name: &'static str },
     Sync { who: u16, life: u32 },
     Tick(u16),
     Recover(u16),
@@ -68,7 +76,7 @@ struct Spell {
 }
 
 struct Storm {
-    world: World,
+    stage: Stage,
     weather: Weather,
     rng: ChaCha8Rng,
     now: u64,
@@ -76,49 +84,31 @@ struct Storm {
     queue: BTreeMap<(u64, u64), Event>,
     spells: Vec<Spell>,
     skews: BTreeMap<u16, f64>,
+    groups: Groups,
     trace: u64,
     events: usize,
+    rounds: Round,
     done_at: Option<u64>,
     late_messages: usize,
 }
 
 /// Plays one schedule.
-pub(super) fn play(seed: u64, weather: &Weather, knobs: Knobs) -> Outcome {
-    let mut rng = seed::rng(seed, "storm");
-    let weights = [vec![(1, weather.weights.clone())], weather.changes.clone()].concat();
-    let mut world = World::changing(&weights, weather.faulty, weather.followers, knobs);
-    world.target = weather.target;
-    let skews = world
-        .hosts
-        .keys()
-        .map(|who| (*who, rng.random_range(0.6..1.6)))
-        .collect();
-    let spells = (0..weather.spells).map(|_| Spell::random(&mut rng)).collect();
-    let mut storm = Storm {
-        world,
-        weather: weather.clone(),
-        rng,
-        now: 0,
-        serial: 0,
-        queue: BTreeMap::new(),
-        spells,
-        skews,
-        trace: 0xcbf2_9ce4_8422_2325,
-        events: 0,
-        done_at: None,
-        late_messages: 0,
-    };
+pub(super) fn play(seed: u64, weather: &Weather) -> Outcome {
+    let mut storm = Storm::new(seed, weather, Stage::new(weather.cast.clone()));
     storm.run();
-    Outcome {
-        violations: storm.world.oracle.violations,
-        trace: storm.trace,
-        events: storm.events,
-        late_messages: storm.late_messages,
-    }
+    storm.outcome()
+}
+
+/// Plays one schedule and writes down its moves.
+pub(super) fn record(seed: u64, weather: &Weather) -> (Outcome, Vec<Move>) {
+    let mut storm = Storm::new(seed, weather, Stage::recording(weather.cast.clone()));
+    storm.run();
+    let moves = storm.stage.take_moves();
+    (storm.outcome(), moves)
 }
 
 impl Spell {
-    fn random(rng: &mut ChaCha8Rng) -> Self {
+    fn random(calm_ms: u64, rng: &mut ChaCha8Rng) -> Self {
         let kinds = [
             None,
             Some("propose"),
@@ -127,7 +117,7 @@ impl Spell {
             Some("vote2"),
             Some("timeout"),
         ];
-        let from = rng.random_range(0..CALM_MS);
+        let from = rng.random_range(0..calm_ms);
         Self {
             from,
             until: from + rng.random_range(50..800),
@@ -147,42 +137,59 @@ impl Spell {
 }
 
 impl Storm {
+    fn new(seed: u64, weather: &Weather, stage: Stage) -> Self {
+        let mut rng = seed::rng(seed, "storm");
+        let hosts: Vec<u16> = stage.world.hosts.keys().copied().collect();
+        Self {
+            skews: hosts.iter().map(|who| (*who, rng.random_range(0.6..1.6))).collect(),
+            spells: (0..weather.spells)
+                .map(|_| Spell::random(weather.calm_ms, &mut rng))
+                .collect(),
+            groups: Groups::random(&hosts, weather.divided, &mut rng),
+            weather: weather.clone(),
+            stage,
+            rng,
+            now: 0,
+            serial: 0,
+            queue: BTreeMap::new(),
+            trace: 0xcbf2_9ce4_8422_2325,
+            events: 0,
+            rounds: 0,
+            done_at: None,
+            late_messages: 0,
+        }
+    }
+
+    fn outcome(self) -> Outcome {
+        Outcome {
+            violations: self.stage.world.oracle.violations,
+            trace: self.trace,
+            events: self.events,
+            rounds: self.rounds,
+            late_messages: self.late_messages,
+        }
+    }
+
     fn run(&mut self) {
-        let everyone: Vec<u16> = self.world.hosts.keys().copied().collect();
+        let everyone: Vec<u16> = self.stage.world.hosts.keys().copied().collect();
         for who in everyone {
-            self.at(
-                self.now,
-                Event::Input {
-                    who,
-                    life: 0,
-                    input: Input::Start,
-                },
-            );
-            self.at(
-                self.now,
-                Event::Input {
-                    who,
-                    life: 0,
-                    input: Input::Work,
-                },
-            );
+            for cue in [Cue::Start, Cue::Work] {
+                self.at(self.now, Event::Cue { who, life: 0, cue });
+            }
             self.at(self.now + u64::from(who), Event::Tick(who));
         }
         while let Some(((now, _), event)) = self.queue.pop_first() {
             self.now = now;
             self.handle(event);
             self.events += 1;
-            if !self.world.oracle.violations.is_empty() || self.is_over() {
+            if !self.stage.world.oracle.violations.is_empty() || self.is_over() {
                 return;
             }
             if now > DEADLINE_MS {
-                let places: Vec<_> = self
-                    .world
-                    .hosts
-                    .values()
-                    .map(|host| (host.core.height(), host.core.round()))
-                    .collect();
-                self.world.oracle.blame(format!("liveness: stuck at {places:?}"));
+                let hosts = self.stage.world.hosts.values();
+                let places: Vec<_> = hosts.map(|host| (host.core.height(), host.core.round())).collect();
+                let blame = format!("liveness: stuck at {places:?}");
+                self.stage.world.oracle.blame(blame);
                 return;
             }
         }
@@ -190,13 +197,21 @@ impl Storm {
 
     /// Whether everything was decided, and then some time for echoes went by.
     fn is_over(&mut self) -> bool {
-        let target = self.weather.target;
-        let mut hosts = self.world.hosts.values();
-        let done = hosts.all(|host| host.alive && host.chain.len() as Height >= target);
-        if done && self.now > CALM_MS {
-            self.done_at.get_or_insert(self.now);
+        let cast = &self.stage.world.cast;
+        let mut hosts = self.stage.world.hosts.values();
+        let twin = |host: &Host| cast.twins.contains(&host.who);
+        let done = hosts.all(|host| twin(host) || host.alive && host.chain.len() as Height >= cast.target);
+        if done && self.done_at.is_none() {
+            self.done_at = Some(self.now);
+            // Nothing is left to disturb.
+            self.weather.calm_ms = self.weather.calm_ms.min(self.now);
         }
         self.done_at.is_some_and(|at| self.now > at + 2 * ECHO_MS)
+    }
+
+    fn lives(&self, who: u16, life: u32) -> bool {
+        let host = &self.stage.world.hosts[&who];
+        host.alive && host.life == life
     }
 
     fn handle(&mut self, event: Event) {
@@ -204,126 +219,122 @@ impl Storm {
             Event::Deliver { from, to, message } => {
                 self.note(to, kind_of(&message));
                 self.late_messages += usize::from(self.done_at.is_some_and(|at| self.now > at + ECHO_MS));
-                self.input(to, Input::Recv(Message::clone(&message)), Some(from));
+                self.input(to, |stage| stage.give(from, to, &message));
             }
-            Event::Input { who, life, input } => {
-                if self.world.hosts[&who].life == life {
-                    self.note(who, "input");
-                    self.input(who, input, None);
+            Event::Cue { who, life, cue } if self.lives(who, life) => {
+                self.note(who, "cue");
+                self.input(who, |stage| stage.cue(who, cue));
+            }
+            Event::Timer { who, life, id } if self.lives(who, life) && self.stage.timers.get(&who) == Some(&id) => {
+                self.note(who, "timer");
+                self.input(who, |stage| stage.cue(who, Cue::Timeout));
+            }
+            Event::Answer { who, life, name } if self.lives(who, life) => {
+                self.input(who, |stage| stage.answer(who, name));
+                if matches!(name, "apply" | "sync") {
+                    self.work(who);
                 }
             }
-            Event::Answer { who, life, request } => {
-                if self.world.hosts[&who].alive && self.world.hosts[&who].life == life {
-                    self.answer(who, request);
-                }
-            }
-            Event::Sync { who, life } => {
-                if self.world.hosts[&who].alive && self.world.hosts[&who].life == life {
-                    self.note(who, "sync");
-                    self.release(who);
-                }
+            Event::Sync { who, life } if self.lives(who, life) => {
+                self.note(who, "sync");
+                self.stage.sync(who);
+                self.follow(who);
             }
             Event::Tick(who) => {
                 self.at(self.now + TICK_MS, Event::Tick(who));
-                self.input(who, Input::Retry, None);
+                self.input(who, |stage| stage.cue(who, Cue::Retry));
             }
             Event::Recover(who) => {
                 self.note(who, "recover");
                 let truncate = self.rng.random_bool(0.5);
-                self.world.hosts.get_mut(&who).unwrap().recover(truncate);
-                self.settle(who, None);
+                self.stage.recover(who, truncate);
+                self.follow(who);
                 self.work(who);
             }
+            Event::Cue { .. } | Event::Timer { .. } | Event::Answer { .. } | Event::Sync { .. } => {}
         }
     }
 
-    fn input(&mut self, who: u16, input: Input, from: Option<u16>) {
-        let doomed = self.now < CALM_MS && self.rng.random_bool(self.weather.crash);
-        let limit = if doomed {
-            self.rng.random_range(0..5)
-        } else {
-            usize::MAX
-        };
-        let host = self.world.hosts.get_mut(&who).unwrap();
-        if !host.alive {
+    /// Plays an input, which a crash may cut short.
+    fn input(&mut self, who: u16, input: impl FnOnce(&mut Stage) -> bool) {
+        if !self.stage.world.hosts[&who].alive {
             return;
         }
-        host.input(input, limit);
+        self.rounds = self.rounds.max(self.stage.world.hosts[&who].core.round());
+        let doomed = self.now < self.weather.calm_ms && self.rng.random_bool(self.weather.crash);
+        if doomed {
+            let effects = self.rng.random_range(0..5);
+            self.stage.cut(who, effects);
+        }
+        input(&mut self.stage);
         if doomed {
             self.crash(who);
-        } else {
-            self.settle(who, from);
         }
+        self.follow(who);
     }
 
     /// Some of what happened last may have been synced and sent, and some of the rest may survive.
     fn crash(&mut self, who: u16) {
         self.note(who, "crash");
         if self.rng.random_bool(0.5) {
-            self.release(who);
+            self.stage.sync(who);
         }
-        let kept = self.rng.random_range(0..4);
-        self.world.hosts.get_mut(&who).unwrap().crash(kept);
+        let damage = match self.rng.random_range(0..4) {
+            0 => Damage::Torn(self.rng.random_range(0..10_000)),
+            1 => Damage::Flip(self.rng.random_range(0..80_000)),
+            _ => Damage::Keep(self.rng.random_range(0..4)),
+        };
+        self.stage.crash(who, damage);
         let back = self.now + self.rng.random_range(20..600);
         self.at(back, Event::Recover(who));
     }
 
-    /// Schedules the answers to what `who` asked for and the next sync of its log.
-    fn settle(&mut self, who: u16, from: Option<u16>) {
-        let host = self.world.hosts.get_mut(&who).unwrap();
-        let life = host.life;
-        for request in std::mem::take(&mut host.requests) {
-            match request {
-                Request::Timer(id, after) => {
-                    let after = (after as f64 * self.skews[&who]) as u64;
-                    let input = Input::Timer(id);
-                    self.at(self.now + after, Event::Input { who, life, input });
+    fn work(&mut self, who: u16) {
+        if self.stage.world.hosts[&who].alive && self.stage.world.has_work(who) {
+            self.input(who, |stage| stage.cue(who, Cue::Work));
+        }
+    }
+
+    /// Schedules what follows from the last move, and the next sync of the log.
+    fn follow(&mut self, who: u16) {
+        for news in std::mem::take(&mut self.stage.news) {
+            let life = self.stage.world.hosts[&who].life;
+            match news {
+                News::Timer { who, id, after_ms } => {
+                    let after = (after_ms as f64 * self.skews[&who]) as u64;
+                    self.at(self.now + after, Event::Timer { who, life, id });
                 }
-                Request::Behind(height) => {
-                    for commit in self.world.public_from(height) {
-                        let message = Rc::new(Message::Commit(commit));
-                        self.wire(who, from.unwrap_or(who), &message);
-                    }
-                }
-                request => {
+                News::Asked { who, name } => {
                     let delay = self.rng.random_range(0..10);
-                    self.at(self.now + delay, Event::Answer { who, life, request });
+                    self.at(self.now + delay, Event::Answer { who, life, name });
                 }
+                News::Sent { from, to, message } => self.spread(from, to, &message),
             }
         }
-        if self.world.hosts[&who].has_unsynced() {
+        let host = &self.stage.world.hosts[&who];
+        if host.alive && host.has_unsynced() {
+            let life = host.life;
             let delay = self.rng.random_range(0..8);
             self.at(self.now + delay, Event::Sync { who, life });
         }
     }
 
-    fn answer(&mut self, who: u16, request: Request) {
-        let moves = matches!(request, Request::Apply(_) | Request::Sync);
-        if let Some(input) = self.world.answer(who, request) {
-            self.input(who, input, None);
+    fn spread(&mut self, from: u16, to: Option<u16>, message: &Rc<Message>) {
+        if let Some(to) = to {
+            self.wire(from, to, message);
+            return;
         }
-        if moves {
-            self.work(who);
+        let others = self.stage.world.hosts.keys().copied().filter(|who| *who != from);
+        for to in others.collect::<Vec<_>>() {
+            self.wire(from, to, message);
         }
-    }
-
-    fn work(&mut self, who: u16) {
-        if self.world.hosts[&who].alive && self.world.has_work(who) {
-            self.input(who, Input::Work, None);
-        }
-    }
-
-    fn release(&mut self, who: u16) {
-        for message in self.world.release(who) {
-            let message = Rc::new(message);
-            let others: Vec<u16> = self.world.hosts.keys().copied().filter(|to| *to != who).collect();
-            for to in others {
-                self.wire(who, to, &message);
-            }
-            if self.rng.random_bool(self.weather.mischief) {
-                let from = self.weather.faulty.unwrap_or_default();
-                for (to, message) in mischief::act(&mut self.world, &mut self.rng) {
-                    self.wire(from, to, &Rc::new(message));
+        let Some(faulty) = self.stage.world.cast.faulty else {
+            return;
+        };
+        if self.rng.random_bool(self.weather.mischief) {
+            for (to, act) in mischief::act(&self.stage.world, &mut self.rng) {
+                if let Some(message) = self.stage.faulty(&act) {
+                    self.wire(faulty, to, &message);
                 }
             }
         }
@@ -331,7 +342,10 @@ impl Storm {
 
     /// Sends one copy, or none, or two.
     fn wire(&mut self, from: u16, to: u16, message: &Rc<Message>) {
-        let rough = self.now < CALM_MS;
+        let rough = self.now < self.weather.calm_ms;
+        if rough && self.groups.part((from, to), message) {
+            return;
+        }
         let stopped = self
             .spells
             .iter()

@@ -4,43 +4,130 @@ use super::{
     Sets,
     faulty::Faulty,
     host::{Host, Outgoing, Request},
+    moves::numbers_after,
     oracle::Oracle,
 };
 use crate::{Commit, Input, Message, header_digest, mutants::Knobs};
 use regatta_base::{Digest, Height};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
+
+/// Numbers of second instances: this and the number of the node whose key they share.
+pub(super) const TWINS_FROM: u16 = 100;
+
+/// Who takes part, and what is to come of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Cast {
+    pub(super) weights: Vec<u64>,
+    /// Other weights from these heights on; nodes of weight 0 follow meanwhile.
+    pub(super) changes: Vec<(Height, Vec<u64>)>,
+    /// The validator that signs whatever it likes.
+    pub(super) faulty: Option<u16>,
+    /// Validators that run twice with one key.
+    pub(super) twins: Vec<u16>,
+    pub(super) followers: u16,
+    /// Payload stays pending until so many blocks are decided.
+    pub(super) target: Height,
+    pub(super) knobs: Knobs,
+}
+
+impl Cast {
+    /// Validators of these weights, all honest, who want one block.
+    pub(super) fn of(weights: &[u64]) -> Self {
+        Self {
+            weights: weights.to_vec(),
+            changes: Vec::new(),
+            faulty: None,
+            twins: Vec::new(),
+            followers: 0,
+            target: 1,
+            knobs: Knobs::default(),
+        }
+    }
+
+    /// Reads `cast W.. [from H W..].. [faulty N] [twins N..] [followers N] [target N]`.
+    pub(super) fn parse(line: &str, knobs: Knobs) -> Option<Self> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let first = |name: &str| numbers_after(&words, name).first().copied();
+        let weights = |words: &[&str], name: &str| -> Vec<u64> {
+            numbers_after(words, name).into_iter().map(u64::from).collect()
+        };
+        let changes = (0..words.len()).filter(|place| words[*place] == "from");
+        let change = |place: usize| {
+            let numbers = weights(&words[place..], "from");
+            numbers
+                .split_first()
+                .map(|(height, weights)| (*height, weights.to_vec()))
+        };
+        Some(Self {
+            weights: weights(&words, "cast"),
+            changes: changes.map(change).collect::<Option<_>>()?,
+            faulty: first("faulty"),
+            twins: numbers_after(&words, "twins"),
+            followers: first("followers").unwrap_or_default(),
+            target: first("target").unwrap_or(1).into(),
+            knobs,
+        })
+        .filter(|cast| !cast.weights.is_empty())
+    }
+
+    /// Nodes whose conduct nobody vouches for.
+    pub(super) fn dishonest(&self) -> impl Iterator<Item = u16> {
+        self.faulty.into_iter().chain(self.twins.iter().copied())
+    }
+}
+
+impl fmt::Display for Cast {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("cast")?;
+        self.weights.iter().try_for_each(|weight| write!(f, " {weight}"))?;
+        for (height, weights) in &self.changes {
+            write!(f, " from {height}")?;
+            weights.iter().try_for_each(|weight| write!(f, " {weight}"))?;
+        }
+        if let Some(faulty) = self.faulty {
+            write!(f, " faulty {faulty}")?;
+        }
+        if !self.twins.is_empty() {
+            f.write_str(" twins")?;
+            self.twins.iter().try_for_each(|twin| write!(f, " {twin}"))?;
+        }
+        write!(f, " followers {} target {}", self.followers, self.target)
+    }
+}
 
 /// Everybody but the network.
 pub(super) struct World {
     pub(super) sets: Sets,
-    /// Honest nodes: those that ever vote first, followers behind them.
+    /// Honest nodes: those that ever vote first, followers behind them, twins under numbers of their own.
     pub(super) hosts: BTreeMap<u16, Host>,
     pub(super) faulty: Option<Faulty>,
     pub(super) oracle: Oracle,
-    /// Payload stays pending until so many blocks are decided.
-    pub(super) target: Height,
+    pub(super) cast: Cast,
+    /// How often somebody was accused.
+    pub(super) evidence: usize,
     /// Decisions that somebody made public.
     public: BTreeMap<Height, Commit>,
-    headers: BTreeMap<Digest, Vec<u8>>,
+    pub(super) headers: BTreeMap<Digest, Vec<u8>>,
 }
 
 impl World {
-    /// Validators of these weights, of which `faulty` is not honest, and some followers.
-    pub(super) fn new(weights: &[u64], faulty: Option<u16>, followers: u16, knobs: Knobs) -> Self {
-        Self::changing(&[(1, weights.to_vec())], faulty, followers, knobs)
-    }
-
-    /// The same with other weights from each of these heights on; nodes of weight 0 follow meanwhile.
-    pub(super) fn changing(weights: &[(Height, Vec<u64>)], faulty: Option<u16>, followers: u16, knobs: Knobs) -> Self {
-        let sets = Sets::new(weights);
-        let count = weights[0].1.len() as u16;
-        let host = |index: u16| (index, Host::new(&sets, index, knobs));
-        let honest = (0..count + followers).filter(|index| Some(*index) != faulty);
+    /// Everybody at the start of a new chain.
+    pub(super) fn new(cast: Cast) -> Self {
+        let sets = Sets::new(&[vec![(1, cast.weights.clone())], cast.changes.clone()].concat());
+        let count = cast.weights.len() as u16;
+        let twins = cast.twins.iter().map(|twin| twin + TWINS_FROM);
+        let all = (0..count + cast.followers).chain(twins);
+        let honest = all.filter(|who| Some(*who) != cast.faulty);
+        let host = |who: u16| {
+            let key = who.checked_sub(TWINS_FROM).unwrap_or(who);
+            (who, Host::new(&sets, key, cast.knobs))
+        };
         Self {
             hosts: honest.map(host).collect(),
-            faulty: faulty.map(|index| Faulty::new(&sets, index)),
-            oracle: Oracle::default(),
-            target: 1,
+            faulty: cast.faulty.map(|who| Faulty::new(&sets, who)),
+            oracle: Oracle::new(cast.dishonest()),
+            cast,
+            evidence: 0,
             public: BTreeMap::new(),
             headers: BTreeMap::new(),
             sets,
@@ -95,8 +182,8 @@ impl World {
             return Vec::new();
         };
         for evidence in std::mem::take(&mut host.evidence) {
-            let faulty = self.faulty.as_ref().map(|faulty| faulty.who);
-            self.oracle.evidence(&self.sets, &evidence, faulty);
+            self.evidence += 1;
+            self.oracle.evidence(&self.sets, &evidence);
         }
         let mut messages = Vec::new();
         for outgoing in host.sync() {
@@ -119,6 +206,23 @@ impl World {
 
     /// Whether payload is pending at `who` (and its height should be told so).
     pub(super) fn has_work(&self, who: u16) -> bool {
-        self.hosts[&who].core.height() <= self.target
+        self.hosts[&who].core.height() <= self.cast.target
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cast_reads_back_from_its_text() {
+        for line in [
+            "cast 1 1 1 1 followers 0 target 1",
+            "cast 3 1 4 from 3 3 1 0 from 5 3 2 1 faulty 1 followers 1 target 7",
+            "cast 1 1 1 1 1 1 1 faulty 0 twins 3 5 followers 0 target 2",
+        ] {
+            assert_eq!(Cast::parse(line, Knobs::default()).unwrap().to_string(), line);
+        }
+        assert_eq!(Cast::parse("cast faulty 1", Knobs::default()), None);
     }
 }
