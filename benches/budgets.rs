@@ -113,7 +113,7 @@ fn sizes() -> BTreeMap<String, u64> {
     let opaque = samples::opaque(1, 1).remove(0).len() - samples::PAYLOAD_BYTES;
     let checked = samples::checked(samples::opaque(100, 10));
     let inside: usize = checked.iter().map(|transaction| transaction.bytes.len()).sum();
-    let batch = CheckedBatch::build(&samples::domain(), 0, 0, &checked, &samples::key("validator", 0));
+    let batch = CheckedBatch::build(&samples::domain(), 0, &checked, &samples::key("validator", 0));
     section([
         ("opaque_overhead_bytes", opaque as u64),
         ("batch_of_100_overhead_bytes", (batch.bytes.len() - inside) as u64),

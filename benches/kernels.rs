@@ -37,16 +37,15 @@ fn batches(criterion: &mut Criterion) {
     let (domain, author) = (samples::domain(), samples::key("validator", 0));
     for count in COUNTS {
         let checked = samples::checked(samples::opaque(count, 64));
-        let batch = CheckedBatch::build(&domain, 0, 0, &checked, &author);
+        let batch = CheckedBatch::build(&domain, 0, &checked, &author);
         group.throughput(Throughput::Elements(count as u64));
         group.bench_function(BenchmarkId::new("build", count), |bencher| {
-            bencher.iter(|| CheckedBatch::build(&domain, 0, 0, black_box(&checked), &author));
+            bencher.iter(|| CheckedBatch::build(&domain, 0, black_box(&checked), &author));
         });
         for (name, signatures) in [("check as validator", true), ("check as follower", false)] {
             group.bench_function(BenchmarkId::new(name, count), |bencher| {
                 let mut rng = seed::rng(1, "bench");
-                let authors = [author.public()];
-                bencher.iter(|| CheckedBatch::check(&domain, &authors, batch.bytes.clone(), signatures, &mut rng));
+                bencher.iter(|| CheckedBatch::check(&domain, batch.bytes.clone(), signatures, &mut rng));
             });
         }
     }

@@ -140,6 +140,9 @@ pub(crate) fn status_text(status: &TransactionStatus) -> String {
                 Outcome::Failed(Failure::SequenceUsed) => "failed, its sequence number was used before",
                 Outcome::Failed(Failure::SequenceTooOld) => "failed, its sequence number is too old",
                 Outcome::Failed(Failure::StateFull) => "failed, the state is full",
+                Outcome::Failed(Failure::ValidatorsVersion) => "failed, it was made for another version of the set",
+                Outcome::Failed(Failure::ValidatorsUnsigned) => "failed, too little weight signed it",
+                Outcome::Failed(Failure::ValidatorsUnfit) => "failed, the set would be invalid or change too much",
             };
             format!("executed at height {height}, position {index}: {outcome}")
         }
@@ -229,6 +232,9 @@ mod tests {
         assert!(failed(Failure::SequenceUsed).contains("used before"));
         assert!(failed(Failure::SequenceTooOld).contains("too old"));
         assert!(failed(Failure::StateFull).contains("full"));
+        assert!(failed(Failure::ValidatorsVersion).contains("version"));
+        assert!(failed(Failure::ValidatorsUnsigned).contains("signed"));
+        assert!(failed(Failure::ValidatorsUnfit).contains("too much"));
         assert_eq!(status_text(&TransactionStatus::Unknown), "unknown");
     }
 }

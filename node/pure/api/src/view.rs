@@ -45,6 +45,12 @@ pub enum Failure {
     SequenceTooOld,
     /// The state has reached its size limit.
     StateFull,
+    /// A change of the validator set that was made for another version of it.
+    ValidatorsVersion,
+    /// A change of the validator set that members of more than two thirds of the weight did not sign.
+    ValidatorsUnsigned,
+    /// A change of the validator set that leaves no valid one, or changes a third of the weight or more at once.
+    ValidatorsUnfit,
 }
 
 /// What execution made of an ordered transaction.

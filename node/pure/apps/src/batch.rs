@@ -1,13 +1,16 @@
 //! Batches: the unit in which validators spread transactions ahead of consensus.
 //!
 //! ```text
-//! version 1 | author 2 | base height 8 | count 4 | (length 4 | transaction)* | signature 64
+//! version 1 | author 32 | base height 8 | count 4 | (length 4 | transaction)* | signature 64
 //! ```
 //! Blocks order batches by digest. The author signs that digest, so that only validators can make
 //! others hold payload. A batch may be ordered within [`limits::BATCH_LIFETIME_BLOCKS`] after its base
 //! height, which bounds how long digests have to be remembered to refuse a second inclusion.
 
-use crate::transaction::{CheckedTransaction, Domain, Scanned, TransactionError, keyed, scan};
+use crate::{
+    change::CHANGE_TAG,
+    transaction::{CheckedTransaction, Domain, Scanned, TransactionError, keyed, scan},
+};
 use bytes::{BufMut, Bytes, BytesMut};
 use rand::CryptoRng;
 use regatta_base::{
@@ -17,8 +20,8 @@ use regatta_base::{
 };
 use std::ops::Range;
 
-const VERSION: u8 = 1;
-const HEADER_BYTES: usize = 1 + 2 + 8 + 4;
+const VERSION: u8 = 2;
+const HEADER_BYTES: usize = 1 + 32 + 8 + 4;
 const SIGNATURE_BYTES: usize = 64;
 
 /// A batch whose framing holds and whose ids are known; its signatures too, where that was asked for.
@@ -26,14 +29,16 @@ const SIGNATURE_BYTES: usize = 64;
 pub struct CheckedBatch {
     /// Keyed digest of everything before the author's signature.
     pub digest: Digest,
-    /// Index of the author in the validator set.
-    pub author: u16,
+    /// Key of the author. Whether it is a validator is for the chain to know.
+    pub author: PublicKey,
     /// The last height that the author had executed.
     pub base_height: Height,
     /// The exact bytes.
     pub bytes: Bytes,
     /// Its transactions, in order.
     pub items: Vec<CheckedItem>,
+    /// Whether a transaction in it may change the validator set.
+    pub changes_validators: bool,
 }
 
 /// One transaction inside a batch.
@@ -58,7 +63,6 @@ impl CheckedBatch {
     #[must_use]
     pub fn build(
         domain: &Domain,
-        author: u16,
         base_height: Height,
         transactions: &[CheckedTransaction],
         secret: &SecretKey,
@@ -66,7 +70,8 @@ impl CheckedBatch {
         let payload: usize = transactions.iter().map(|t| 4 + t.bytes.len()).sum();
         let mut bytes = BytesMut::with_capacity(HEADER_BYTES + payload + SIGNATURE_BYTES);
         bytes.put_u8(VERSION);
-        bytes.put_u16(author);
+        let author = secret.public();
+        bytes.put_slice(&author.0);
         bytes.put_u64(base_height);
         bytes.put_u32(transactions.len() as u32);
         let mut items = Vec::with_capacity(transactions.len());
@@ -88,6 +93,7 @@ impl CheckedBatch {
             base_height,
             bytes: bytes.freeze(),
             items,
+            changes_validators: transactions.iter().any(|t| t.bytes.first() == Some(&CHANGE_TAG)),
         }
     }
 
@@ -107,24 +113,24 @@ impl CheckedBatch {
     /// [`TransactionError`] names the first thing that is wrong.
     pub fn check(
         domain: &Domain,
-        authors: &[PublicKey],
         bytes: Bytes,
         signatures: bool,
         rng: &mut impl CryptoRng,
     ) -> Result<Self, TransactionError> {
         let frame = Frame::parse(&bytes)?;
-        let author_key = *authors
-            .get(usize::from(frame.author))
-            .ok_or(TransactionError::Malformed)?;
         let digest = keyed(&domain.batch, frame.body);
         let mut scanned = Vec::with_capacity(frame.ranges.len());
         for range in &frame.ranges {
             scanned.push(scan(domain, &bytes[range.clone()])?);
         }
         let to_check = if signatures { scanned.as_slice() } else { &[] };
-        if !signatures_hold(&author_key, &digest, &frame.signature, to_check, rng) {
+        if !signatures_hold(&frame.author, &digest, &frame.signature, to_check, rng) {
             return Err(TransactionError::BadSignature);
         }
+        let changes_validators = frame
+            .ranges
+            .iter()
+            .any(|range| bytes.get(range.start) == Some(&CHANGE_TAG));
         let items = frame.ranges.iter().zip(&scanned).map(|(range, scanned)| CheckedItem {
             id: scanned.id,
             start: range.start as u32,
@@ -137,6 +143,7 @@ impl CheckedBatch {
             base_height,
             bytes,
             items,
+            changes_validators,
         })
     }
 
@@ -167,7 +174,7 @@ fn signatures_hold(
         message: &digest.0,
         signature: *signature,
     });
-    for (key, digest, signature) in scanned.iter().filter_map(|s| s.claim.as_ref()) {
+    for (key, digest, signature) in scanned.iter().flat_map(Scanned::claims) {
         claims.push(Claim {
             key: *key,
             message: &digest.0,
@@ -179,7 +186,7 @@ fn signatures_hold(
 
 /// The parts of a batch's bytes.
 struct Frame<'a> {
-    author: u16,
+    author: PublicKey,
     base_height: Height,
     body: &'a [u8],
     ranges: Vec<Range<usize>>,
@@ -193,9 +200,11 @@ impl<'a> Frame<'a> {
             return Err(TooLarge);
         }
         let (body, signature) = bytes.split_last_chunk::<SIGNATURE_BYTES>().ok_or(Malformed)?;
-        let (header, mut rest) = body.split_first_chunk::<HEADER_BYTES>().ok_or(Malformed)?;
-        let [version, a0, a1, h0, h1, h2, h3, h4, h5, h6, h7, c0, c1, c2, c3] = *header;
-        let count = u32::from_be_bytes([c0, c1, c2, c3]) as usize;
+        let (&version, rest) = body.split_first().ok_or(Malformed)?;
+        let (author, rest) = rest.split_first_chunk::<32>().ok_or(Malformed)?;
+        let (base_height, rest) = rest.split_first_chunk::<8>().ok_or(Malformed)?;
+        let (count, mut rest) = rest.split_first_chunk::<4>().ok_or(Malformed)?;
+        let count = u32::from_be_bytes(*count) as usize;
         // Each transaction takes at least its length and its tag, so the count cannot make us allocate much.
         if version != VERSION || count == 0 || count > rest.len() / 5 {
             return Err(Malformed);
@@ -211,14 +220,12 @@ impl<'a> Frame<'a> {
         if !rest.is_empty() {
             return Err(Malformed);
         }
-        let base_height = u64::from_be_bytes([h0, h1, h2, h3, h4, h5, h6, h7]);
-        let (author, signature) = (u16::from_be_bytes([a0, a1]), Signature(*signature));
         Ok(Self {
-            author,
-            base_height,
+            author: PublicKey(*author),
+            base_height: u64::from_be_bytes(*base_height),
             body,
             ranges,
-            signature,
+            signature: Signature(*signature),
         })
     }
 }
@@ -226,7 +233,10 @@ impl<'a> Frame<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transaction::{blob, check_transactions, opaque};
+    use crate::{
+        change,
+        transaction::{blob, check_transactions, opaque},
+    };
     use proptest::prelude::*;
     use regatta_base::seed;
 
@@ -238,7 +248,7 @@ mod tests {
         SecretKey::from_seed([index; 32])
     }
 
-    fn sample(author: u16, secret_index: u8) -> CheckedBatch {
+    fn sample() -> CheckedBatch {
         let domain = domain();
         let list = vec![
             opaque(&domain, &secret(9), 1, b"one"),
@@ -247,50 +257,59 @@ mod tests {
         ];
         let checked = check_transactions(&domain, list, &mut seed::rng(1, "test"));
         let checked: Vec<_> = checked.into_iter().map(Result::unwrap).collect();
-        CheckedBatch::build(&domain, author, 10, &checked, &secret(secret_index))
-    }
-
-    fn authors() -> Vec<PublicKey> {
-        (0..3).map(|i| secret(i).public()).collect()
+        CheckedBatch::build(&domain, 10, &checked, &secret(1))
     }
 
     fn check(bytes: Bytes) -> Result<CheckedBatch, TransactionError> {
-        CheckedBatch::check(&domain(), &authors(), bytes, true, &mut seed::rng(1, "test"))
+        CheckedBatch::check(&domain(), bytes, true, &mut seed::rng(1, "test"))
     }
 
     #[test]
     fn what_is_built_checks_out_equal() {
-        let batch = sample(1, 1);
+        let batch = sample();
         assert_eq!(check(batch.bytes.clone()), Ok(batch.clone()));
         assert_eq!(CheckedBatch::digest_of(&domain(), &batch.bytes), Some(batch.digest));
         assert_eq!(CheckedBatch::digest_of(&domain(), b"short"), None);
         assert_eq!(&batch.bytes[batch.items[1].range()], b"\0two");
-        let unsigned = CheckedBatch::check(
-            &domain(),
-            &authors(),
-            batch.bytes.clone(),
-            false,
-            &mut seed::rng(1, "t"),
-        );
+        let unsigned = CheckedBatch::check(&domain(), batch.bytes.clone(), false, &mut seed::rng(1, "t"));
         assert_eq!(unsigned, Ok(batch));
     }
 
     #[test]
     fn without_transaction_signatures_the_author_is_still_checked() {
-        let batch = sample(1, 2);
-        let result = CheckedBatch::check(&domain(), &authors(), batch.bytes, false, &mut seed::rng(1, "t"));
+        let bytes = of_another_author();
+        let result = CheckedBatch::check(&domain(), bytes, false, &mut seed::rng(1, "t"));
         assert_eq!(result, Err(TransactionError::BadSignature));
+    }
+
+    /// A batch that names an author who did not sign it.
+    fn of_another_author() -> Bytes {
+        let mut bytes = sample().bytes.to_vec();
+        bytes[1..33].copy_from_slice(&secret(2).public().0);
+        bytes.into()
     }
 
     #[test]
     fn only_the_stated_author_can_sign() {
-        assert_eq!(check(sample(1, 2).bytes), Err(TransactionError::BadSignature));
-        assert_eq!(check(sample(7, 1).bytes), Err(TransactionError::Malformed));
+        assert_eq!(sample().author, secret(1).public());
+        assert_eq!(check(of_another_author()), Err(TransactionError::BadSignature));
+    }
+
+    #[test]
+    fn a_batch_that_may_change_the_validators_is_known_as_such() {
+        let member = secret(1);
+        let change = change::propose(0, &[(secret(2).public(), 1)]);
+        let change = change::sign(&domain(), &change, std::slice::from_ref(&member));
+        let checked = check_transactions(&domain(), vec![blob(b"x"), change], &mut seed::rng(1, "t"));
+        let checked: Vec<_> = checked.into_iter().map(Result::unwrap).collect();
+        let built = CheckedBatch::build(&domain(), 0, &checked, &member);
+        assert!(built.changes_validators && !sample().changes_validators);
+        assert_eq!(check(built.bytes.clone()), Ok(built));
     }
 
     #[test]
     fn every_flipped_byte_is_refused() {
-        let batch = sample(1, 1);
+        let batch = sample();
         for position in 0..batch.bytes.len() {
             let mut forged = batch.bytes.to_vec();
             forged[position] ^= 1;
@@ -300,7 +319,7 @@ mod tests {
 
     #[test]
     fn truncation_anywhere_is_refused() {
-        let batch = sample(1, 1);
+        let batch = sample();
         for length in 0..batch.bytes.len() {
             assert!(check(batch.bytes.slice(..length)).is_err(), "length {length}");
         }
@@ -308,7 +327,7 @@ mod tests {
 
     #[test]
     fn a_batch_lives_for_a_bounded_number_of_heights() {
-        let batch = sample(1, 1);
+        let batch = sample();
         assert!(!batch.may_be_ordered_at(10) && batch.may_be_ordered_at(11));
         assert!(batch.may_be_ordered_at(10 + limits::BATCH_LIFETIME_BLOCKS));
         assert!(!batch.may_be_ordered_at(11 + limits::BATCH_LIFETIME_BLOCKS));

@@ -1,11 +1,12 @@
-//! The state of one instance: accounts and a key-value map, under one Merkle root.
+//! The state of one instance: accounts, a key-value map and the validator set, under one Merkle root.
 
 use crate::{
+    change::ChangeView,
     transaction::View,
     trie::{Trie, TrieKey},
 };
 use regatta_api::view::{Failure, Outcome};
-use regatta_base::{Digest, PublicKey, limits};
+use regatta_base::{Digest, PublicKey, ValidatorSet, limits};
 use std::collections::{BTreeMap, BTreeSet};
 
 const WINDOW_WORDS: usize = (limits::SEQUENCE_WINDOW / 64) as usize;
@@ -80,9 +81,41 @@ impl Account {
     }
 }
 
-/// Accounts and values of one instance.
+/// The validators as the state knows them: each change makes the next version.
+#[derive(Debug, Clone)]
+struct Committee {
+    version: u64,
+    set: ValidatorSet,
+    /// The set before the current block, while that block has changed it.
+    before: Option<ValidatorSet>,
+    dirty: bool,
+}
+
+impl Committee {
+    /// Replaces the set as its members agreed to, if they have.
+    fn change(&mut self, change: &ChangeView<'_>) -> Result<(), Failure> {
+        if change.version != self.version {
+            return Err(Failure::ValidatorsVersion);
+        }
+        if !self.set.is_quorum(change.weight_in(&self.set)) {
+            return Err(Failure::ValidatorsUnsigned);
+        }
+        let next = change.applied_to(&self.set).map_err(|_| Failure::ValidatorsUnfit)?;
+        let before = self.before.as_ref().unwrap_or(&self.set);
+        // However many changes a block has, together they must not be too much.
+        next.may_follow(before).map_err(|_| Failure::ValidatorsUnfit)?;
+        let before = std::mem::replace(&mut self.set, next);
+        self.before.get_or_insert(before);
+        self.version += 1;
+        self.dirty = true;
+        Ok(())
+    }
+}
+
+/// Accounts, values and validators of one instance.
 #[derive(Debug, Clone, Default)]
 pub struct State {
+    committee: Option<Committee>,
     accounts: BTreeMap<PublicKey, Account>,
     values: BTreeMap<Vec<u8>, Vec<u8>>,
     bytes: usize,
@@ -92,6 +125,35 @@ pub struct State {
 }
 
 impl State {
+    /// The state before the first block of an instance that these validators begin.
+    #[must_use]
+    pub fn new(genesis: ValidatorSet) -> Self {
+        let committee = Committee {
+            version: 0,
+            set: genesis,
+            before: None,
+            dirty: true,
+        };
+        Self {
+            committee: Some(committee),
+            ..Self::default()
+        }
+    }
+
+    /// Version of the validator set and the set itself, as the last executed transaction left it.
+    #[must_use]
+    pub fn validators(&self) -> Option<(u64, &ValidatorSet)> {
+        let committee = self.committee.as_ref()?;
+        Some((committee.version, &committee.set))
+    }
+
+    /// Ends a block: gives the validator set if the block changed it.
+    pub fn take_validators_change(&mut self) -> Option<ValidatorSet> {
+        let committee = self.committee.as_mut()?;
+        let before = committee.before.take()?;
+        (before != committee.set).then(|| committee.set.clone())
+    }
+
     /// Executes one transaction whose signature was checked before.
     pub fn execute(&mut self, view: &View<'_>) -> Outcome {
         match *view {
@@ -107,6 +169,11 @@ impl State {
             } => self
                 .put(sender, sequence, key, value)
                 .map_or_else(Outcome::Failed, |()| Outcome::Ok),
+            View::Validators(change) => {
+                let committee = self.committee.as_mut().ok_or(Failure::ValidatorsVersion);
+                let changed = committee.and_then(|committee| committee.change(&change));
+                changed.map_or_else(Outcome::Failed, |()| Outcome::Ok)
+            }
         }
     }
 
@@ -171,6 +238,14 @@ impl State {
                 );
             }
         }
+        if let Some(committee) = self.committee.as_mut().filter(|committee| committee.dirty) {
+            committee.dirty = false;
+            let parts: [&[u8]; 2] = [&committee.version.to_be_bytes(), &committee.set.hash().0];
+            self.trie.insert(
+                trie_key("regatta validators key v1", &[]),
+                &Digest::of("regatta validators v1", &parts),
+            );
+        }
         self.trie.root()
     }
 }
@@ -182,7 +257,9 @@ fn trie_key(domain: &str, bytes: &[u8]) -> TrieKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Domain, change};
     use proptest::prelude::*;
+    use regatta_base::{SecretKey, Validator};
 
     const SENDER: PublicKey = PublicKey([1; 32]);
     const OTHER: PublicKey = PublicKey([2; 32]);
@@ -260,6 +337,104 @@ mod tests {
         assert_eq!(state.execute(&put(1, b"k", b"v")), Outcome::Failed(Failure::StateFull));
         assert_eq!(state.check_sequence(&OTHER, 1), Ok(()));
         assert_eq!(state.highest_sequence(&OTHER), 0);
+    }
+
+    fn secret(index: u8) -> SecretKey {
+        SecretKey::from_seed([index; 32])
+    }
+
+    /// Four validators of weight 3.
+    fn four() -> State {
+        let member = |index| Validator {
+            key: secret(index).public(),
+            weight: 3,
+        };
+        State::new(ValidatorSet::new((0..4).map(member).collect()).unwrap())
+    }
+
+    fn change(state: &mut State, version: u64, changes: &[(u8, u64)], signers: &[u8]) -> Outcome {
+        let domain = Domain::new(&"test".parse().unwrap(), &"main".parse().unwrap());
+        let changes: Vec<_> = changes
+            .iter()
+            .map(|(index, weight)| (secret(*index).public(), *weight))
+            .collect();
+        let secrets: Vec<_> = signers.iter().map(|index| secret(*index)).collect();
+        let bytes = change::sign(&domain, &change::propose(version, &changes), &secrets);
+        state.execute(&View::parse(&bytes).unwrap())
+    }
+
+    #[test]
+    fn a_change_needs_more_than_two_thirds_of_the_current_weight_and_works_once() {
+        let mut state = four();
+        let root = state.root();
+        let failed = |failure| Outcome::Failed(failure);
+        let join = [(7, 3)];
+        assert_eq!(
+            change(&mut state, 0, &join, &[0, 1]),
+            failed(Failure::ValidatorsUnsigned)
+        );
+        assert_eq!(
+            change(&mut state, 0, &join, &[0, 1, 7, 8, 9]),
+            failed(Failure::ValidatorsUnsigned)
+        );
+        assert_eq!(
+            change(&mut state, 1, &join, &[0, 1, 2]),
+            failed(Failure::ValidatorsVersion)
+        );
+        assert_eq!((state.root(), state.take_validators_change()), (root, None));
+        assert_eq!(change(&mut state, 0, &join, &[0, 1, 2]), Outcome::Ok);
+        assert_eq!(
+            change(&mut state, 0, &join, &[0, 1, 2]),
+            failed(Failure::ValidatorsVersion)
+        );
+        assert_ne!(state.root(), root);
+        let set = state.take_validators_change().unwrap();
+        assert_eq!((set.len(), state.validators()), (5, Some((1, &set))));
+        assert_eq!(state.take_validators_change(), None, "told once");
+        assert_eq!(
+            change(&mut state, 1, &[(0, 0)], &[0, 1, 2]),
+            failed(Failure::ValidatorsUnsigned)
+        );
+        assert_eq!(change(&mut state, 1, &[(0, 0)], &[0, 1, 2, 7]), Outcome::Ok);
+        assert_eq!(state.take_validators_change().map(|set| set.len()), Some(4));
+    }
+
+    #[test]
+    fn a_block_changes_less_than_a_third_however_many_changes_it_has() {
+        let mut state = four();
+        let all = [0, 1, 2, 3];
+        let unfit = Outcome::Failed(Failure::ValidatorsUnfit);
+        assert_eq!(change(&mut state, 0, &[(0, 0), (1, 0)], &all), unfit);
+        assert_eq!(
+            change(&mut state, 0, &[(0, 0), (1, 0), (2, 0), (3, 0)], &all),
+            unfit,
+            "nobody is left"
+        );
+        assert_eq!(change(&mut state, 0, &[(0, u64::MAX)], &all), unfit, "no sum");
+        assert_eq!(change(&mut state, 0, &[(0, 0)], &all), Outcome::Ok);
+        assert_eq!(
+            change(&mut state, 1, &[(1, 0)], &all),
+            unfit,
+            "two of four in one block"
+        );
+        assert!(state.take_validators_change().is_some());
+        assert_eq!(change(&mut state, 1, &[(1, 2)], &all), Outcome::Ok, "in the next block");
+        assert_eq!(change(&mut state, 2, &[(1, 3)], &all), Outcome::Ok, "and back");
+        assert_eq!(state.take_validators_change(), None, "as it was before the block");
+        assert_eq!(state.validators().map(|(version, _)| version), Some(3));
+    }
+
+    #[test]
+    fn without_validators_nothing_changes_them() {
+        let mut state = State::default();
+        assert_eq!(
+            change(&mut state, 0, &[(7, 1)], &[0]),
+            Outcome::Failed(Failure::ValidatorsVersion)
+        );
+        assert_eq!(
+            (state.validators().is_none(), state.take_validators_change()),
+            (true, None)
+        );
     }
 
     proptest! {

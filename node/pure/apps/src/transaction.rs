@@ -4,11 +4,13 @@
 //! blob    00 | payload
 //! opaque  01 | sender 32 | sequence 8 | payload                        | signature 64
 //! put     02 | sender 32 | sequence 8 | key length 2 | key | value     | signature 64
+//! validators  03 | version 8 | count 2 | (key 32 | weight 8)* | (key 32 | signature 64)*
 //! ```
 //! Integers are big-endian. The signature is over a digest of everything before it, keyed by the chain
 //! and instance, so that no transaction replays elsewhere and one pass over the bytes serves both the
 //! signature and the id. MessagePack would cost a copy of every payload on each validator.
 
+use crate::change::{CHANGE_TAG, ChangeView};
 use bytes::Bytes;
 use rand::CryptoRng;
 use regatta_base::{
@@ -32,6 +34,8 @@ pub enum Kind {
     Opaque,
     /// A signed key-value write.
     Put,
+    /// A change of the validator set, signed by its members.
+    Validators,
 }
 
 impl Kind {
@@ -42,6 +46,7 @@ impl Kind {
             Self::Blob => "blob",
             Self::Opaque => "opaque",
             Self::Put => "put",
+            Self::Validators => "validators",
         }
     }
 }
@@ -115,6 +120,8 @@ pub enum View<'a> {
         /// The value.
         value: &'a [u8],
     },
+    /// A change of the validator set.
+    Validators(ChangeView<'a>),
 }
 
 impl<'a> View<'a> {
@@ -155,6 +162,7 @@ impl<'a> View<'a> {
                     Err(TransactionError::TooLarge)
                 }
             }
+            CHANGE_TAG => ChangeView::parse(rest).map(Self::Validators),
             _ => Err(TransactionError::Malformed),
         }
     }
@@ -166,14 +174,16 @@ impl<'a> View<'a> {
             Self::Blob { .. } => Kind::Blob,
             Self::Opaque { .. } => Kind::Opaque,
             Self::Put { .. } => Kind::Put,
+            Self::Validators(_) => Kind::Validators,
         }
     }
 
-    /// Who signed it and with which sequence number; `None` for a blob.
+    /// Who signed it and with which sequence number; `None` for a blob, and for a change of the validator set, which
+    /// many sign and a version protects from replay.
     #[must_use]
     pub fn sender(&self) -> Option<(PublicKey, u64)> {
         match *self {
-            Self::Blob { .. } => None,
+            Self::Blob { .. } | Self::Validators(_) => None,
             Self::Opaque { sender, sequence, .. } | Self::Put { sender, sequence, .. } => Some((sender, sequence)),
         }
     }
@@ -231,15 +241,27 @@ pub(crate) struct Scanned {
     pub(crate) sender: Option<(PublicKey, u64)>,
     /// What was signed, by whom, with which signature; `None` for a blob.
     pub(crate) claim: Option<(PublicKey, Digest, Signature)>,
+    /// The same of further signers, whom only a change of the validator set has.
+    pub(crate) more_claims: Vec<(PublicKey, Digest, Signature)>,
+}
+
+impl Scanned {
+    pub(crate) fn claims(&self) -> impl Iterator<Item = &(PublicKey, Digest, Signature)> {
+        self.claim.iter().chain(&self.more_claims)
+    }
 }
 
 pub(crate) fn scan(domain: &Domain, bytes: &[u8]) -> Result<Scanned, TransactionError> {
     let view = View::parse(bytes)?;
+    if let View::Validators(change) = view {
+        return scan_change(domain, bytes, change);
+    }
     let Some((key, sequence)) = view.sender() else {
         return Ok(Scanned {
             id: keyed(&domain.blob_id, bytes),
             sender: None,
             claim: None,
+            more_claims: Vec::new(),
         });
     };
     let (body, signature) = bytes
@@ -254,7 +276,29 @@ pub(crate) fn scan(domain: &Domain, bytes: &[u8]) -> Result<Scanned, Transaction
         id,
         sender: Some((key, sequence)),
         claim: Some((key, digest, Signature(*signature))),
+        more_claims: Vec::new(),
     })
+}
+
+fn scan_change(domain: &Domain, bytes: &[u8], change: ChangeView<'_>) -> Result<Scanned, TransactionError> {
+    let (body, signatures) = bytes
+        .split_at_checked(bytes.len() - change.signed_bytes())
+        .ok_or(TransactionError::Malformed)?;
+    let digest = keyed(&domain.signing, body);
+    let mut claims = change.signers().map(|(key, signature)| (key, digest, signature));
+    Ok(Scanned {
+        id: keyed(&domain.signed_id, &[&digest.0, signatures].concat()),
+        sender: None,
+        claim: claims.next(),
+        more_claims: claims.collect(),
+    })
+}
+
+/// The digest that the members sign who agree to a change of the validator set: over the bytes that `change::propose`
+/// makes.
+#[must_use]
+pub fn change_digest(domain: &Domain, body: &[u8]) -> Digest {
+    keyed(&domain.signing, body)
 }
 
 /// The id by which a transaction's status is queried.
@@ -286,7 +330,8 @@ pub fn check_transactions(
     let scanned: Vec<_> = transactions.iter().map(|bytes| scan(domain, bytes)).collect();
     let claims: Vec<Claim<'_>> = scanned
         .iter()
-        .filter_map(|result| result.as_ref().ok()?.claim.as_ref())
+        .flatten()
+        .flat_map(Scanned::claims)
         .map(|(key, digest, signature)| Claim {
             key: *key,
             message: &digest.0,
@@ -296,8 +341,12 @@ pub fn check_transactions(
     let mut valid = verify_each(&claims, rng).into_iter();
     let mut check = |bytes, result: &Result<Scanned, TransactionError>| {
         let scanned = result.as_ref().map_err(|error| *error)?;
-        // Only signed transactions made a claim, so only they take a verdict.
-        if scanned.claim.is_some() && valid.next() != Some(true) {
+        // One verdict for each claim, whatever the first ones are.
+        let mut holds = true;
+        for _ in scanned.claims() {
+            holds &= valid.next() == Some(true);
+        }
+        if !holds {
             return Err(TransactionError::BadSignature);
         }
         Ok(CheckedTransaction {
@@ -405,7 +454,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), tag in 0u8..4) {
+        fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), tag in 0u8..5) {
             let _ = View::parse(&bytes);
             let mut tagged = vec![tag];
             tagged.extend(bytes);

@@ -3,12 +3,8 @@
 use bytes::Bytes;
 use rand::CryptoRng;
 use regatta_apps::{CheckedBatch, CheckedTransaction, Domain, TransactionError, check_transactions};
-use regatta_base::{
-    PublicKey,
-    keys::{Claim, verify_each},
-};
+use regatta_base::keys::{Claim, verify_each};
 use regatta_consensus::SignatureClaim;
-use std::sync::Arc;
 
 /// Names a job within one run of a node.
 pub type JobId = u64;
@@ -23,8 +19,6 @@ pub enum Job {
     Batch {
         /// Domain of the instance.
         domain: Domain,
-        /// Keys of the validators, by index.
-        authors: Arc<[PublicKey]>,
         /// Exact bytes.
         bytes: Bytes,
         /// Whether transaction signatures are checked: validators do, followers rely on the quorum.
@@ -71,10 +65,9 @@ impl Job {
             }
             Self::Batch {
                 domain,
-                authors,
                 bytes,
                 signatures,
-            } => JobResult::Batch(CheckedBatch::check(&domain, &authors, bytes, signatures, rng)),
+            } => JobResult::Batch(CheckedBatch::check(&domain, bytes, signatures, rng)),
             Self::Transactions { domain, transactions } => {
                 JobResult::Transactions(check_transactions(&domain, transactions, rng))
             }

@@ -49,6 +49,12 @@ impl Links {
         }
     }
 
+    /// Notes whether this node is a validator; says whether that is new.
+    pub(crate) fn set_validator(&mut self, is_validator: bool) -> bool {
+        let distance = if is_validator { 0 } else { DISTANCE_MAX };
+        std::mem::replace(&mut self.own_distance, distance) != distance
+    }
+
     pub(crate) fn get(&self, peer: PeerIndex) -> Option<&Link> {
         self.list.get(peer)
     }

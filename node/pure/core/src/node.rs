@@ -55,6 +55,8 @@ pub struct Node {
     links: Links,
     /// Links that are up but whose greeting has not arrived.
     greeting: Vec<bool>,
+    /// What the neighbours were told: whether this node wants votes.
+    wants_votes: bool,
     counters: Counters,
     topology_at: Option<Time>,
     started: bool,
@@ -78,6 +80,7 @@ impl Node {
             links: Links::new(&own, is_validator, config.peers.iter().map(|peer| peer.key)),
             chain_digest: Digest::of("regatta chain v1", &[config.chain.as_str().as_bytes()]),
             greeting: vec![false; config.peers.len()],
+            wants_votes: chains.iter().any(Chain::wants_votes),
             secret,
             chains,
             counters: Counters::default(),
@@ -106,6 +109,7 @@ impl Node {
         for chain in 0..self.chains.len() {
             self.with(now, chain, out, |chain, ctx| chain.start(ctx));
         }
+        self.update_role(now, out);
     }
 
     /// Takes one event and appends what is to be done to `out`.
@@ -136,6 +140,22 @@ impl Node {
                 }
             }
             Event::Tick => self.tick(now, out),
+        }
+        self.update_role(now, out);
+    }
+
+    /// Tells the neighbours when blocks made this node a validator, or no longer one.
+    fn update_role(&mut self, now: Time, out: &mut Vec<Output>) {
+        if self.links.set_validator(self.chains.iter().any(Chain::is_validator)) {
+            self.topology_at.get_or_insert(now + TOPOLOGY_DELAY_MS);
+        }
+        let wants_votes = self.chains.iter().any(Chain::wants_votes);
+        if self.wants_votes != wants_votes {
+            self.wants_votes = wants_votes;
+            let peers: Vec<PeerIndex> = self.links.up().collect();
+            for peer in peers {
+                self.greet(peer, out);
+            }
         }
     }
 
@@ -196,7 +216,7 @@ impl Node {
             let hello = Hello {
                 version: PROTOCOL_VERSION,
                 chain: self.chain_digest,
-                wants_votes: self.chains.iter().any(Chain::wants_votes),
+                wants_votes: self.wants_votes,
                 topology: self.links.topology(),
                 heights: self.chains.iter().map(|chain| (chain.tag, chain.height())).collect(),
             };
@@ -262,10 +282,15 @@ impl Node {
             out.push(fault(peer, "a greeting on a link that is not up"));
             return;
         }
-        let was_up = self.links.get(peer).is_some_and(|link| link.up);
+        let before = self.links.get(peer).map(|link| (link.up, link.wants_votes));
+        let (was_up, wanted_votes) = before.unwrap_or_default();
         self.links.set_up(peer, hello.wants_votes, &hello.topology);
         self.topology_at.get_or_insert(now + TOPOLOGY_DELAY_MS);
         if was_up {
+            let is_new = hello.wants_votes && !wanted_votes;
+            for chain in (0..self.chains.len()).filter(|_| is_new) {
+                self.with(now, chain, out, |chain, ctx| chain.votes_wanted(ctx, peer));
+            }
             return;
         }
         for chain in 0..self.chains.len() {

@@ -4,4 +4,5 @@ mod evidence;
 mod properties;
 mod scripts;
 mod topologies;
+mod validators;
 mod world;

@@ -7,10 +7,10 @@
 use bytes::Bytes;
 use rand::rngs::ChaCha8Rng;
 use regatta_apps::{CheckedBatch, CheckedTransaction, Domain, TransactionError, View, check_transactions};
-use regatta_base::{Digest, PublicKey, keys::verify_each};
+use regatta_base::{Digest, keys::verify_each};
 use regatta_consensus::SignatureClaim;
 use regatta_core::{Job, JobResult};
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 /// Answers of a kind that are kept for sure; then the older half goes.
 const KEPT: usize = 1 << 15;
@@ -69,9 +69,8 @@ type BatchAnswer = (Result<CheckedBatch, TransactionError>, usize);
 #[derive(Debug)]
 pub(crate) struct Work {
     claims: Answers<bool>,
-    /// Domains and authors that were seen: their positions stand for them in keys.
+    /// Domains that were seen: their positions stand for them in keys.
     domains: Vec<Domain>,
-    authors: Vec<Arc<[PublicKey]>>,
     batches: Answers<BatchAnswer>,
     transactions: Answers<Result<CheckedTransaction, TransactionError>>,
     rng: ChaCha8Rng,
@@ -85,7 +84,6 @@ impl Work {
         Self {
             claims: Answers::new(KEPT),
             domains: Vec::new(),
-            authors: Vec::new(),
             batches: Answers::new(BATCHES_KEPT),
             transactions: Answers::new(KEPT),
             rng,
@@ -117,12 +115,11 @@ impl Work {
             }
             Job::Batch {
                 domain,
-                authors,
                 bytes,
                 signatures,
             } => {
                 let length = bytes.len();
-                let (result, signed) = self.batch(&domain, &authors, bytes, signatures);
+                let (result, signed) = self.batch(&domain, bytes, signatures);
                 let amount = Amount {
                     signatures: 1 + if signatures { signed } else { 0 },
                     transactions: result.as_ref().map_or(0, |batch| batch.items.len()),
@@ -148,17 +145,13 @@ impl Work {
         answers.into_iter().map(|answer| answer.unwrap_or(false)).collect()
     }
 
-    fn batch(&mut self, domain: &Domain, authors: &Arc<[PublicKey]>, bytes: Bytes, signatures: bool) -> BatchAnswer {
+    fn batch(&mut self, domain: &Domain, bytes: Bytes, signatures: bool) -> BatchAnswer {
         self.asked += 1;
-        let context = [
-            position(&mut self.domains, domain),
-            position(&mut self.authors, authors),
-            u64::from(signatures),
-        ];
+        let context = [position(&mut self.domains, domain), u64::from(signatures)];
         let key = key("regatta simulated batch v1", &context, &bytes);
         self.batches.get(&key).unwrap_or_else(|| {
             self.computed += 1;
-            let result = CheckedBatch::check(domain, authors, bytes, signatures, &mut self.rng);
+            let result = CheckedBatch::check(domain, bytes, signatures, &mut self.rng);
             let signed = |batch: &CheckedBatch| {
                 let items = batch.items.iter();
                 items.filter(|item| is_signed(&batch.bytes[item.range()])).count()

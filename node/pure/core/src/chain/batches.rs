@@ -2,7 +2,7 @@
 
 use crate::event::{PeerIndex, Time};
 use regatta_apps::CheckedBatch;
-use regatta_base::{Digest, Height, limits};
+use regatta_base::{Digest, Height, PublicKey, limits};
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
@@ -45,7 +45,7 @@ pub(crate) struct Batches {
     held: BTreeMap<Digest, Held>,
     /// Batches that wait to be ordered, in order of arrival.
     waiting: VecDeque<Digest>,
-    author_bytes: BTreeMap<u16, usize>,
+    author_bytes: BTreeMap<PublicKey, usize>,
     recent: VecDeque<Digest>,
     recent_bytes: usize,
     wants: BTreeMap<Digest, Want>,
@@ -79,8 +79,8 @@ impl Batches {
     }
 
     /// Bytes of `author`'s batches that wait to be ordered.
-    pub(crate) fn author_bytes(&self, author: u16) -> usize {
-        self.author_bytes.get(&author).copied().unwrap_or(0)
+    pub(crate) fn author_bytes(&self, author: &PublicKey) -> usize {
+        self.author_bytes.get(author).copied().unwrap_or(0)
     }
 
     pub(crate) fn is_wanted(&self, digest: &Digest) -> bool {
@@ -153,9 +153,12 @@ impl Batches {
         }
     }
 
-    fn release_author(&mut self, author: u16, bytes: usize) {
+    fn release_author(&mut self, author: PublicKey, bytes: usize) {
         if let Some(held) = self.author_bytes.get_mut(&author) {
             *held = held.saturating_sub(bytes);
+            if *held == 0 {
+                self.author_bytes.remove(&author);
+            }
         }
     }
 
@@ -234,14 +237,19 @@ mod tests {
     use super::*;
     use bytes::Bytes;
 
-    fn batch(n: u8, author: u16, base_height: Height, bytes: usize) -> Arc<CheckedBatch> {
+    fn author(n: u8) -> PublicKey {
+        PublicKey([n; 32])
+    }
+
+    fn batch(n: u8, by: u8, base_height: Height, bytes: usize) -> Arc<CheckedBatch> {
         let bytes = Bytes::from(vec![n; bytes]);
         Arc::new(CheckedBatch {
             digest: Digest([n; 32]),
-            author,
+            author: author(by),
             base_height,
             bytes,
             items: Vec::new(),
+            changes_validators: false,
         })
     }
 
@@ -267,11 +275,11 @@ mod tests {
         for n in 1..=8 {
             batches.hold(&batch(n, 3, 0, 1024 * 1024), true);
         }
-        assert_eq!(batches.author_bytes(3), 8 * 1024 * 1024);
+        assert_eq!(batches.author_bytes(&author(3)), 8 * 1024 * 1024);
         let digests: Vec<_> = (1..=8).map(|n| Digest([n; 32])).collect();
         batches.mark_included(&digests);
         batches.mark_included(&digests);
-        assert_eq!((batches.author_bytes(3), batches.has_waiting()), (0, false));
+        assert_eq!((batches.author_bytes(&author(3)), batches.has_waiting()), (0, false));
         assert!(batches.get(&digests[0]).is_none() && batches.get(&digests[7]).is_some());
         assert!(batches.recent_bytes <= RECENT_BYTES_MAX);
     }
@@ -311,6 +319,6 @@ mod tests {
         batches.hold(&batch(1, 2, 0, 7), true);
         assert!(batches.take_expired(limits::BATCH_LIFETIME_BLOCKS).is_empty());
         assert_eq!(batches.take_expired(limits::BATCH_LIFETIME_BLOCKS + 1).len(), 1);
-        assert_eq!((batches.author_bytes(2), batches.has_waiting()), (0, false));
+        assert_eq!((batches.author_bytes(&author(2)), batches.has_waiting()), (0, false));
     }
 }

@@ -25,9 +25,16 @@ const CHECK_ENOUGH: usize = 512;
 
 /// What of one submission travels on.
 #[derive(Default)]
-struct Onward {
+pub(super) struct Onward {
     slots: Vec<(u32, TransactionId)>,
     transactions: Vec<Bytes>,
+}
+
+impl Onward {
+    pub(super) fn push(&mut self, slot: (u32, TransactionId), bytes: Bytes) {
+        self.slots.push(slot);
+        self.transactions.push(bytes);
+    }
 }
 
 impl Chain {
@@ -57,7 +64,11 @@ impl Chain {
     /// How long a submission waits for others to be checked with: half of what it may wait for its batch.
     /// Checked alone a signature costs four times as much. A follower has no batch to wait for.
     fn check_delay(&self) -> Time {
-        self.own.map_or(0, |_| self.config.batch_delay_ms / 2)
+        if self.role.votes {
+            self.config.batch_delay_ms / 2
+        } else {
+            0
+        }
     }
 
     /// When the next check of signatures has to start.
@@ -91,16 +102,20 @@ impl Chain {
         for (slot, result) in slots.into_iter().zip(results) {
             match result {
                 Err(error) => self.reject(ctx, slot, None, reason(error)),
-                Ok(transaction) if self.own.is_some() => self.admit(ctx, slot, transaction),
+                Ok(transaction) if self.role.votes => self.admit(ctx, slot, transaction),
                 Ok(transaction) => {
                     if self.admit_onward(ctx, slot, &transaction) {
                         let parts = onward.entry(slot.0).or_default();
-                        parts.slots.push((slot.1, transaction.id));
-                        parts.transactions.push(transaction.bytes);
+                        parts.push((slot.1, transaction.id), transaction.bytes);
                     }
                 }
             }
         }
+        self.send_onward(ctx, onward);
+    }
+
+    /// Forwards what belongs to each submission towards a validator.
+    pub(super) fn send_onward(&mut self, ctx: &mut Context<'_>, onward: BTreeMap<u64, Onward>) {
         for (submission, parts) in onward {
             let forward = self.submissions.forward(submission, parts.slots, parts.transactions);
             self.send_forward(ctx, forward);

@@ -80,9 +80,9 @@ impl Ledger {
     pub(crate) fn new(salt: Salt, genesis: Scope) -> Self {
         Self {
             height: 0,
-            sets: Sets::new(genesis),
             rows: VecDeque::new(),
-            state: State::default(),
+            state: State::new(genesis.validators().clone()),
+            sets: Sets::new(genesis),
             index: ShortMap::with_hasher(salt),
             indexed: VecDeque::new(),
             included: BTreeMap::new(),
@@ -151,7 +151,7 @@ impl Ledger {
                 });
             }
         }
-        self.sets.executed(self.height, None);
+        self.sets.executed(self.height, self.state.take_validators_change());
         self.remember_places(&executed);
         self.remember_batches(batches);
         let Decision {
@@ -256,7 +256,6 @@ mod tests {
             .collect();
         Arc::new(CheckedBatch::build(
             &domain(),
-            0,
             base,
             &checked,
             &SecretKey::from_seed([1; 32]),

@@ -15,6 +15,7 @@ mod mempool;
 mod outbox;
 mod payload;
 mod reads;
+mod role;
 mod routes;
 mod sets;
 mod short_map;
@@ -39,11 +40,12 @@ use mempool::Mempool;
 use outbox::Outbox;
 use regatta_api::{NodeConfig, config::InstanceConfig};
 use regatta_apps::{CheckedBatch, Domain};
-use regatta_base::{ChainId, Digest, Height, InstanceId, PublicKey, SecretKey, encode, limits};
+use regatta_base::{ChainId, Digest, Height, InstanceId, SecretKey, encode, limits};
 use regatta_consensus::{Input, Scope, Validator, ValidatorSet};
+use role::Role;
 use routes::Routes;
 use short_map::Salt;
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 pub(crate) use submissions::Origin;
 use submissions::Submissions;
 
@@ -58,12 +60,7 @@ pub(crate) struct Chain {
     index: u16,
     config: InstanceConfig,
     domain: Domain,
-    authors: Arc<[PublicKey]>,
-    /// Own index in the validator set; `None` for a follower.
-    own: Option<u16>,
-    key: PublicKey,
-    /// Whether this node passes votes on.
-    relays: bool,
+    role: Role,
     agreement: Agreement,
     batches: Batches,
     mempool: Mempool,
@@ -94,9 +91,8 @@ impl Chain {
             .collect();
         let validators = ValidatorSet::new(members)
             .map_err(|error| NodeError::Config(format!("instance `{}`: {error}", config.id)))?;
-        let own = validators.index_of(&secret.public());
+        let votes = validators.index_of(&secret.public()).is_some();
         let salt = Salt::new(&secret.to_seed());
-        let authors: Arc<[PublicKey]> = config.validators.iter().map(|v| v.key).collect();
         let tag = tag(&node.chain, &config.id, &validators.hash());
         let scope = Scope::new(&node.chain, &config.id, validators);
         Ok(Self {
@@ -105,11 +101,8 @@ impl Chain {
             index: index as u16,
             domain: Domain::new(&node.chain, &config.id),
             agreement: Agreement::new(&scope, secret.public(), &config),
-            key: secret.public(),
             routes: Routes::new(config.vote_topology, scope.validators()),
-            authors,
-            own,
-            relays: own.is_some() || node.relay_votes,
+            role: Role::new(secret.public(), votes, node.relay_votes),
             batches: Batches::default(),
             mempool: Mempool::new(node.mempool.clone(), salt),
             submissions: Submissions::new(salt),
@@ -127,12 +120,12 @@ impl Chain {
     }
 
     pub(crate) fn is_validator(&self) -> bool {
-        self.own.is_some()
+        self.role.votes
     }
 
     /// Whether this node wants single votes, not only decisions.
     pub(crate) fn wants_votes(&self) -> bool {
-        self.relays
+        self.role.relays
     }
 
     pub(crate) fn height(&self) -> Height {
@@ -171,6 +164,12 @@ impl Chain {
         self.announce_waiting(peer);
         self.offer_evidence(ctx, peer);
         self.sweep_soon(ctx.now);
+        self.finish_step(ctx);
+    }
+
+    /// A linked neighbour wants votes from now on.
+    pub(crate) fn votes_wanted(&mut self, ctx: &mut Context<'_>, peer: PeerIndex) {
+        self.offer_messages(ctx, peer);
         self.finish_step(ctx);
     }
 
@@ -309,7 +308,7 @@ impl Chain {
     fn expire_batches(&mut self, now: Time) {
         let next = self.ledger.height() + 1;
         for batch in self.batches.take_expired(next) {
-            if Some(batch.author) == self.own {
+            if batch.author == self.role.key {
                 for transaction in payload::transactions_of(&batch) {
                     if self.ledger.place(&transaction.id).is_none() {
                         self.mempool.requeue(now, transaction);

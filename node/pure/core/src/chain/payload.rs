@@ -39,19 +39,18 @@ impl Chain {
     /// When the oldest waiting transaction has waited long enough.
     pub(super) fn batch_due_at(&self) -> Option<Time> {
         let since = self.mempool.queued_since()?;
-        let has_room = self.batches.author_bytes(self.own?) < OWN_BYTES_MAX;
-        has_room.then_some(since + self.config.batch_delay_ms)
+        let has_room = self.batches.author_bytes(&self.role.key) < OWN_BYTES_MAX;
+        (has_room && self.role.votes).then_some(since + self.config.batch_delay_ms)
     }
 
     /// Makes batches of what is waiting, as long as they are full or due and the last ones get ordered.
     pub(super) fn cut_batches(&mut self, ctx: &mut Context<'_>) {
-        let Some(own) = self.own else { return };
         while let Some(due) = self.batch_due_at()
             && (due <= ctx.now || self.mempool.queue_bytes() >= self.config.batch_bytes)
         {
             let waiting = self.mempool.cut(ctx.now, self.config.batch_bytes);
             let (transactions, slots): (Vec<_>, Vec<_>) = waiting.into_iter().map(|w| (w.transaction, w.slot)).unzip();
-            let batch = CheckedBatch::build(&self.domain, own, self.ledger.height(), &transactions, ctx.secret);
+            let batch = CheckedBatch::build(&self.domain, self.ledger.height(), &transactions, ctx.secret);
             let record = self.append_batch(ctx, &batch);
             let frame = batch_frame(self.tag, &batch.bytes);
             let digest = batch.digest;
@@ -77,9 +76,9 @@ impl Chain {
     pub(super) fn replay_batch(&mut self, bytes: Bytes) -> Result<(), crate::NodeError> {
         // Checked before it was written; the author's signature holds unless the journal is damaged.
         let mut rng = regatta_base::seed::rng(0, "replay");
-        let batch = CheckedBatch::check(&self.domain, &self.authors, bytes, false, &mut rng)
+        let batch = CheckedBatch::check(&self.domain, bytes, false, &mut rng)
             .map_err(|error| crate::NodeError::Journal(format!("a batch: {error}")))?;
-        let is_own = Some(batch.author) == self.own;
+        let is_own = batch.author == self.role.key;
         if is_own {
             for transaction in transactions_of(&batch) {
                 self.mempool.mark_pending(&transaction);
@@ -104,11 +103,10 @@ impl Chain {
         self.checking.insert(digest);
         self.checking_bytes += size;
         // While blocks are being caught up with, their quorum has vouched for every transaction.
-        let votable = self.own.is_some() && !self.catchup.is_catching_up(self.ledger.height());
-        let (domain, authors) = (self.domain, self.authors.clone());
+        let votable = self.role.votes && !self.catchup.is_catching_up(self.ledger.height());
+        let domain = self.domain;
         let job = Job::Batch {
             domain,
-            authors,
             bytes,
             signatures: votable,
         };
@@ -125,7 +123,7 @@ impl Chain {
 
     /// Whether a batch is held as far as this node needs it, is being checked, or was ordered before.
     fn is_at_hand(&self, digest: &Digest) -> bool {
-        let votes = self.own.is_some() && !self.catchup.is_catching_up(self.ledger.height());
+        let votes = self.role.votes && !self.catchup.is_catching_up(self.ledger.height());
         let is_held = if votes {
             self.batches.is_votable(digest)
         } else {
@@ -156,7 +154,9 @@ impl Chain {
         }
         let is_wanted = self.batches.is_wanted(&digest);
         let is_late = !batch.may_be_ordered_at(self.ledger.height() + 1) && batch.base_height <= self.ledger.height();
-        if !is_wanted && (is_late || self.batches.author_bytes(batch.author) > AUTHOR_BYTES_MAX) {
+        // What a block names is held whoever made it; whether it may be voted for is judged with the proposal.
+        let is_unasked = !self.is_from_validator(&batch) || self.batches.author_bytes(&batch.author) > AUTHOR_BYTES_MAX;
+        if !is_wanted && (is_late || is_unasked) {
             ctx.count(Metric::FramesDropped, 1);
             return;
         }

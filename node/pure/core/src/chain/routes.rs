@@ -133,7 +133,7 @@ impl Chain {
             validators.get(validators.leader(height, round))
         });
         let key = leader.map(|leader| leader.key);
-        self.routes.audience(links, message, key, key == Some(self.key))
+        self.routes.audience(links, message, key, key == Some(self.role.key))
     }
 
     /// The neighbours for whom a message of this node is.
@@ -150,7 +150,7 @@ impl Chain {
 
     /// The neighbours to which this node passes on what `from` sent it.
     pub(super) fn relay_receivers(&self, links: &Links, message: &Message, from: PeerIndex) -> Vec<PeerIndex> {
-        if !self.relays || self.audience(links, message) == Audience::Voters {
+        if !self.role.relays || self.audience(links, message) == Audience::Voters {
             return Vec::new();
         }
         let mut receivers = self.receivers(links, message);

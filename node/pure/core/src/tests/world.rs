@@ -58,7 +58,7 @@ pub(super) struct World {
     next_request: u64,
 }
 
-fn secret(index: usize) -> SecretKey {
+pub(super) fn secret(index: usize) -> SecretKey {
     SecretKey::from_seed(seed::bytes(index as u64, "test node"))
 }
 

@@ -5,6 +5,7 @@ use crate::{
     chain::{
         Chain, encoded,
         ledger::{Decision, Executed},
+        sets::SET_LAG,
     },
     context::Context,
     event::{LogLevel, Output, PeerIndex, Protocol},
@@ -17,7 +18,7 @@ use regatta_api::{
     view::{BlockSummary, StatusEvent},
 };
 use regatta_apps::CheckedBatch;
-use regatta_base::{Digest, Height, HexBytes, decode, encode};
+use regatta_base::{Digest, Height, HexBytes, ValidatorSet, decode, encode};
 use regatta_consensus::{Certificate, Commit, Input, MESSAGE_BYTES_MAX, Message, Proposal};
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -58,6 +59,13 @@ impl Chain {
     pub(super) fn next_set(&self, height: Height) -> Option<Digest> {
         let scope = self.ledger.sets().at(height + 1)?;
         Some(scope.validators().hash())
+    }
+
+    /// The validators that decide `height`, if they are not those of the height before.
+    fn new_set(&self, height: Height) -> Option<ValidatorSet> {
+        let sets = self.ledger.sets();
+        let (before, scope) = (sets.at(height - 1)?, sets.at(height)?);
+        (before != scope).then(|| scope.validators().clone())
     }
 
     pub(super) fn lagged_state_root(&self, height: Height) -> Digest {
@@ -120,7 +128,10 @@ impl Chain {
             return None;
         }
         let held = header.batches.iter().filter_map(|digest| self.batches.get(digest));
-        Some(held.into_iter().all(|batch| batch.may_be_ordered_at(height)))
+        Some(
+            held.into_iter()
+                .all(|batch| batch.may_be_ordered_at(height) && self.is_from_validator(batch)),
+        )
     }
 
     /// Takes a decision apart: its header, and its batches or which of them are missing.
@@ -170,7 +181,7 @@ impl Chain {
                 self.take_early(ctx);
                 inputs.push_back(Input::Applied {
                     height: commit.height(),
-                    validators: None,
+                    validators: self.new_set(commit.height() + SET_LAG),
                 });
                 if self.batches.has_waiting() {
                     inputs.push_back(Input::Work);
@@ -185,7 +196,11 @@ impl Chain {
 
     /// Executes a decided block and tells everybody who waits for it.
     fn apply(&mut self, ctx: &mut Context<'_>, commit: &Commit, header: &Header, batches: &[Arc<CheckedBatch>]) {
+        let voted = self.role.votes;
         let executed = self.execute(commit, header, batches);
+        if voted && !self.role.votes {
+            self.hand_on(ctx);
+        }
         let height = commit.height();
         let record = ctx.append(Record::Block {
             instance: self.index,
@@ -252,6 +267,7 @@ impl Chain {
             self.mempool.executed(&one.id, one.sender);
         }
         self.batches.mark_included(&header.batches);
+        self.update_role();
         let next = self.ledger.height() + 1;
         self.agreement.gossip.advance(next);
         if let (Some(now), Some(soon)) = (self.ledger.sets().at(next), self.ledger.sets().at(next + 1)) {

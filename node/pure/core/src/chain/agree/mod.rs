@@ -155,7 +155,7 @@ impl Chain {
         let records = std::mem::take(&mut self.agreement.replayed);
         let (next, sets) = (self.ledger.height() + 1, self.ledger.sets());
         let scopes = [sets.at(next).unwrap_or(sets.newest()), sets.newest()];
-        let config = core_config(scopes, self.key, &self.config, next);
+        let config = core_config(scopes, self.role.key, &self.config, next);
         self.agreement.core = Core::recover(config, &records);
         self.drive(ctx, Input::Start);
     }
