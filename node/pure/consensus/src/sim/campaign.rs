@@ -154,10 +154,7 @@ fn a_long_campaign_breaks_nothing() {
     survive(numbers.clone(), PROGRESS).print(&numbers);
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "how long a campaign is comes from whoever starts it"
-)]
+#[expect(clippy::disallowed_methods, reason = "whoever starts a campaign says how long it is")]
 fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap())
 }
