@@ -29,7 +29,7 @@ pub struct NodeConfig {
     /// Whether this node passes on votes between validators that are not neighbours.
     #[serde(default = "yes")]
     pub relay_votes: bool,
-    /// Limits of the mempool.
+    /// Limits of the mempool that each instance has.
     #[serde(default)]
     pub mempool: MempoolConfig,
     /// Durability and quota of the journal.
@@ -134,7 +134,7 @@ fn default_batch_delay_ms() -> u64 {
     4
 }
 
-/// Limits of the transactions that a node holds and has not seen ordered.
+/// Limits of the transactions of each instance that a node holds and has not seen ordered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MempoolConfig {
@@ -222,6 +222,10 @@ impl NodeConfig {
         }
         if self.instances.is_empty() {
             problems.push("no [[instance]]; help: name at least one consensus instance".to_owned());
+        }
+        if self.instances.len() > limits::INSTANCES_MAX {
+            let (count, most) = (self.instances.len(), limits::INSTANCES_MAX);
+            problems.push(format!("{count} instances; help: a node runs at most {most}"));
         }
         let mut ids = BTreeSet::new();
         for instance in &self.instances {
@@ -355,6 +359,19 @@ mod tests {
         let errors = config.check().unwrap_err();
         assert_eq!(errors.0.len(), 5, "{errors}");
         assert!(errors.0.iter().all(|problem| problem.contains("help: ")), "{errors}");
+    }
+
+    #[test]
+    fn a_node_runs_so_many_instances_and_no_more() {
+        let mut config = sample();
+        let one = config.instances.remove(0);
+        for index in 0..=limits::INSTANCES_MAX {
+            assert_eq!(config.check().is_ok(), index > 0, "{index}");
+            let id = format!("i-{index}").parse().unwrap();
+            config.instances.push(InstanceConfig { id, ..one.clone() });
+        }
+        let errors = config.check().unwrap_err();
+        assert!(errors.0[0].contains("65 instances"), "{errors}");
     }
 
     #[test]

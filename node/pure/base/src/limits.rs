@@ -12,6 +12,8 @@ pub const FRAME_BYTES_MAX: usize = BATCH_BYTES_MAX + 64 * 1024;
 pub const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Most validators of one consensus instance.
 pub const VALIDATORS_MAX: usize = 1024;
+/// Most consensus instances of one node.
+pub const INSTANCES_MAX: usize = 64;
 /// Most static peers of one node.
 pub const PEERS_MAX: usize = 512;
 /// Largest key of a `put` in bytes.

@@ -15,8 +15,6 @@ use std::collections::BTreeMap;
 /// Why a job was started: what its result is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// The consensus messages that wait for their signatures.
-    Messages,
     /// A batch from this peer; `votable` when its transactions are checked too.
     Batch {
         from: PeerIndex,
@@ -75,14 +73,21 @@ impl Context<'_> {
         self.counters.records
     }
 
+    /// Starts a job of this instance.
     pub(crate) fn work(&mut self, purpose: Purpose, job: Job) {
+        let id = self.start(job);
+        self.counters.jobs.insert(id, (self.chain, purpose));
+    }
+
+    /// Starts a job; whoever wants its result notes the id.
+    pub(crate) fn start(&mut self, job: Job) -> JobId {
         self.counters.last_job += 1;
         let id = self.counters.last_job;
-        self.counters.jobs.insert(id, (self.chain, purpose));
         if let Job::Claims(claims) = &job {
             self.count(Metric::SignaturesChecked, claims.len() as u64);
         }
         self.out.push(Output::Work(id, job));
+        id
     }
 
     pub(crate) fn load(&mut self, peer: PeerIndex, height: u64) {

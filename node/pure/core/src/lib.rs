@@ -10,10 +10,12 @@ mod event;
 mod header;
 mod job;
 mod links;
+mod neighbourhood;
 mod node;
 mod record;
 #[cfg(test)]
 mod tests;
+mod verification;
 mod wire;
 
 pub use event::{Event, LogLevel, Output, PeerIndex, Protocol, RequestId, Time, TrafficClass};

@@ -1,8 +1,8 @@
-//! What a node knows about its neighbours.
+//! What an instance knows about the neighbours of its node.
 
 use crate::{
     event::PeerIndex,
-    wire::{KeyPrefix, Topology, prefix},
+    wire::{KeyPrefix, prefix},
 };
 use regatta_base::PublicKey;
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ pub(crate) const DISTANCE_MAX: u8 = 32;
 pub(crate) struct Link {
     pub(crate) key: PublicKey,
     prefix: KeyPrefix,
-    /// Whether the link is up *and* its `Hello` arrived.
+    /// Whether the link is up, its `Hello` arrived, *and* the neighbour runs the instance.
     pub(crate) up: bool,
     pub(crate) wants_votes: bool,
     pub(crate) distance: u8,
@@ -64,24 +64,20 @@ impl Links {
         self.up().find(|&peer| self.list[peer].key == *key)
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.list.len()
-    }
-
-    pub(crate) fn set_up(&mut self, peer: PeerIndex, wants_votes: bool, topology: &Topology) {
+    pub(crate) fn set_up(&mut self, peer: PeerIndex, wants_votes: bool, distance: u8, neighbours: &[KeyPrefix]) {
         if let Some(link) = self.list.get_mut(peer) {
             (link.up, link.wants_votes) = (true, wants_votes);
         }
-        self.set_topology(peer, topology);
+        self.set_topology(peer, distance, neighbours);
     }
 
     /// Takes in what a neighbour says of its links; returns the common neighbours that it has lost.
-    pub(crate) fn set_topology(&mut self, peer: PeerIndex, topology: &Topology) -> Vec<PeerIndex> {
-        let neighbours: BTreeSet<KeyPrefix> = topology.neighbours.iter().copied().collect();
+    pub(crate) fn set_topology(&mut self, peer: PeerIndex, distance: u8, neighbours: &[KeyPrefix]) -> Vec<PeerIndex> {
+        let neighbours: BTreeSet<KeyPrefix> = neighbours.iter().copied().collect();
         let Some(link) = self.list.get_mut(peer) else {
             return Vec::new();
         };
-        link.distance = topology.distance.min(DISTANCE_MAX);
+        link.distance = distance.min(DISTANCE_MAX);
         let before = std::mem::replace(&mut link.neighbours, neighbours);
         let after = self.list[peer].neighbours.clone();
         let is_lost = |other: &PeerIndex| {
@@ -137,21 +133,6 @@ impl Links {
             .filter(|&peer| self.list[peer].distance < DISTANCE_MAX)
             .min_by_key(|&peer| (Some(peer) == avoid, self.list[peer].distance, spread(peer)))
     }
-
-    /// What to tell the neighbours.
-    pub(crate) fn topology(&self) -> Topology {
-        let mut neighbours: Vec<_> = self
-            .list
-            .iter()
-            .filter(|link| link.up)
-            .map(|link| link.prefix)
-            .collect();
-        neighbours.sort_unstable();
-        Topology {
-            distance: self.distance(),
-            neighbours,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -162,19 +143,16 @@ mod tests {
         PublicKey([n; 32])
     }
 
-    fn topology(distance: u8, of: &[u8]) -> Topology {
-        Topology {
-            distance,
-            neighbours: of.iter().map(|&n| prefix(&key(n).0)).collect(),
-        }
+    fn prefixes(of: &[u8]) -> Vec<KeyPrefix> {
+        of.iter().map(|&n| prefix(&key(n).0)).collect()
     }
 
     #[test]
     fn transactions_go_towards_the_nearest_validator_and_around_a_dead_link() {
         let mut links = Links::new(&key(0), false, [key(1), key(2), key(3)].into_iter());
         assert_eq!((links.towards_validator(None), links.distance()), (None, DISTANCE_MAX));
-        links.set_up(0, true, &topology(2, &[]));
-        links.set_up(1, true, &topology(0, &[]));
+        links.set_up(0, true, 2, &prefixes(&[]));
+        links.set_up(1, true, 0, &prefixes(&[]));
         assert_eq!((links.towards_validator(None), links.distance()), (Some(1), 1));
         assert_eq!(links.towards_validator(Some(1)), Some(0));
         links.set_down(1);
@@ -186,11 +164,11 @@ mod tests {
     #[test]
     fn a_common_neighbour_is_covered_only_while_the_source_says_so() {
         let mut links = Links::new(&key(0), true, [key(1), key(2)].into_iter());
-        links.set_up(0, true, &topology(0, &[2, 0]));
-        links.set_up(1, true, &topology(0, &[]));
+        links.set_up(0, true, 0, &prefixes(&[2, 0]));
+        links.set_up(1, true, 0, &prefixes(&[]));
         assert!(links.covers(0, 1) && !links.covers(1, 0));
         assert_eq!(
-            links.set_topology(0, &topology(0, &[0])),
+            links.set_topology(0, 0, &prefixes(&[0])),
             [1],
             "and a lost one is reported"
         );

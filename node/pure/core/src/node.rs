@@ -4,9 +4,12 @@ use crate::{
     chain::{Chain, Origin},
     context::{Context, Counters},
     event::{Event, Output, PeerIndex, Protocol, Time},
-    links::{DISTANCE_MAX, Links},
+    job::{Job, JobResult},
+    links::DISTANCE_MAX,
+    neighbourhood::{Change, Neighbourhood, Role},
     record::{Record, StoredBlock},
-    wire::{Frame, Hello, PROTOCOL_VERSION, Plain},
+    verification::{self, CLAIMS_MAX, Verification},
+    wire::{Frame, Hello, InstanceHello, InstanceTag, PROTOCOL_VERSION, Plain},
 };
 use bytes::Bytes;
 use regatta_api::{
@@ -52,12 +55,9 @@ pub struct Node {
     secret: SecretKey,
     chain_digest: Digest,
     chains: Vec<Chain>,
-    links: Links,
-    /// Links that are up but whose greeting has not arrived.
-    greeting: Vec<bool>,
-    /// What the neighbours were told: whether this node wants votes.
-    wants_votes: bool,
+    neighbours: Neighbourhood,
     counters: Counters,
+    verification: Verification,
     topology_at: Option<Time>,
     started: bool,
 }
@@ -75,15 +75,15 @@ impl Node {
         let chains: Vec<Chain> = (0..config.instances.len())
             .map(|index| Chain::new(config, index, &secret))
             .collect::<Result<_, _>>()?;
-        let is_validator = chains.iter().any(Chain::is_validator);
+        let instances = chains.iter().map(|chain| (chain.tag, role_of(chain)));
+        let peers: Vec<PublicKey> = config.peers.iter().map(|peer| peer.key).collect();
         Ok(Self {
-            links: Links::new(&own, is_validator, config.peers.iter().map(|peer| peer.key)),
+            neighbours: Neighbourhood::new(&own, &peers, instances),
             chain_digest: Digest::of("regatta chain v1", &[config.chain.as_str().as_bytes()]),
-            greeting: vec![false; config.peers.len()],
-            wants_votes: chains.iter().any(Chain::wants_votes),
             secret,
             chains,
             counters: Counters::default(),
+            verification: Verification::default(),
             topology_at: None,
             started: false,
         })
@@ -109,7 +109,7 @@ impl Node {
         for chain in 0..self.chains.len() {
             self.with(now, chain, out, |chain, ctx| chain.start(ctx));
         }
-        self.update_role(now, out);
+        self.update_roles(now, out);
     }
 
     /// Takes one event and appends what is to be done to `out`.
@@ -126,7 +126,9 @@ impl Node {
                 self.submit(now, request, instance.as_ref(), transactions, out);
             }
             Event::Done(job, result) => {
-                if let Some((chain, purpose)) = self.counters.take_job(job) {
+                if let Some(parts) = self.verification.finish(job) {
+                    self.verified(now, &parts, &result, out);
+                } else if let Some((chain, purpose)) = self.counters.take_job(job) {
                     self.with(now, chain, out, |chain, ctx| chain.job_done(ctx, &purpose, result));
                 }
             }
@@ -141,21 +143,54 @@ impl Node {
             }
             Event::Tick => self.tick(now, out),
         }
-        self.update_role(now, out);
+        self.update_roles(now, out);
+        self.verify(now, out);
     }
 
-    /// Tells the neighbours when blocks made this node a validator, or no longer one.
-    fn update_role(&mut self, now: Time, out: &mut Vec<Output>) {
-        if self.links.set_validator(self.chains.iter().any(Chain::is_validator)) {
+    /// Tells the neighbours when blocks made this node a validator of an instance, or no longer one.
+    fn update_roles(&mut self, now: Time, out: &mut Vec<Output>) {
+        let change = self.neighbours.set_roles(self.chains.iter().map(role_of));
+        if change.votes {
             self.topology_at.get_or_insert(now + TOPOLOGY_DELAY_MS);
         }
-        let wants_votes = self.chains.iter().any(Chain::wants_votes);
-        if self.wants_votes != wants_votes {
-            self.wants_votes = wants_votes;
-            let peers: Vec<PeerIndex> = self.links.up().collect();
+        if change.wants_votes {
+            let peers: Vec<PeerIndex> = self.neighbours.up().collect();
             for peer in peers {
                 self.greet(peer, out);
             }
+        }
+    }
+
+    /// Starts the check of the signatures that wait in any instance, unless one runs.
+    fn verify(&mut self, now: Time, out: &mut Vec<Output>) {
+        if !self.verification.is_idle() {
+            return;
+        }
+        let backlogs: Vec<usize> = self.chains.iter().map(Chain::unverified).collect();
+        let (mut parts, mut claims) = (Vec::new(), Vec::new());
+        for (chain, share) in verification::shares(&backlogs, CLAIMS_MAX).into_iter().enumerate() {
+            let taken = self.chains[chain].take_claims(share);
+            if !taken.is_empty() {
+                parts.push((chain, taken.len()));
+                claims.extend(taken);
+            }
+        }
+        if let Some(&(first, _)) = parts.first() {
+            let start = |_: &mut Chain, ctx: &mut Context<'_>| ctx.start(Job::Claims(claims));
+            if let Some(job) = self.with(now, first, out, start) {
+                self.verification.started(job, parts);
+            }
+        }
+    }
+
+    /// Hands each instance its part of a checked job.
+    fn verified(&mut self, now: Time, parts: &[(usize, usize)], result: &JobResult, out: &mut Vec<Output>) {
+        let JobResult::Claims(valid) = result else { return };
+        let mut rest = valid.as_slice();
+        for &(chain, count) in parts {
+            let (own, after) = rest.split_at(count.min(rest.len()));
+            rest = after;
+            self.with(now, chain, out, |chain, ctx| chain.verified(ctx, own));
         }
     }
 
@@ -178,11 +213,12 @@ impl Node {
     ) -> Option<T> {
         let Self {
             secret,
-            links,
+            neighbours,
             counters,
             chains,
             ..
         } = self;
+        let links = neighbours.view(chain)?;
         let mut ctx = Context {
             now,
             links,
@@ -197,8 +233,8 @@ impl Node {
     fn tick(&mut self, now: Time, out: &mut Vec<Output>) {
         if self.topology_at.is_some_and(|at| at <= now) {
             self.topology_at = None;
-            let frame = Plain::Topology(self.links.topology()).encode();
-            for peer in self.links.up() {
+            let frame = Plain::Topology(self.neighbours.topology()).encode();
+            for peer in self.neighbours.up() {
                 out.push(link_frame(peer, frame.clone()));
             }
         }
@@ -211,25 +247,24 @@ impl Node {
 
     /// A link is authenticated: say who we are. It counts as up when the other side has done so too.
     fn greet(&mut self, peer: PeerIndex, out: &mut Vec<Output>) {
-        if let Some(greeting) = self.greeting.get_mut(peer) {
-            *greeting = true;
+        if self.neighbours.connect(peer) {
+            let instance = |chain: &Chain| InstanceHello {
+                tag: chain.tag,
+                height: chain.height(),
+                wants_votes: chain.wants_votes(),
+            };
             let hello = Hello {
                 version: PROTOCOL_VERSION,
                 chain: self.chain_digest,
-                wants_votes: self.wants_votes,
-                topology: self.links.topology(),
-                heights: self.chains.iter().map(|chain| (chain.tag, chain.height())).collect(),
+                topology: self.neighbours.topology(),
+                instances: self.chains.iter().map(instance).collect(),
             };
             out.push(link_frame(peer, Plain::Hello(hello).encode()));
         }
     }
 
     fn peer_down(&mut self, now: Time, peer: PeerIndex, out: &mut Vec<Output>) {
-        if let Some(greeting) = self.greeting.get_mut(peer) {
-            *greeting = false;
-        }
-        if self.links.get(peer).is_some_and(|link| link.up) {
-            self.links.set_down(peer);
+        if self.neighbours.disconnect(peer) {
             self.topology_at.get_or_insert(now + TOPOLOGY_DELAY_MS);
             for chain in 0..self.chains.len() {
                 self.with(now, chain, out, |chain, ctx| chain.peer_down(ctx, peer));
@@ -238,36 +273,47 @@ impl Node {
     }
 
     fn frame(&mut self, now: Time, peer: PeerIndex, bytes: &Bytes, out: &mut Vec<Output>) {
-        let up = self.links.get(peer).is_some_and(|link| link.up);
+        let up = self.neighbours.is_up(peer);
         match Frame::decode(bytes) {
             Ok(Frame::Plain(Plain::Hello(hello))) => self.hello(now, peer, &hello, out),
             Ok(_) if !up => out.push(fault(peer, "a frame before the greeting")),
             Ok(Frame::Plain(Plain::Topology(topology))) => {
-                let before = self.links.distance();
-                let lost = self.links.set_topology(peer, &topology);
+                let (lost, has_moved) = self.neighbours.set_topology(peer, &topology);
                 for chain in 0..self.chains.len() {
                     self.with(now, chain, out, |chain, ctx| chain.cover_again(ctx, &lost));
                 }
-                if self.links.distance() != before {
+                if has_moved {
                     self.topology_at.get_or_insert(now + TOPOLOGY_DELAY_MS);
                 }
             }
             Ok(Frame::Plain(Plain::Instance(tag, body))) => {
-                if let Some(chain) = self.tagged(tag) {
-                    self.with(now, chain, out, |chain, ctx| chain.frame(ctx, peer, body));
-                }
+                self.tagged(now, peer, tag, out, |chain, ctx| chain.frame(ctx, peer, body));
             }
             Ok(Frame::Batch(tag, batch)) => {
-                if let Some(chain) = self.tagged(tag) {
-                    self.with(now, chain, out, |chain, ctx| chain.on_batch(ctx, peer, batch));
-                }
+                self.tagged(now, peer, tag, out, |chain, ctx| chain.on_batch(ctx, peer, batch));
             }
             Err(error) => out.push(fault(peer, &format!("a frame that does not decode: {error}"))),
         }
     }
 
-    fn tagged(&self, tag: u64) -> Option<usize> {
-        self.chains.iter().position(|chain| chain.tag == tag)
+    /// Gives something of an instance to it, if both this node and the neighbour run it.
+    fn tagged(
+        &mut self,
+        now: Time,
+        peer: PeerIndex,
+        tag: InstanceTag,
+        out: &mut Vec<Output>,
+        act: impl FnOnce(&mut Chain, &mut Context<'_>),
+    ) {
+        let is_shared = |chain: &usize| {
+            let links = self.neighbours.view(*chain);
+            links.and_then(|links| links.get(peer)).is_some_and(|link| link.up)
+        };
+        let chain = self.chains.iter().position(|chain| chain.tag == tag).filter(is_shared);
+        match chain {
+            Some(chain) => drop(self.with(now, chain, out, act)),
+            None => out.push(fault(peer, "a frame of an instance that the two nodes do not share")),
+        }
     }
 
     fn hello(&mut self, now: Time, peer: PeerIndex, hello: &Hello, out: &mut Vec<Output>) {
@@ -278,26 +324,15 @@ impl Node {
             ));
             return;
         }
-        if !self.greeting.get(peer).copied().unwrap_or(false) {
-            out.push(fault(peer, "a greeting on a link that is not up"));
-            return;
-        }
-        let before = self.links.get(peer).map(|link| (link.up, link.wants_votes));
-        let (was_up, wanted_votes) = before.unwrap_or_default();
-        self.links.set_up(peer, hello.wants_votes, &hello.topology);
+        let Some(changes) = self.neighbours.greet(peer, hello) else {
+            return out.push(fault(peer, "a greeting on a link that is not up"));
+        };
         self.topology_at.get_or_insert(now + TOPOLOGY_DELAY_MS);
-        if was_up {
-            let is_new = hello.wants_votes && !wanted_votes;
-            for chain in (0..self.chains.len()).filter(|_| is_new) {
-                self.with(now, chain, out, |chain, ctx| chain.votes_wanted(ctx, peer));
-            }
-            return;
-        }
-        for chain in 0..self.chains.len() {
-            let tag = self.chains[chain].tag;
-            if let Some(&(_, height)) = hello.heights.iter().find(|(theirs, _)| *theirs == tag) {
-                self.with(now, chain, out, |chain, ctx| chain.peer_up(ctx, peer, height));
-            }
+        for (chain, change) in changes {
+            self.with(now, chain, out, |chain, ctx| match change {
+                Change::Up { height } => chain.peer_up(ctx, peer, height),
+                Change::WantsVotes => chain.votes_wanted(ctx, peer),
+            });
         }
     }
 
@@ -361,8 +396,12 @@ impl Node {
             Some(reason) => reason.to_owned(),
             None if !self.started => "the journal to be replayed".to_owned(),
             None if catching_up => "blocks that its neighbours have decided".to_owned(),
-            None if self.links.len() > 0 && self.links.up().next().is_none() => "a first link to a peer".to_owned(),
-            None if self.links.distance() >= DISTANCE_MAX => "a path to a validator".to_owned(),
+            None if !self.neighbours.is_empty() && self.neighbours.up().next().is_none() => {
+                "a first link to a peer".to_owned()
+            }
+            None if self.neighbours.views().any(|links| links.distance() >= DISTANCE_MAX) => {
+                "a path to a validator".to_owned()
+            }
             None => String::new(),
         };
         (catching_up, waiting_for)
@@ -412,6 +451,11 @@ impl Node {
         self.chains[0].tag
     }
 
+    #[cfg(test)]
+    pub(crate) fn tags_for_tests(&self) -> Vec<InstanceTag> {
+        self.chains.iter().map(|chain| chain.tag).collect()
+    }
+
     /// Current values of the gauges that the core knows.
     #[must_use]
     pub fn gauges(&self) -> Vec<(Metric, u64)> {
@@ -426,6 +470,13 @@ impl Node {
             (Metric::TransactionsPending, count),
             (Metric::MempoolBytes, bytes),
         ]
+    }
+}
+
+fn role_of(chain: &Chain) -> Role {
+    Role {
+        votes: chain.is_validator(),
+        wants_votes: chain.wants_votes(),
     }
 }
 

@@ -10,7 +10,7 @@ use regatta_consensus::Evidence;
 use serde::{Deserialize, Serialize};
 
 /// Version of the frames; neighbours with another one are refused.
-pub(crate) const PROTOCOL_VERSION: u16 = 2;
+pub(crate) const PROTOCOL_VERSION: u16 = 3;
 /// Never the first byte of a MessagePack value.
 const RAW_BATCH: u8 = 0xc1;
 
@@ -25,20 +25,36 @@ pub(crate) struct Hello {
     pub(crate) version: u16,
     /// Digest of the chain's name.
     pub(crate) chain: Digest,
-    /// Whether the sender wants votes; a follower that does not gets decisions instead.
-    pub(crate) wants_votes: bool,
     pub(crate) topology: Topology,
-    /// Last executed height of each instance.
-    pub(crate) heights: Vec<(InstanceTag, Height)>,
+    /// The instances that the sender runs.
+    pub(crate) instances: Vec<InstanceHello>,
+}
+
+/// How the sender of a greeting runs an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct InstanceHello {
+    pub(crate) tag: InstanceTag,
+    /// Last executed height.
+    pub(crate) height: Height,
+    /// Whether it wants votes; a follower that does not gets decisions instead.
+    pub(crate) wants_votes: bool,
 }
 
 /// What a node tells its neighbours about its other links.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Topology {
-    /// Links to the nearest validator: 0 at a validator.
-    pub(crate) distance: u8,
     /// Neighbours whose link is up, sorted.
     pub(crate) neighbours: Vec<KeyPrefix>,
+    /// For each instance that the sender runs the links to the nearest of its validators: 0 at a validator.
+    pub(crate) distances: Vec<(InstanceTag, u8)>,
+}
+
+impl Topology {
+    /// Links between the sender and the nearest validator of an instance; the greatest number when it does not say.
+    pub(crate) fn distance(&self, tag: InstanceTag) -> u8 {
+        let stated = self.distances.iter().find(|(stated, _)| *stated == tag);
+        stated.map_or(u8::MAX, |(_, distance)| *distance)
+    }
 }
 
 /// One frame.

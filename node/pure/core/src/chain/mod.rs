@@ -7,6 +7,7 @@
 mod agree;
 mod batches;
 mod catchup;
+mod checks;
 mod evidence;
 mod gossip;
 mod intake;
@@ -32,6 +33,7 @@ use crate::{
 use agree::Agreement;
 use batches::Batches;
 use catchup::Catchup;
+use checks::BatchChecks;
 use evidence::Dossier;
 #[cfg(test)]
 pub(crate) use evidence::{EVIDENCE_PER_FRAME_MAX, EVIDENCE_PER_SIGNER_MAX};
@@ -72,7 +74,8 @@ pub(crate) struct Chain {
     dossier: Dossier,
     #[cfg(any(test, feature = "byzantine"))]
     misconduct: agree::Misconduct,
-    /// Batches that are being checked, and their bytes.
+    batch_checks: BatchChecks,
+    /// Batches that are being checked or wait for that, and their bytes.
     checking: BTreeSet<Digest>,
     checking_bytes: usize,
     sweep_at: Option<Time>,
@@ -113,6 +116,7 @@ impl Chain {
             #[cfg(any(test, feature = "byzantine"))]
             misconduct: agree::Misconduct::new(node.testing.behaviour),
             config,
+            batch_checks: BatchChecks::default(),
             checking: BTreeSet::new(),
             checking_bytes: 0,
             sweep_at: None,
@@ -234,7 +238,6 @@ impl Chain {
 
     pub(crate) fn job_done(&mut self, ctx: &mut Context<'_>, purpose: &Purpose, result: JobResult) {
         match (purpose, result) {
-            (Purpose::Messages, JobResult::Claims(valid)) => self.on_claims(ctx, &valid),
             (
                 Purpose::Batch {
                     from,
@@ -246,6 +249,7 @@ impl Chain {
             ) => {
                 self.checking.remove(digest);
                 self.checking_bytes = self.checking_bytes.saturating_sub(*bytes);
+                self.batch_check_done(ctx);
                 self.on_batch_checked(ctx, *from, *votable, result);
             }
             (Purpose::Evidence { from, evidence }, JobResult::Claims(valid)) => {
@@ -255,6 +259,12 @@ impl Chain {
             // The node hands every job's own kind of result back.
             _ => {}
         }
+        self.finish_step(ctx);
+    }
+
+    /// The claims that [`Chain::take_claims`] gave were checked.
+    pub(crate) fn verified(&mut self, ctx: &mut Context<'_>, valid: &[bool]) {
+        self.on_claims(ctx, valid);
         self.finish_step(ctx);
     }
 
@@ -282,7 +292,6 @@ impl Chain {
     fn finish_step(&mut self, ctx: &mut Context<'_>) {
         self.check_transactions(ctx);
         self.cut_batches(ctx);
-        self.check_messages(ctx);
         self.flush(ctx);
         if self.batches.has_wants() || self.submissions.has_forwards() || self.catchup.is_behind(self.ledger.height()) {
             self.sweep_soon(ctx.now);

@@ -110,15 +110,13 @@ impl Chain {
             bytes,
             signatures: votable,
         };
-        ctx.work(
-            Purpose::Batch {
-                from,
-                digest,
-                bytes: size,
-                votable,
-            },
-            job,
-        );
+        let purpose = Purpose::Batch {
+            from,
+            digest,
+            bytes: size,
+            votable,
+        };
+        self.check_batch(ctx, purpose, job);
     }
 
     /// Whether a batch is held as far as this node needs it, is being checked, or was ordered before.

@@ -162,7 +162,6 @@ impl Chain {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Topology;
     use regatta_base::{SecretKey, Signature, Validator};
     use regatta_consensus::Signed;
 
@@ -183,7 +182,7 @@ mod tests {
     fn links(up: &[usize]) -> Links {
         let mut links = Links::new(&key(9), true, (0..4).map(key));
         for &peer in up {
-            links.set_up(peer, true, &Topology::default());
+            links.set_up(peer, true, 0, &[]);
         }
         links
     }

@@ -57,7 +57,7 @@ fn execute(world: &mut World, nodes: usize, count: u8) -> Height {
     for sender in 1..=count {
         let bytes = opaque(sender, 1);
         world.submit(0, vec![bytes.clone()]);
-        world.run(500);
+        world.run(1500);
         for node in (0..nodes).filter(|&node| world.is_up(node)).collect::<Vec<_>>() {
             assert!(is_final(world, node, &bytes), "node {node}, transaction {sender}");
         }

@@ -11,7 +11,7 @@ use regatta_api::{
     config::{InstanceConfig, MempoolConfig, StoreConfig, ValidatorConfig, VoteTopology},
     view::SubmitResult,
 };
-use regatta_base::{Digest, Height, SecretKey, TransactionId, decode, seed};
+use regatta_base::{Digest, Height, InstanceId, SecretKey, TransactionId, decode, seed};
 use regatta_consensus::{MESSAGE_BYTES_MAX, Message};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -55,6 +55,9 @@ pub(super) struct World {
     pub(super) frames: u64,
     pub(super) faults: Vec<(usize, String)>,
     pub(super) censor: Option<Censor>,
+    /// Whose frames are noted in `heard`, with the peer that each comes from.
+    pub(super) listener: Option<usize>,
+    pub(super) heard: Vec<(PeerIndex, Bytes)>,
     next_request: u64,
 }
 
@@ -62,7 +65,7 @@ pub(super) fn secret(index: usize) -> SecretKey {
     SecretKey::from_seed(seed::bytes(index as u64, "test node"))
 }
 
-fn config(index: usize, validators: usize, edges: &[(usize, usize)]) -> NodeConfig {
+pub(super) fn config(index: usize, validators: usize, edges: &[(usize, usize)]) -> NodeConfig {
     let address = |n: usize| format!("10.0.0.{}:7000", n + 1);
     let neighbours = edges
         .iter()
@@ -142,6 +145,8 @@ impl World {
             frames: 0,
             faults: Vec::new(),
             censor: None,
+            listener: None,
+            heard: Vec::new(),
             next_request: 0,
         };
         (0..nodes).for_each(|index| world.start(index));
@@ -162,6 +167,13 @@ impl World {
 
     pub(super) fn height(&self, index: usize) -> Height {
         self.node(index).latest().instances[0].height
+    }
+
+    /// The height of an instance that the node runs.
+    pub(super) fn height_of(&self, index: usize, instance: &str) -> Height {
+        let latest = self.node(index).latest();
+        let of = latest.instances.iter().find(|of| of.instance.as_str() == instance);
+        of.expect("the node runs the instance").height
     }
 
     pub(super) fn start(&mut self, index: usize) {
@@ -248,13 +260,18 @@ impl World {
     }
 
     pub(super) fn submit(&mut self, index: usize, transactions: Vec<Bytes>) -> u64 {
+        self.submit_to(index, None, transactions)
+    }
+
+    pub(super) fn submit_to(&mut self, index: usize, instance: Option<&str>, transactions: Vec<Bytes>) -> u64 {
+        let instance = instance.map(|instance| instance.parse().unwrap());
         self.next_request += 1;
         let request = self.next_request;
         self.step(
             index,
             Event::Submit {
                 request,
-                instance: None,
+                instance,
                 transactions,
             },
         );
@@ -309,8 +326,12 @@ impl World {
             Output::Reply { request, results, .. } => {
                 self.replies.insert(request, results);
             }
-            Output::Load { request, height, .. } => {
-                let block = self.load(index, height).map(Box::new);
+            Output::Load {
+                request,
+                instance,
+                height,
+            } => {
+                let block = self.load_of(index, instance, height).map(Box::new);
                 self.later(1, Pending::Event(index, life, Event::Loaded(request, block)));
             }
             Output::Statuses { event, .. } => self.told.extend(event.items.iter().map(|(id, _)| (index, *id))),
@@ -335,6 +356,9 @@ impl World {
             .and_modify(|last| *last = wish.max(*last))
             .or_insert(wish);
         let (life, peer) = (self.hosts[to].life, self.peer_index(to, from));
+        if self.listener == Some(to) {
+            self.heard.push((peer, frame.clone()));
+        }
         self.later(at - self.now, Pending::Event(to, life, Event::Frame(peer, frame)));
     }
 
@@ -350,8 +374,12 @@ impl World {
         (!messages.is_empty()).then(|| Plain::Instance(tag, Body::Consensus(messages)).encode())
     }
 
-    /// What a node's journal has of a block.
+    /// What a node's journal has of a block of its first instance.
     pub(super) fn load(&self, index: usize, wanted: Height) -> Option<StoredBlock> {
+        self.load_of(index, 0, wanted)
+    }
+
+    fn load_of(&self, index: usize, of: usize, wanted: Height) -> Option<StoredBlock> {
         let written = &self.hosts[index].written;
         let batch = |wanted: &Digest| {
             written.iter().find_map(|record| match record {
@@ -361,12 +389,13 @@ impl World {
         };
         written.iter().find_map(|record| match record {
             Record::Block {
+                instance,
                 height,
                 header,
                 certificate,
                 batches,
                 ..
-            } if *height == wanted => Some(StoredBlock {
+            } if (usize::from(*instance), *height) == (of, wanted) => Some(StoredBlock {
                 header: header.0.clone(),
                 certificate: certificate.0.clone(),
                 batches: batches.iter().map(batch).collect::<Option<_>>()?,
@@ -415,16 +444,19 @@ impl World {
 
     /// No two nodes may differ at a height that both have.
     pub(super) fn assert_agreement(&self) {
-        let mut agreed: BTreeMap<Height, (Digest, Digest)> = BTreeMap::new();
+        let mut agreed: BTreeMap<(InstanceId, Height), (Digest, Digest)> = BTreeMap::new();
         for index in (0..self.hosts.len()).filter(|&index| self.is_up(index)) {
             assert!(
                 self.node(index).readiness().1.find("halted").is_none(),
                 "node {index} halted"
             );
-            for block in self.node(index).summaries(None, 1, 10_000).unwrap_or_default() {
-                let found = (block.hash, block.state_root);
-                let expected = *agreed.entry(block.height).or_insert(found);
-                assert_eq!(found, expected, "node {index} disagrees at height {}", block.height);
+            for instance in self.node(index).latest().instances {
+                let id = instance.instance;
+                for block in self.node(index).summaries(Some(&id), 1, 10_000).unwrap_or_default() {
+                    let found = (block.hash, block.state_root);
+                    let expected = *agreed.entry((id.clone(), block.height)).or_insert(found);
+                    assert_eq!(found, expected, "node {index} disagrees at {id} {}", block.height);
+                }
             }
         }
     }

@@ -1,19 +1,18 @@
 //! Consensus messages: in from neighbours, checked, passed on, and out again.
 
-use super::Inbound;
+use super::{Agreement, Inbound};
 use crate::{
     chain::{
         Chain, encoded,
         gossip::{Arrival, HEIGHTS_AHEAD_MAX, MessageKey, key_of},
     },
-    context::{Context, Purpose},
+    context::Context,
     event::{PeerIndex, Protocol},
-    job::Job,
     wire::{Body, Plain},
 };
 use regatta_api::metrics::Metric;
 use regatta_base::{Digest, Height, HexBytes, decode};
-use regatta_consensus::{Commit, Input, MESSAGE_BYTES_MAX, Message, Proposal, header_digest};
+use regatta_consensus::{Commit, Input, MESSAGE_BYTES_MAX, Message, Proposal, SignatureClaim, header_digest};
 
 /// Messages that may wait for their signatures; beyond it new ones are dropped and come again by retry.
 const INBOX_MAX: usize = 20_000;
@@ -153,13 +152,32 @@ impl Chain {
         }
     }
 
-    /// Starts the check of everything that waits, unless one runs: what arrives meanwhile makes the next batch.
-    pub(in crate::chain) fn check_messages(&mut self, ctx: &mut Context<'_>) {
-        if self.agreement.checking.is_empty() && !self.agreement.inbox.is_empty() {
-            self.agreement.checking = std::mem::take(&mut self.agreement.inbox);
-            let claims = std::mem::take(&mut self.agreement.inbox_claims);
-            ctx.work(Purpose::Messages, Job::Claims(claims));
+    /// Signatures that wait to be checked.
+    pub(crate) fn unverified(&self) -> usize {
+        self.agreement.inbox_claims.len()
+    }
+
+    /// Takes the claims of the messages that arrived first, at most `share` of them, but of one message at least.
+    pub(crate) fn take_claims(&mut self, share: usize) -> Vec<SignatureClaim> {
+        let Agreement {
+            inbox,
+            inbox_claims,
+            checking,
+            ..
+        } = &mut self.agreement;
+        if share == 0 {
+            return Vec::new();
         }
+        let mut count = 0;
+        let fits = |inbound: &&Inbound| {
+            let is_first = count == 0;
+            count += inbound.claims;
+            is_first || count <= share
+        };
+        let messages = inbox.iter().take_while(fits).count();
+        checking.extend(inbox.drain(..messages));
+        let claims: usize = checking.iter().map(|inbound| inbound.claims).sum();
+        inbox_claims.drain(..claims).collect()
     }
 
     pub(in crate::chain) fn on_claims(&mut self, ctx: &mut Context<'_>, valid: &[bool]) {
