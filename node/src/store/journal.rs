@@ -2,6 +2,7 @@
 
 use super::{
     StoreError,
+    file::GroupBuffer,
     index::Index,
     lock::DirLock,
     reader::Reader,
@@ -77,8 +78,7 @@ impl Journal {
             options: options.clone(),
             file: None,
             position,
-            file_length: 0,
-            buffer: Vec::new(),
+            buffer: GroupBuffer::default(),
             index: Arc::clone(&index),
             backlog: Arc::clone(&backlog),
             state: sender,

@@ -3,6 +3,7 @@
 //! Records are grouped: whatever is queued when the device is ready is written and flushed at once,
 //! so that the cost of a flush is shared and the core is told the highest durable record.
 
+mod file;
 mod index;
 mod journal;
 mod lock;

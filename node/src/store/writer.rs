@@ -2,6 +2,7 @@
 
 use super::{
     StoreError,
+    file::{GroupBuffer, JournalFile},
     index::{Index, Location},
     journal::{JournalState, Options},
     lock::DirLock,
@@ -13,9 +14,8 @@ use regatta_api::metrics::Metric;
 use regatta_base::{Digest, Height};
 use regatta_core::{Record, RecordNumber};
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io,
-    os::unix::fs::FileExt as _,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -28,12 +28,6 @@ use tokio::sync::watch;
 const FILE_BYTES: u64 = 64 * 1024 * 1024;
 /// A group takes no more records from this size on.
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
-/// Zeros written ahead of small groups: flushing a write inside the file costs less than growing the file.
-const ZEROS_AHEAD: usize = 1024 * 1024;
-/// A group of this size grows the file by itself.
-const LARGE_GROUP: usize = 256 * 1024;
-/// Memory that the writer keeps between groups.
-const BUFFER_KEPT: usize = 1024 * 1024;
 
 /// A block of the group being written: it can be read only after the write.
 struct NewBlock {
@@ -46,11 +40,9 @@ struct NewBlock {
 /// The state of the journal's thread.
 pub(super) struct Writer {
     pub(super) options: Options,
-    pub(super) file: Option<File>,
+    pub(super) file: Option<JournalFile>,
     pub(super) position: Position,
-    /// Length of the present file, zeros ahead included.
-    pub(super) file_length: u64,
-    pub(super) buffer: Vec<u8>,
+    pub(super) buffer: GroupBuffer,
     pub(super) index: Arc<Mutex<Index>>,
     pub(super) backlog: Arc<AtomicUsize>,
     pub(super) state: watch::Sender<JournalState>,
@@ -76,7 +68,7 @@ impl Writer {
         first: (RecordNumber, Record),
         records: &mpsc::Receiver<(RecordNumber, Record)>,
     ) -> Result<(), StoreError> {
-        self.buffer.clear();
+        self.buffer.begin(self.position.end);
         let (mut last, mut queued, mut blocks) = (0, 0, Vec::new());
         let mut next = Some(first);
         while let Some((number, record)) = next {
@@ -92,7 +84,7 @@ impl Writer {
         self.backlog.fetch_sub(queued, Ordering::Relaxed);
         self.state.send_modify(|state| state.durable = last);
         self.report_full();
-        self.buffer.shrink_to(BUFFER_KEPT);
+        self.buffer.shrink();
         if self.position.end >= FILE_BYTES {
             self.next_file()
         } else {
@@ -115,10 +107,11 @@ impl Writer {
         };
         drop(index);
         let entry = Entry { record, batches };
-        let start = push_record(&mut self.buffer, group, |buffer| {
+        let bytes = self.buffer.bytes();
+        let start = push_record(bytes, group, |buffer| {
             rmp_serde::encode::write(buffer, &entry).expect("writing plain data to memory does not fail");
         });
-        if self.buffer.len() - start - RECORD_HEADER > PAYLOAD_BYTES_MAX {
+        if bytes.len() - start - RECORD_HEADER > PAYLOAD_BYTES_MAX {
             let error = io::Error::new(io::ErrorKind::InvalidInput, "a record is longer than the format allows");
             return Err(self.io("append to", error));
         }
@@ -150,17 +143,9 @@ impl Writer {
     }
 
     fn write_buffer(&mut self) -> io::Result<()> {
-        let file = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
-        file.write_all_at(&self.buffer, self.position.end)?;
-        let end = self.position.end + self.buffer.len() as u64;
-        if end > self.file_length {
-            self.file_length = end;
-            if self.buffer.len() < LARGE_GROUP && self.options.durable {
-                file.write_all_at(&vec![0; ZEROS_AHEAD], end)?;
-                self.file_length += ZEROS_AHEAD as u64;
-            }
-        }
-        if self.options.durable { file.sync_data() } else { Ok(()) }
+        let file = self.file.as_mut().ok_or(io::ErrorKind::NotFound)?;
+        let at = self.position.end;
+        file.append(self.buffer.group(at), at, self.options.durable)
     }
 
     fn index_blocks(&self, blocks: Vec<NewBlock>) -> Result<(), StoreError> {
@@ -186,14 +171,8 @@ impl Writer {
             return self.next_file();
         }
         let path = file_path(&self.options.dir, self.position.file);
-        let open = || {
-            let file = OpenOptions::new().write(true).open(&path)?;
-            let length = file.metadata()?.len();
-            Ok((file, length))
-        };
-        let (file, length) = open().map_err(|error| self.io("open", error))?;
+        let file = JournalFile::open(&path, false, self.options.durable).map_err(|error| self.io("open", error))?;
         self.file = Some(file);
-        self.file_length = length;
         Ok(())
     }
 
@@ -207,16 +186,13 @@ impl Writer {
 
     fn make_file(&mut self, previous_end: u32) -> io::Result<()> {
         if let Some(previous) = self.file.take() {
-            previous.set_len(u64::from(previous_end))?;
-            previous.sync_all()?;
+            previous.finish(u64::from(previous_end))?;
         }
         let path = file_path(&self.options.dir, self.position.file);
-        let file = OpenOptions::new().write(true).create_new(true).open(path)?;
-        file.write_all_at(&file_header(self.position.file, previous_end), 0)?;
-        file.sync_all()?;
+        let mut file = JournalFile::open(&path, true, self.options.durable)?;
+        file.begin(&file_header(self.position.file, previous_end))?;
         // The folder's entry has to survive as well as the file.
         File::open(&self.options.dir)?.sync_all()?;
-        self.file_length = FILE_HEADER as u64;
         self.file = Some(file);
         Ok(())
     }
