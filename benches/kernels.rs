@@ -3,7 +3,7 @@
 #![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use regatta_apps::{CheckedBatch, State, View, check_transactions};
+use regatta_apps::{CheckedBatch, NamedBatch, State, View, check_transactions};
 use regatta_base::seed;
 use regatta_benches::samples;
 use std::hint::black_box;
@@ -45,7 +45,10 @@ fn batches(criterion: &mut Criterion) {
         for (name, signatures) in [("check as validator", true), ("check as follower", false)] {
             group.bench_function(BenchmarkId::new(name, count), |bencher| {
                 let mut rng = seed::rng(1, "bench");
-                bencher.iter(|| CheckedBatch::check(&domain, batch.bytes.clone(), signatures, &mut rng));
+                bencher.iter(|| {
+                    let batch = NamedBatch::new(&domain, batch.bytes.clone()).expect("long enough");
+                    CheckedBatch::check(&domain, batch, signatures, &mut rng)
+                });
             });
         }
     }

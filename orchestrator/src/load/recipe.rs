@@ -5,7 +5,7 @@ use bytes::Bytes;
 use rand::RngExt;
 use regatta_apps::{
     Domain,
-    transaction::{SIGNED_BYTES_MIN, blob, opaque, put, transaction_id},
+    transaction::{SIGNED_BYTES_MIN, blob, opaque, put, transaction_ids},
 };
 use regatta_base::{HexBytes, SecretKey, TransactionId, limits, seed};
 use regatta_plan::scenario::TransactionKind;
@@ -125,17 +125,22 @@ impl Recipe {
         let indices: Range<usize> = start..(start + self.chunk_len()).min(self.count);
         let mut rng = seed::rng(self.seed, &format!("{}/mix/{number}", self.label));
         let mut payload = self.filler.clone();
-        indices
+        let built: Vec<Bytes> = indices
             .map(|index| {
                 let kind = match self.mix.as_slice() {
                     [(kind, _)] => *kind,
                     mix => pick(mix, rng.random()),
                 };
-                let bytes = self.build(index, kind, &mut payload);
-                let id = transaction_id(&self.domain, &bytes).expect("what the recipe builds has the right layout");
-                (id, HexBytes(bytes))
+                self.build(index, kind, &mut payload)
             })
-            .collect()
+            .collect();
+        let slices: Vec<&[u8]> = built.iter().map(|bytes| &bytes[..]).collect();
+        let ids = transaction_ids(&self.domain, &slices);
+        let with_id = |(id, bytes): (Result<TransactionId, _>, Bytes)| {
+            let id = id.expect("what the recipe builds has the right layout");
+            (id, HexBytes(bytes))
+        };
+        ids.into_iter().zip(built).map(with_id).collect()
     }
 
     /// The bytes of transaction `index`, `self.size` of them. `payload` is scratch space with the filler in it.

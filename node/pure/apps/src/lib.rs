@@ -12,10 +12,11 @@
 
 pub mod batch;
 pub mod change;
+mod scan;
 pub mod state;
 pub mod transaction;
 pub mod trie;
 
-pub use batch::{CheckedBatch, CheckedItem};
+pub use batch::{CheckedBatch, CheckedItem, NamedBatch};
 pub use state::State;
 pub use transaction::{CheckedTransaction, Domain, Kind, TransactionError, View, check_transactions};

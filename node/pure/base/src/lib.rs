@@ -8,6 +8,7 @@ pub mod hex_bytes;
 pub mod ids;
 pub mod keys;
 pub mod limits;
+pub mod many;
 pub mod seed;
 pub mod validators;
 

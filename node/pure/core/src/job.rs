@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use rand::CryptoRng;
-use regatta_apps::{CheckedBatch, CheckedTransaction, Domain, TransactionError, check_transactions};
+use regatta_apps::{CheckedBatch, CheckedTransaction, Domain, NamedBatch, TransactionError, check_transactions};
 use regatta_base::keys::{Claim, verify_each};
 use regatta_consensus::SignatureClaim;
 
@@ -19,8 +19,8 @@ pub enum Job {
     Batch {
         /// Domain of the instance.
         domain: Domain,
-        /// Exact bytes.
-        bytes: Bytes,
+        /// The batch.
+        batch: NamedBatch,
         /// Whether transaction signatures are checked: validators do, followers rely on the quorum.
         signatures: bool,
     },
@@ -50,7 +50,7 @@ impl Job {
     pub fn weight(&self) -> usize {
         match self {
             Self::Claims(claims) => claims.len(),
-            Self::Batch { bytes, .. } => bytes.len() / 100,
+            Self::Batch { batch, .. } => batch.bytes().len() / 100,
             Self::Transactions { transactions, .. } => transactions.len(),
         }
     }
@@ -65,9 +65,9 @@ impl Job {
             }
             Self::Batch {
                 domain,
-                bytes,
+                batch,
                 signatures,
-            } => JobResult::Batch(CheckedBatch::check(&domain, bytes, signatures, rng)),
+            } => JobResult::Batch(CheckedBatch::check(&domain, batch, signatures, rng)),
             Self::Transactions { domain, transactions } => {
                 JobResult::Transactions(check_transactions(&domain, transactions, rng))
             }

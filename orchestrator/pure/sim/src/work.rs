@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use rand::rngs::ChaCha8Rng;
-use regatta_apps::{CheckedBatch, CheckedTransaction, Domain, TransactionError, View, check_transactions};
+use regatta_apps::{CheckedBatch, CheckedTransaction, Domain, NamedBatch, TransactionError, View, check_transactions};
 use regatta_base::{Digest, keys::verify_each};
 use regatta_consensus::SignatureClaim;
 use regatta_core::{Job, JobResult};
@@ -115,11 +115,11 @@ impl Work {
             }
             Job::Batch {
                 domain,
-                bytes,
+                batch,
                 signatures,
             } => {
-                let length = bytes.len();
-                let (result, signed) = self.batch(&domain, bytes, signatures);
+                let length = batch.bytes().len();
+                let (result, signed) = self.batch(&domain, batch, signatures);
                 let amount = Amount {
                     signatures: 1 + if signatures { signed } else { 0 },
                     transactions: result.as_ref().map_or(0, |batch| batch.items.len()),
@@ -145,13 +145,13 @@ impl Work {
         answers.into_iter().map(|answer| answer.unwrap_or(false)).collect()
     }
 
-    fn batch(&mut self, domain: &Domain, bytes: Bytes, signatures: bool) -> BatchAnswer {
+    fn batch(&mut self, domain: &Domain, batch: NamedBatch, signatures: bool) -> BatchAnswer {
         self.asked += 1;
         let context = [position(&mut self.domains, domain), u64::from(signatures)];
-        let key = key("regatta simulated batch v1", &context, &bytes);
+        let key = key("regatta simulated batch v1", &context, batch.bytes());
         self.batches.get(&key).unwrap_or_else(|| {
             self.computed += 1;
-            let result = CheckedBatch::check(domain, bytes, signatures, &mut self.rng);
+            let result = CheckedBatch::check(domain, batch, signatures, &mut self.rng);
             let signed = |batch: &CheckedBatch| {
                 let items = batch.items.iter();
                 items.filter(|item| is_signed(&batch.bytes[item.range()])).count()

@@ -144,11 +144,7 @@ impl Chain {
         }
         // Its time runs from its arrival, which the check has delayed.
         let since = ctx.now.saturating_sub(self.check_delay());
-        self.mempool.admit(since, transaction, slot)?;
-        if self.is_from_client(slot) {
-            self.submissions.watch(&id);
-        }
-        Ok(())
+        self.mempool.admit(since, transaction, slot, self.is_from_client(slot))
     }
 
     /// At a follower: whether it may travel on towards a validator.

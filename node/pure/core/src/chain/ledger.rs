@@ -2,7 +2,7 @@
 
 use super::{
     sets::Sets,
-    short_map::{Salt, ShortId, ShortMap, short},
+    short_map::{NewestMap, Salt, short},
 };
 use crate::record::RecordNumber;
 use regatta_api::view::{Failure, Outcome};
@@ -59,6 +59,8 @@ pub(crate) struct Executed {
     pub(crate) id: TransactionId,
     pub(crate) sender: Option<(PublicKey, u64)>,
     pub(crate) outcome: Outcome,
+    /// Whether a client of this node waits to be told.
+    pub(crate) watched: bool,
 }
 
 /// Executed blocks of one instance.
@@ -68,8 +70,7 @@ pub(crate) struct Ledger {
     sets: Sets,
     rows: VecDeque<Row>,
     state: State,
-    index: ShortMap<(Height, u32)>,
-    indexed: VecDeque<Vec<ShortId>>,
+    index: NewestMap<(Height, u32)>,
     /// Batches that may not be ordered again, while they would otherwise be allowed to.
     included: BTreeMap<Digest, Height>,
     included_by_height: VecDeque<(Height, Vec<Digest>)>,
@@ -83,8 +84,7 @@ impl Ledger {
             rows: VecDeque::new(),
             state: State::new(genesis.validators().clone()),
             sets: Sets::new(genesis),
-            index: ShortMap::with_hasher(salt),
-            indexed: VecDeque::new(),
+            index: NewestMap::new(salt, INDEX_MAX),
             included: BTreeMap::new(),
             included_by_height: VecDeque::new(),
         }
@@ -125,7 +125,7 @@ impl Ledger {
 
     /// Where a transaction was executed.
     pub(crate) fn place(&self, id: &TransactionId) -> Option<(Height, u32)> {
-        self.index.get(&short(id)).copied()
+        self.index.get(short(id)).copied()
     }
 
     /// Executes the next block and returns what became of its transactions, in order.
@@ -148,6 +148,7 @@ impl Ledger {
                     id: item.id,
                     sender: view.sender(),
                     outcome,
+                    watched: false,
                 });
             }
         }
@@ -187,22 +188,10 @@ impl Ledger {
     }
 
     fn remember_places(&mut self, executed: &[Executed]) {
-        let height = self.height;
-        let mut ids = Vec::with_capacity(executed.len());
         for (index, one) in executed.iter().enumerate() {
-            let id = short(&one.id);
             // A second inclusion fails; the place that counts is the one that took effect.
-            if one.outcome == Outcome::Ok || !self.index.contains_key(&id) {
-                self.index.insert(id, (height, index as u32));
-                ids.push(id);
-            }
-        }
-        self.indexed.push_back(ids);
-        while self.index.len() > INDEX_MAX {
-            let Some(oldest) = self.indexed.pop_front() else { break };
-            for id in oldest {
-                self.index.swap_remove(&id);
-            }
+            let counts = one.outcome == Outcome::Ok;
+            self.index.add(short(&one.id), (self.height, index as u32), counts);
         }
     }
 

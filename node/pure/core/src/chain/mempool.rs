@@ -18,6 +18,14 @@ pub(crate) struct Waiting {
     pub(crate) slot: Option<Slot>,
 }
 
+/// A transaction that was accepted and not executed.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pending {
+    bytes: u32,
+    /// Whether a client of this node waits for its outcome.
+    watched: bool,
+}
+
 /// Bounded set of pending transactions, with the queue of those not yet in a batch.
 #[derive(Debug, Default)]
 pub(crate) struct Mempool {
@@ -25,7 +33,7 @@ pub(crate) struct Mempool {
     queue: VecDeque<Waiting>,
     queue_bytes: usize,
     queued_since: Option<Time>,
-    pending: ShortMap<u32>,
+    pending: ShortMap<Pending>,
     pending_bytes: usize,
     senders: BTreeMap<PublicKey, BTreeSet<u64>>,
 }
@@ -34,7 +42,7 @@ impl Mempool {
     pub(crate) fn new(limits: MempoolConfig, salt: Salt) -> Self {
         Self {
             limits,
-            pending: ShortMap::with_hasher(salt),
+            pending: ShortMap::new(salt),
             ..Self::default()
         }
     }
@@ -48,7 +56,7 @@ impl Mempool {
     }
 
     pub(crate) fn contains(&self, id: &TransactionId) -> bool {
-        self.pending.contains_key(&short(id))
+        self.pending.contains(short(id))
     }
 
     /// The sender's highest pending sequence number.
@@ -59,8 +67,14 @@ impl Mempool {
             .unwrap_or(0)
     }
 
-    /// Takes a transaction in, or says why not.
-    pub(crate) fn admit(&mut self, now: Time, transaction: CheckedTransaction, slot: Slot) -> Result<(), Reject> {
+    /// Takes a transaction in, or says why not. `watched`: a client of this node waits for its outcome.
+    pub(crate) fn admit(
+        &mut self,
+        now: Time,
+        transaction: CheckedTransaction,
+        slot: Slot,
+        watched: bool,
+    ) -> Result<(), Reject> {
         if self.contains(&transaction.id) {
             return Err(Reject::Duplicate);
         }
@@ -79,7 +93,7 @@ impl Mempool {
                 return Err(Reject::SenderLimit);
             }
         }
-        self.mark_pending(&transaction);
+        self.note_pending(&transaction, watched);
         self.enqueue(
             now,
             Waiting {
@@ -98,11 +112,12 @@ impl Mempool {
 
     /// Counts a transaction as pending without queueing it: it is in an own batch that the journal kept.
     pub(crate) fn mark_pending(&mut self, transaction: &CheckedTransaction) {
-        if self
-            .pending
-            .insert(short(&transaction.id), transaction.bytes.len() as u32)
-            .is_none()
-        {
+        self.note_pending(transaction, false);
+    }
+
+    fn note_pending(&mut self, transaction: &CheckedTransaction, watched: bool) {
+        let bytes = transaction.bytes.len() as u32;
+        if self.pending.add(short(&transaction.id), Pending { bytes, watched }) {
             self.pending_bytes += transaction.bytes.len();
         }
         if let Some((sender, sequence)) = transaction.sender {
@@ -148,13 +163,20 @@ impl Mempool {
         taken
     }
 
-    /// Forgets a transaction that was executed, here or in another validator's batch.
-    pub(crate) fn executed(&mut self, id: &TransactionId, sender: Option<(PublicKey, u64)>) {
-        let Some(bytes) = self.pending.swap_remove(&short(id)) else {
-            return;
+    /// Forgets a transaction that was executed, here or in another validator's batch; says whether a client of this
+    /// node waits for its outcome.
+    pub(crate) fn executed(&mut self, id: &TransactionId, sender: Option<(PublicKey, u64)>) -> bool {
+        let Some(Pending { bytes, watched }) = self.pending.remove(short(id)) else {
+            return false;
         };
         self.pending_bytes -= bytes as usize;
-        let Some((sender, sequence)) = sender else { return };
+        if let Some((sender, sequence)) = sender {
+            self.forget_sequence(sender, sequence);
+        }
+        watched
+    }
+
+    fn forget_sequence(&mut self, sender: PublicKey, sequence: u64) {
         if let Some(numbers) = self.senders.get_mut(&sender) {
             numbers.remove(&sequence);
             if numbers.is_empty() {
@@ -192,23 +214,38 @@ mod tests {
     #[test]
     fn each_limit_refuses_with_its_own_reason() {
         let mut pool = mempool(3, 10_000, 2);
-        assert_eq!(pool.admit(0, transaction(1, 1, 1), (0, 0)), Ok(()));
-        assert_eq!(pool.admit(0, transaction(1, 1, 1), (0, 0)), Err(Reject::Duplicate));
-        assert_eq!(pool.admit(0, transaction(2, 1, 1), (0, 0)), Err(Reject::StaleSequence));
-        assert_eq!(pool.admit(0, transaction(2, 1, 2), (0, 0)), Ok(()));
-        assert_eq!(pool.admit(0, transaction(3, 1, 3), (0, 0)), Err(Reject::SenderLimit));
-        assert_eq!(pool.admit(0, transaction(3, 2, 1), (0, 0)), Ok(()));
-        assert_eq!(pool.admit(0, transaction(4, 3, 1), (0, 0)), Err(Reject::MempoolFull));
+        assert_eq!(pool.admit(0, transaction(1, 1, 1), (0, 0), false), Ok(()));
+        assert_eq!(
+            pool.admit(0, transaction(1, 1, 1), (0, 0), false),
+            Err(Reject::Duplicate)
+        );
+        assert_eq!(
+            pool.admit(0, transaction(2, 1, 1), (0, 0), false),
+            Err(Reject::StaleSequence)
+        );
+        assert_eq!(pool.admit(0, transaction(2, 1, 2), (0, 0), false), Ok(()));
+        assert_eq!(
+            pool.admit(0, transaction(3, 1, 3), (0, 0), false),
+            Err(Reject::SenderLimit)
+        );
+        assert_eq!(pool.admit(0, transaction(3, 2, 1), (0, 0), false), Ok(()));
+        assert_eq!(
+            pool.admit(0, transaction(4, 3, 1), (0, 0), false),
+            Err(Reject::MempoolFull)
+        );
         let mut small = mempool(10, 150, 10);
-        assert_eq!(small.admit(0, transaction(1, 1, 1), (0, 0)), Ok(()));
-        assert_eq!(small.admit(0, transaction(2, 1, 2), (0, 0)), Err(Reject::MempoolFull));
+        assert_eq!(small.admit(0, transaction(1, 1, 1), (0, 0), false), Ok(()));
+        assert_eq!(
+            small.admit(0, transaction(2, 1, 2), (0, 0), false),
+            Err(Reject::MempoolFull)
+        );
     }
 
     #[test]
     fn execution_frees_everything_that_admission_took() {
         let mut pool = mempool(10, 10_000, 10);
         for n in 0..5 {
-            pool.admit(7, transaction(n, 1, u64::from(n) + 1), (0, u32::from(n)))
+            pool.admit(7, transaction(n, 1, u64::from(n) + 1), (0, u32::from(n)), false)
                 .unwrap();
         }
         assert_eq!(
@@ -231,7 +268,7 @@ mod tests {
     #[test]
     fn one_transaction_larger_than_a_batch_still_goes_out() {
         let mut pool = mempool(10, 10_000, 10);
-        pool.admit(0, transaction(1, 1, 1), (0, 0)).unwrap();
+        pool.admit(0, transaction(1, 1, 1), (0, 0), false).unwrap();
         assert_eq!(pool.cut(0, 10).len(), 1);
     }
 

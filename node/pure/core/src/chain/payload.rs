@@ -13,7 +13,7 @@ use crate::{
 };
 use bytes::Bytes;
 use regatta_api::{metrics::Metric, view::SubmitResult};
-use regatta_apps::{CheckedBatch, CheckedTransaction, TransactionError, View};
+use regatta_apps::{CheckedBatch, CheckedTransaction, NamedBatch, TransactionError, View};
 use regatta_base::Digest;
 use std::sync::Arc;
 
@@ -76,7 +76,9 @@ impl Chain {
     pub(super) fn replay_batch(&mut self, bytes: Bytes) -> Result<(), crate::NodeError> {
         // Checked before it was written; the author's signature holds unless the journal is damaged.
         let mut rng = regatta_base::seed::rng(0, "replay");
-        let batch = CheckedBatch::check(&self.domain, bytes, false, &mut rng)
+        let batch = NamedBatch::new(&self.domain, bytes)
+            .ok_or(TransactionError::Malformed)
+            .and_then(|batch| CheckedBatch::check(&self.domain, batch, false, &mut rng))
             .map_err(|error| crate::NodeError::Journal(format!("a batch: {error}")))?;
         let is_own = batch.author == self.role.key;
         if is_own {
@@ -90,9 +92,10 @@ impl Chain {
 
     pub(crate) fn on_batch(&mut self, ctx: &mut Context<'_>, from: PeerIndex, bytes: Bytes) {
         let size = bytes.len();
-        let Some(digest) = CheckedBatch::digest_of(&self.domain, &bytes) else {
+        let Some(batch) = NamedBatch::new(&self.domain, bytes) else {
             return ctx.fault(from, "a batch that is too short".to_owned());
         };
+        let digest = batch.digest();
         if self.is_at_hand(&digest) {
             return;
         }
@@ -107,7 +110,7 @@ impl Chain {
         let domain = self.domain;
         let job = Job::Batch {
             domain,
-            bytes,
+            batch,
             signatures: votable,
         };
         let purpose = Purpose::Batch {

@@ -5,7 +5,7 @@ use crate::record::{RecordNumber, StoredBlock};
 use regatta_api::view::{
     AccountView, BlockSummary, BlockView, InstanceLatest, SignerView, StateView, TransactionStatus,
 };
-use regatta_apps::CheckedBatch;
+use regatta_apps::{CheckedBatch, NamedBatch};
 use regatta_base::{Digest, Height, HexBytes, PublicKey, TransactionId, decode, seed};
 use regatta_consensus::{Certificate, MESSAGE_BYTES_MAX, header_digest};
 
@@ -106,7 +106,8 @@ impl Chain {
         let (mut batches, mut items): (Vec<Digest>, Vec<_>) =
             (Vec::new(), Vec::with_capacity(row.transactions as usize));
         for bytes in &stored.batches {
-            let batch = CheckedBatch::check(&self.domain, bytes.clone(), false, &mut rng).ok()?;
+            let batch = NamedBatch::new(&self.domain, bytes.clone())?;
+            let batch = CheckedBatch::check(&self.domain, batch, false, &mut rng).ok()?;
             batches.push(batch.digest);
             for item in &batch.items {
                 items.push((item.id, row.outcome(items.len() as u32)));

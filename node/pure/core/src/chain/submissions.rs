@@ -76,7 +76,7 @@ pub(crate) struct Submissions {
 impl Submissions {
     pub(crate) fn new(salt: Salt) -> Self {
         Self {
-            watched: ShortMap::with_hasher(salt),
+            watched: ShortMap::new(salt),
             ..Self::default()
         }
     }
@@ -253,22 +253,22 @@ impl Submissions {
             .collect()
     }
 
-    /// Remembers that a client of this node wants to know the outcome; `false` when too many do.
+    /// Remembers that a client of this node wants to know the outcome of what travels on; `false` when too many do.
     pub(crate) fn watch(&mut self, id: &TransactionId) -> bool {
         if self.watched.len() >= WATCHED_MAX {
             return false;
         }
-        self.watched.insert(short(id), ());
+        self.watched.add(short(id), ());
         true
     }
 
     /// Ends the watch; says whether there was one.
     pub(crate) fn unwatch(&mut self, id: &TransactionId) -> bool {
-        !self.watched.is_empty() && self.watched.swap_remove(&short(id)).is_some()
+        !self.watched.is_empty() && self.watched.remove(short(id)).is_some()
     }
 
     pub(crate) fn is_watched(&self, id: &TransactionId) -> bool {
-        self.watched.contains_key(&short(id))
+        self.watched.contains(short(id))
     }
 }
 

@@ -212,7 +212,7 @@ impl Chain {
         self.ledger.set_record(record);
         let items: Vec<_> = executed
             .iter()
-            .filter(|one| self.submissions.unwatch(&one.id))
+            .filter(|one| self.submissions.unwatch(&one.id) || one.watched)
             .map(|one| (one.id, one.outcome))
             .collect();
         if !items.is_empty() {
@@ -262,9 +262,9 @@ impl Chain {
                 scope.validators().leader(certificate.height, certificate.round)
             }),
         };
-        let executed = self.ledger.execute(decision, batches);
-        for one in &executed {
-            self.mempool.executed(&one.id, one.sender);
+        let mut executed = self.ledger.execute(decision, batches);
+        for one in &mut executed {
+            one.watched = self.mempool.executed(&one.id, one.sender);
         }
         self.batches.mark_included(&header.batches);
         self.update_role();
