@@ -1,9 +1,12 @@
 //! One honest node of the simulator: a core, its log, what waits for the log, and its crashes.
 
 use super::{Sets, disk::Damage, key, sign};
-use crate::{Commit, Config, Core, Draft, Effect, Evidence, Input, Message, Proposal, WalRecord, mutants::Knobs};
+use crate::{
+    Commit, Config, Content, Core, Draft, Effect, Evidence, Input, Message, Proposal, Statement, WalRecord,
+    header_digest, mutants::Knobs,
+};
 use regatta_base::{Digest, Height, Round};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// What leaves a host once its log is durable.
 #[derive(Debug, Clone)]
@@ -51,6 +54,8 @@ pub(super) struct Host {
     pub(super) life: u32,
     pub(super) requests: Vec<Request>,
     pub(super) evidence: Vec<Evidence>,
+    /// What it said, for whoever wants to know it before it leaves.
+    pub(super) said: Option<Vec<Message>>,
     /// Decided blocks that are executed; those beyond `durable_chain` are lost in a crash.
     pub(super) chain: Vec<Commit>,
     durable_chain: usize,
@@ -71,6 +76,7 @@ impl Host {
             life: 0,
             requests: Vec::new(),
             evidence: Vec::new(),
+            said: None,
             chain: Vec::new(),
             durable_chain: 0,
             log: Vec::new(),
@@ -106,6 +112,9 @@ impl Host {
             Effect::SignSend(draft) => {
                 let message = self.sign(draft);
                 self.waiting.push(Outgoing::All(message.clone()));
+                if let Some(said) = &mut self.said {
+                    said.push(message.clone());
+                }
                 self.step(Input::Recv(message));
             }
             Effect::Broadcast(message) => self.waiting.push(Outgoing::All(message)),
@@ -130,6 +139,26 @@ impl Host {
         let scope = self.sets.at(draft.statement.height);
         let signature = sign(scope, draft.signer, &draft.statement);
         draft.signed(signature)
+    }
+
+    /// The statements that its log holds.
+    pub(super) fn logged(&self) -> BTreeSet<Statement> {
+        let statement = |record: &WalRecord| {
+            let (height, round, content) = match record {
+                WalRecord::Propose {
+                    height, round, header, ..
+                } => (*height, *round, Content::Propose(header_digest(header))),
+                WalRecord::Vote1 { height, round, digest } => (*height, *round, Content::Vote1(*digest)),
+                WalRecord::Vote2 { quorum } => (quorum.height, quorum.round, Content::Vote2(quorum.digest)),
+                WalRecord::Timeout { height, round, high } => {
+                    let stated = high.as_ref().map(|high| high.round);
+                    (*height, *round, Content::Timeout(stated))
+                }
+                WalRecord::Entry(_) | WalRecord::Decide(_) => return None,
+            };
+            Some(Statement { height, round, content })
+        };
+        self.log.iter().filter_map(statement).collect()
     }
 
     /// Makes the log durable and hands over what waited for it.

@@ -9,6 +9,7 @@ mod faulty;
 mod gate;
 mod groups;
 mod host;
+mod literal;
 mod mischief;
 mod moves;
 mod oracle;

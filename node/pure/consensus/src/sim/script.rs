@@ -55,6 +55,7 @@ pub(super) fn run(weights: &[u64], faulty: Option<u16>, knobs: Knobs, script: &s
 pub(super) fn run_with(cast: Cast, script: &str) -> Vec<String> {
     let mut lab = Lab::new(cast);
     lab.run(script);
+    lab.stage.world.judge_end();
     lab.stage.world.oracle.violations
 }
 

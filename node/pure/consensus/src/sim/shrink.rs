@@ -113,6 +113,7 @@ fn play(cast: &Cast, slow: bool, moves: &[Move]) -> Vec<String> {
             break;
         }
     }
+    stage.world.judge_end();
     stage.world.oracle.violations
 }
 

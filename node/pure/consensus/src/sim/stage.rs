@@ -118,6 +118,9 @@ impl Stage {
             let parcel = archive.add(label(from, message, &self.world.headers), message);
             moves.push(Move::Give(parcel, to));
         }
+        if let Some(literal) = &mut self.world.literal {
+            literal.heard(to, message);
+        }
         self.input(to, Input::Recv(Message::clone(message)), Some(from));
         true
     }
@@ -166,6 +169,9 @@ impl Stage {
         self.cuts.remove(&who);
         if let Some(host) = self.world.hosts.get_mut(&who) {
             host.crash(damage);
+            if let Some(literal) = &mut self.world.literal {
+                literal.crashed(who, &host.logged());
+            }
         }
         true
     }
@@ -229,6 +235,7 @@ impl Stage {
 
     /// Takes over what `who` asked for.
     fn absorb(&mut self, who: u16, from: Option<u16>) {
+        self.world.judge(who);
         let Some(host) = self.world.hosts.get_mut(&who) else {
             return;
         };

@@ -99,6 +99,18 @@ pub(super) fn play(seed: u64, weather: &Weather) -> Outcome {
     storm.outcome()
 }
 
+/// Plays one schedule under the eyes of the literal model; also returns what honest nodes said, by kind.
+pub(super) fn compare(seed: u64, weather: &Weather) -> (Outcome, BTreeMap<&'static str, u64>) {
+    let cast = Cast {
+        literal: true,
+        ..weather.cast.clone()
+    };
+    let mut storm = Storm::new(seed, weather, Stage::new(cast));
+    storm.run();
+    let said = storm.stage.world.literal.take().map(|literal| literal.said);
+    (storm.outcome(), said.unwrap_or_default())
+}
+
 /// Plays one schedule and writes down its moves.
 pub(super) fn record(seed: u64, weather: &Weather) -> (Outcome, Vec<Move>) {
     let mut storm = Storm::new(seed, weather, Stage::recording(weather.cast.clone()));
@@ -171,6 +183,11 @@ impl Storm {
     }
 
     fn run(&mut self) {
+        self.play();
+        self.stage.world.judge_end();
+    }
+
+    fn play(&mut self) {
         let everyone: Vec<u16> = self.stage.world.hosts.keys().copied().collect();
         for who in everyone {
             for cue in [Cue::Start, Cue::Work] {

@@ -4,6 +4,7 @@ use super::{
     Sets,
     faulty::Faulty,
     host::{Host, Outgoing, Request},
+    literal::Translator,
     moves::numbers_after,
     oracle::Oracle,
 };
@@ -27,6 +28,8 @@ pub(super) struct Cast {
     pub(super) followers: u16,
     /// Payload stays pending until so many blocks are decided.
     pub(super) target: Height,
+    /// Whether the literal model judges what honest nodes say.
+    pub(super) literal: bool,
     pub(super) knobs: Knobs,
 }
 
@@ -40,11 +43,13 @@ impl Cast {
             twins: Vec::new(),
             followers: 0,
             target: 1,
+            literal: false,
             knobs: Knobs::default(),
         }
     }
 
-    /// Reads `cast W.. [from H W..].. [faulty N] [twins N..] [followers N] [target N]`.
+    /// Reads `cast W.. [from H W..].. [faulty N] [twins N..] [followers N] [target N]
+    /// [literal]`.
     pub(super) fn parse(line: &str, knobs: Knobs) -> Option<Self> {
         let words: Vec<&str> = line.split_whitespace().collect();
         let first = |name: &str| numbers_after(&words, name).first().copied();
@@ -65,6 +70,7 @@ impl Cast {
             twins: numbers_after(&words, "twins"),
             followers: first("followers").unwrap_or_default(),
             target: first("target").unwrap_or(1).into(),
+            literal: words.contains(&"literal"),
             knobs,
         })
         .filter(|cast| !cast.weights.is_empty())
@@ -91,7 +97,8 @@ impl fmt::Display for Cast {
             f.write_str(" twins")?;
             self.twins.iter().try_for_each(|twin| write!(f, " {twin}"))?;
         }
-        write!(f, " followers {} target {}", self.followers, self.target)
+        write!(f, " followers {} target {}", self.followers, self.target)?;
+        f.write_str(if self.literal { " literal" } else { "" })
     }
 }
 
@@ -102,6 +109,7 @@ pub(super) struct World {
     pub(super) hosts: BTreeMap<u16, Host>,
     pub(super) faulty: Option<Faulty>,
     pub(super) oracle: Oracle,
+    pub(super) literal: Option<Translator>,
     pub(super) cast: Cast,
     /// How often somebody was accused.
     pub(super) evidence: usize,
@@ -120,12 +128,15 @@ impl World {
         let honest = all.filter(|who| Some(*who) != cast.faulty);
         let host = |who: u16| {
             let key = who.checked_sub(TWINS_FROM).unwrap_or(who);
-            (who, Host::new(&sets, key, cast.knobs))
+            let mut host = Host::new(&sets, key, cast.knobs);
+            host.said = cast.literal.then(Vec::new);
+            (who, host)
         };
         Self {
             hosts: honest.map(host).collect(),
             faulty: cast.faulty.map(|who| Faulty::new(&sets, who)),
             oracle: Oracle::new(cast.dishonest()),
+            literal: cast.literal.then(|| Translator::new(&sets, cast.dishonest())),
             cast,
             evidence: 0,
             public: BTreeMap::new(),
@@ -190,6 +201,9 @@ impl World {
             match outgoing {
                 Outgoing::All(message) => {
                     self.oracle.sent(&self.sets, &message);
+                    if let Some(literal) = &mut self.literal {
+                        literal.sent(&message);
+                    }
                     if let Some(faulty) = &mut self.faulty {
                         faulty.see(&message);
                     }
@@ -197,11 +211,36 @@ impl World {
                 }
                 Outgoing::Decided(commit) => {
                     self.oracle.decision(&self.sets, usize::from(who), &commit);
+                    if let Some(literal) = &mut self.literal {
+                        literal.decided(who, &commit);
+                    }
                     self.public.entry(commit.height()).or_insert(commit);
                 }
             }
         }
+        if let Some(literal) = &mut self.literal {
+            self.oracle.violations.extend(literal.take_disputes());
+        }
         messages
+    }
+
+    /// Lets the literal model judge what `who` said just now.
+    pub(super) fn judge(&mut self, who: u16) {
+        let (Some(host), Some(literal)) = (self.hosts.get_mut(&who), &mut self.literal) else {
+            return;
+        };
+        for message in host.said.iter_mut().flat_map(std::mem::take) {
+            literal.says(who, &message);
+        }
+        self.oracle.violations.extend(literal.take_disputes());
+    }
+
+    /// Lets the literal model judge how it all ended.
+    pub(super) fn judge_end(&mut self) {
+        if let Some(literal) = &mut self.literal {
+            literal.finish(&self.oracle.decided);
+            self.oracle.violations.extend(literal.take_disputes());
+        }
     }
 
     /// Whether payload is pending at `who` (and its height should be told so).
@@ -219,7 +258,7 @@ mod tests {
         for line in [
             "cast 1 1 1 1 followers 0 target 1",
             "cast 3 1 4 from 3 3 1 0 from 5 3 2 1 faulty 1 followers 1 target 7",
-            "cast 1 1 1 1 1 1 1 faulty 0 twins 3 5 followers 0 target 2",
+            "cast 1 1 1 1 1 1 1 faulty 0 twins 3 5 followers 0 target 2 literal",
         ] {
             assert_eq!(Cast::parse(line, Knobs::default()).unwrap().to_string(), line);
         }
