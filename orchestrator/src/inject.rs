@@ -65,6 +65,14 @@ pub(crate) async fn heal(cluster: &Cluster, fault: &PlannedFault) -> Result<(), 
 /// The fault in words, for the report and the heartbeat.
 pub(crate) fn describe(fault: &PlannedFault, names: &[String]) -> String {
     let name = |&node: &u32| names.get(node as usize).map_or("?", String::as_str);
-    let nodes: Vec<&str> = fault.nodes.iter().map(name).collect();
-    format!("{} {}", fault.kind, nodes.join(", "))
+    let list = |nodes: &[u32]| nodes.iter().map(name).collect::<Vec<&str>>().join(", ");
+    if fault.sets.is_empty() {
+        return format!("{} {}", fault.kind, list(&fault.nodes));
+    }
+    let sides: Vec<String> = fault.sets.iter().map(|side| list(side)).collect();
+    format!(
+        "{} {}",
+        fault.kind,
+        sides.join(if fault.one_way { " -> " } else { " | " })
+    )
 }

@@ -65,7 +65,7 @@ pub async fn collect(rules: &Rules, endpoints: &[Endpoint], submitted: &[&Submit
 }
 
 /// The first of those with the most blocks.
-fn highest(nodes: &[NodeLedger]) -> usize {
+pub(super) fn highest(nodes: &[NodeLedger]) -> usize {
     let best = nodes.iter().map(NodeLedger::height).max().unwrap_or(0);
     nodes.iter().position(|node| node.height() == best).unwrap_or(0)
 }
@@ -116,7 +116,7 @@ async fn read_node(
     node
 }
 
-fn row(summary: &BlockSummary) -> BlockRow {
+pub(super) fn row(summary: &BlockSummary) -> BlockRow {
     BlockRow {
         height: summary.height,
         hash: summary.hash,
@@ -154,7 +154,7 @@ async fn read_proofs(clients: &[Client], ledger: &mut Ledger) {
     }
 }
 
-fn inclusions(block: &BlockView) -> impl Iterator<Item = Inclusion> {
+pub(super) fn inclusions(block: &BlockView) -> impl Iterator<Item = Inclusion> {
     let height = block.summary.height;
     block.items.iter().map(move |(id, outcome)| Inclusion {
         id: *id,
@@ -163,7 +163,7 @@ fn inclusions(block: &BlockView) -> impl Iterator<Item = Inclusion> {
     })
 }
 
-fn proof(node: u32, block: &BlockView) -> Proof {
+pub(super) fn proof(node: u32, block: &BlockView) -> Proof {
     let mut contents = Vec::with_capacity(33 * block.items.len());
     for (id, outcome) in &block.items {
         contents.extend_from_slice(&id.0);

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! collect(rules, endpoints, submitted, limit).await -> Ledger   over the control interface, before nodes stop
+//! read_simulated(rules, world, ..) -> Ledger              the same of simulated nodes
 //! check(rules, ledger, submitted, rng) -> Vec<Invariant>        pure, linear in the ledger's size
 //! ```
 //! Invariants: `agreement`, `continuity`, `certificates`, `no_loss`, `no_duplicates`, `integrity` (when the
@@ -13,12 +14,15 @@ mod ids;
 mod ledger;
 mod nodes;
 mod proofs;
+mod simulated;
 #[cfg(test)]
 mod tests;
 mod transactions;
 
 pub use collect::collect;
 pub use ledger::{Absence, BlockRow, Found, Inclusion, Ledger, NodeLedger, Proof, Rules};
+
+pub use simulated::{read_simulated, simulated_target};
 
 use crate::load::Submitted;
 use rand::CryptoRng;

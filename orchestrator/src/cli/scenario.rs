@@ -24,6 +24,9 @@ pub(super) struct ScenarioArgs {
     /// Change a key of the scenario, e.g. `phases.measure=60s` or `load.0.rate=500`
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Provider of hosts in place of the scenario's: `local`, or `sim` for nodes in virtual time
+    #[arg(long, value_name = "KIND")]
+    provider: Option<String>,
     /// Seed of everything random, in place of the scenario's
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
@@ -83,8 +86,9 @@ impl ScenarioArgs {
     }
 
     fn overrides(&self) -> Vec<String> {
+        let provider = self.provider.as_ref().map(|kind| format!("provider.kind={kind}"));
         let seed = self.seed.map(|seed| format!("seed={seed}"));
-        self.set.iter().cloned().chain(seed).collect()
+        self.set.iter().cloned().chain(provider).chain(seed).collect()
     }
 
     /// Another range than the default, when the scenario pins none and the default is taken.
@@ -118,6 +122,7 @@ impl ScenarioArgs {
             quoted(&self.file.to_string_lossy()),
         ];
         words.extend(self.set.iter().map(|change| format!("--set {}", quoted(change))));
+        words.extend(self.provider.iter().map(|kind| format!("--provider {}", quoted(kind))));
         words.extend(self.seed.map(|seed| format!("--seed {seed}")));
         words.join(" ")
     }
@@ -158,6 +163,7 @@ mod tests {
         ScenarioArgs {
             file: "topologies/a b.toml".into(),
             set: set.iter().map(ToString::to_string).collect(),
+            provider: None,
             seed: Some(3),
             binary: binary.iter().map(ToString::to_string).collect(),
         }

@@ -5,7 +5,7 @@
 mod config;
 mod wait;
 
-pub(crate) use config::{ConfigError, chain, node_key};
+pub(crate) use config::{ConfigError, chain, node_configs, node_key};
 
 use crate::{
     load::Endpoint,

@@ -24,6 +24,7 @@ mod priority;
 mod recipe;
 mod schedule;
 mod series;
+mod simulated;
 mod spec;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -32,4 +33,5 @@ mod tracker;
 pub use clock::RunClock;
 pub use driver::{Connected, LoadHandle, PrepareProgress, Prepared, prepare};
 pub use outcome::{LoadOutcome, LoadProgress, PhaseTally, Submission, Submitted, Tally};
+pub(crate) use simulated::{SimulatedClients, simulated_clients};
 pub use spec::{Endpoint, LoadError, LoadLimits, LoadSpec};

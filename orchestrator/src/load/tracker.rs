@@ -357,7 +357,12 @@ impl Tracker {
 
     /// A view for the heartbeat.
     pub(crate) fn progress(&self) -> LoadProgress {
-        let last = second_of(self.now_ns()).saturating_sub(1);
+        self.progress_at(self.now_ns())
+    }
+
+    /// The view at a time of whichever clock the books are kept by.
+    pub(crate) fn progress_at(&self, now_ns: u64) -> LoadProgress {
+        let last = second_of(now_ns).saturating_sub(1);
         let last = self.seconds.get(&last).copied().unwrap_or_default();
         LoadProgress {
             in_flight: self.in_flight.len() as u64,

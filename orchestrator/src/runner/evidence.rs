@@ -18,7 +18,7 @@ use regatta_base::ids::NameError;
 use regatta_plan::{Plan, PlannedInstance};
 use regatta_report::{
     RunResult,
-    model::{Event, EventKind, Identity, Invariant, NamedText, PhaseKind},
+    model::{Disclosure, Event, EventKind, Identity, Invariant, NamedText, PhaseKind},
 };
 use std::time::{Duration, SystemTime};
 
@@ -32,7 +32,7 @@ pub(super) struct Evidence {
     /// Origin of the run's clock on the wall clock.
     origin: SystemTime,
     phases: Phases,
-    ledgers: Vec<Ledger>,
+    pub(super) ledgers: Vec<Ledger>,
     invariants: Vec<Invariant>,
     partial: bool,
     failure: Option<String>,
@@ -41,6 +41,10 @@ pub(super) struct Evidence {
     pub(super) samples: SampleOutcome,
     pub(super) events: Vec<Event>,
     pub(super) provider: String,
+    /// What is to be disclosed beside the machine.
+    pub(super) disclosure: Vec<Disclosure>,
+    /// Digests to state beside those of programs.
+    pub(super) digests: Vec<NamedText>,
 }
 
 impl Evidence {
@@ -58,6 +62,8 @@ impl Evidence {
             samples: SampleOutcome::default(),
             events: Vec::new(),
             provider: String::new(),
+            disclosure: Vec::new(),
+            digests: Vec::new(),
         }
     }
 
@@ -121,7 +127,7 @@ impl Evidence {
         }
     }
 
-    fn submitted(&self, plan: &Plan, instance: &str) -> Vec<&Submitted> {
+    pub(super) fn submitted(&self, plan: &Plan, instance: &str) -> Vec<&Submitted> {
         let goes_there = |outcome: &&LoadOutcome| {
             let load = plan.loads.get(outcome.load as usize);
             load.is_some_and(|load| load.instance == instance)
@@ -151,7 +157,11 @@ impl Evidence {
             invariants: std::mem::take(&mut self.invariants),
             events,
             findings: Vec::new(),
-            environment: record::host_disclosure(run.root()),
+            environment: self
+                .disclosure
+                .drain(..)
+                .chain(record::host_disclosure(run.root()))
+                .collect(),
             files: files::list(run),
             partial: self.partial,
             failure: self.failure.clone(),
@@ -179,7 +189,7 @@ impl Evidence {
     fn identity(&self, job: &Job, programs: &Programs, run: &RunDir) -> Identity {
         let first = programs.sealed().values().next();
         let text = |name: String, value: String| NamedText { name, value };
-        let mut digests = Vec::new();
+        let mut digests = self.digests.clone();
         for (name, sealed) in programs.sealed() {
             digests.push(text(format!("program {name}"), sealed.program_digest().to_string()));
             digests.push(text(format!("manifest {name}"), sealed.bundle.digest().to_string()));
@@ -196,6 +206,7 @@ impl Evidence {
             dirty: first.is_some_and(|sealed| sealed.manifest.dirty),
             started_at: rfc3339(self.started_unix_s),
             provider: self.provider.clone(),
+            simulated: job.plan.world.is_some(),
             reproduce: job.reproduce.clone(),
             digests,
         }
@@ -203,7 +214,7 @@ impl Evidence {
 }
 
 /// What the plan says about `instance`: the checks trust this and never a node's own word.
-fn rules(plan: &Plan, instance: &PlannedInstance) -> Result<Rules, NameError> {
+pub(super) fn rules(plan: &Plan, instance: &PlannedInstance) -> Result<Rules, NameError> {
     let validator = |&(node, weight): &(u32, u64)| (node_key(plan, &plan.nodes[node as usize]).public(), weight);
     Ok(Rules {
         chain: chain(plan)?,

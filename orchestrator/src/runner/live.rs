@@ -232,7 +232,7 @@ fn heights(sampler: &Sampler) -> Option<(u64, u64)> {
 }
 
 /// Two loads as one; latencies are those of the slower one.
-fn add(a: LoadProgress, b: LoadProgress) -> LoadProgress {
+pub(crate) fn add(a: LoadProgress, b: LoadProgress) -> LoadProgress {
     let mut sum = a;
     sum.intended += b.intended;
     sum.sent += b.sent;

@@ -12,13 +12,14 @@ mod files;
 mod interrupt;
 mod live;
 mod setup;
+mod simulated;
 mod steps;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use files::write_report;
 pub(crate) use interrupt::{Interrupt, Interrupts};
-pub(crate) use live::Heartbeat;
+pub(crate) use live::{Heartbeat, add as add_progress};
 pub(crate) use setup::load_spec;
 
 use crate::{
@@ -124,6 +125,12 @@ pub(crate) enum StepError {
     /// The step took longer than it may.
     #[error("step took longer than {0} s")]
     Late(u64),
+    /// Nodes that do not fit together.
+    #[error(transparent)]
+    World(#[from] regatta_sim::SimError),
+    /// A simulated node or link does not come up.
+    #[error("`{0}` did not come up in time; help: look at the delays of [link] and at the loss")]
+    NotReady(String),
     /// The plan's steps are out of order.
     #[error("step comes before one that it needs; help: make the plan anew with this version of the lab")]
     OutOfOrder,
@@ -197,6 +204,12 @@ pub(crate) async fn run(
     let _lock = opened.lock;
     observer.tell(&Progress::Run(&opened.run));
     let journal = Arc::clone(&opened.journal);
+    if job.plan.world.is_some() {
+        let (run, store) = (opened.run.clone(), &opened.store);
+        let simulation = simulated::Simulation::new(job, run, opened.journal, store, observer, interrupts);
+        let result = simulation.run_all().await?;
+        return end(&journal, opened.run, result);
+    }
     let runner = steps::Runner::new(
         job,
         opened.run.clone(),
@@ -206,12 +219,14 @@ pub(crate) async fn run(
         interrupts,
     );
     let result = runner.run_all().await?;
+    end(&journal, opened.run, result)
+}
+
+/// The journal's last line.
+fn end(journal: &Journal, run: RunDir, result: RunResult) -> Result<Finished, RunnerError> {
     journal.write(Entry::LabEnded {
         exit_code: result.verdict.exit_code,
         sentence: result.verdict.sentence.clone(),
     })?;
-    Ok(Finished {
-        run: opened.run,
-        result,
-    })
+    Ok(Finished { run, result })
 }

@@ -46,18 +46,23 @@ impl Reading {
 
     /// The counters of this process alone.
     pub(crate) fn counters(&self) -> Counters {
-        Counters {
-            transactions: self.get(Metric::TransactionsExecuted),
-            messages_in: self.get(Metric::FramesReceived),
-            messages_out: self.get(Metric::FramesSent),
-            bytes_in: self.get(Metric::FrameBytesReceived),
-            bytes_out: self.get(Metric::FrameBytesSent),
-            sent: SENT.map(|(_, messages, bytes)| (self.get(messages), self.get(bytes))),
-        }
+        Counters::read(|metric| self.get(metric))
     }
 }
 
 impl Counters {
+    /// The counters that `get` gives.
+    pub(crate) fn read(get: impl Fn(Metric) -> u64) -> Self {
+        Self {
+            transactions: get(Metric::TransactionsExecuted),
+            messages_in: get(Metric::FramesReceived),
+            messages_out: get(Metric::FramesSent),
+            bytes_in: get(Metric::FrameBytesReceived),
+            bytes_out: get(Metric::FrameBytesSent),
+            sent: SENT.map(|(_, messages, bytes)| (get(messages), get(bytes))),
+        }
+    }
+
     /// The sum of both: of a process and of those before it.
     pub(crate) fn plus(self, other: Self) -> Self {
         let mut sent = self.sent;

@@ -17,5 +17,6 @@ mod registry;
 mod sampler;
 mod writer;
 
+pub(crate) use metrics::Counters;
 pub use outcome::{HostSample, SampleError, SampleOutcome, SamplerConfig, Watched};
 pub use sampler::Sampler;

@@ -58,6 +58,7 @@ pub(crate) fn plan(validators: u32) -> Plan {
             memory_bytes: None,
         },
         node: NodeOptions::default(),
+        world: None,
         steps: Vec::new(),
     }
 }

@@ -64,3 +64,11 @@ pub const REWIRE: Ratio = Ratio(0.1);
 pub const SCALE_FREE_LINKS: u32 = 2;
 /// Children of a tree's node.
 pub const ARITY: u32 = 2;
+/// One way between two processes of one computer, from write to wake-up: links of simulated nodes without a delay.
+pub const SIMULATED_HOP: Duration = Duration(60_000);
+/// How much that varies.
+pub const SIMULATED_JITTER: Ratio = Ratio(0.2);
+/// Cores of a simulated machine.
+pub const SIMULATED_CORES: u32 = 2;
+/// Time that a simulated disk takes to make records durable.
+pub const SIMULATED_FLUSH: Duration = Duration(500_000);

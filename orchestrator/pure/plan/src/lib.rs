@@ -25,7 +25,7 @@ pub use diagnostic::{Code, Diagnostic, Diagnostics, Place, Severity};
 pub use objective::{Comparison, Metric, Objective, Unit};
 pub use plan::{
     BuildSource, GraphFacts, Plan, PlannedBudget, PlannedFault, PlannedInstance, PlannedLoad, PlannedNode,
-    PlannedPhases, PlannedStep, Step,
+    PlannedPhases, PlannedStep, PlannedWorld, Step,
 };
 pub use resolve::{Resolved, resolve};
 pub use scenario::Scenario;

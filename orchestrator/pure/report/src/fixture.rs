@@ -131,6 +131,7 @@ fn identity(shape: Shape) -> Identity {
         dirty: false,
         started_at: "2026-01-01T12:00:00Z".to_owned(),
         provider: "local, loopback addresses".to_owned(),
+        simulated: false,
         reproduce: "cargo run --release -- run topologies/quickstart.toml --set seed=42".to_owned(),
         digests: vec![NamedText {
             name: "regatta-node".to_owned(),

@@ -70,6 +70,9 @@ pub struct Identity {
     pub started_at: String,
     /// Where the nodes ran, e.g. `local, loopback addresses`.
     pub provider: String,
+    /// The nodes were simulated: every time is virtual.
+    #[serde(default)]
+    pub simulated: bool,
     /// One command that repeats the run.
     pub reproduce: String,
     /// Further digests to state beside the command: build manifest, binaries, lock file.

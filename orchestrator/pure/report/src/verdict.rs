@@ -268,6 +268,7 @@ fn invariants_text(record: &RunRecord) -> String {
 /// The verdict in one sentence: status, what is wrong, correctness, and speed when it counts.
 fn sentence(status: Status, problems: &Problems, record: &RunRecord, summary: &Summary) -> String {
     let mut parts = vec![status.word().to_owned()];
+    parts.extend(record.identity.simulated.then(|| "simulated".to_owned()));
     let lists = [
         &problems.incorrect,
         &problems.broken,

@@ -1,8 +1,10 @@
 //! The plan: a scenario with every choice made, as values that the lab interprets and the report reads.
 
 mod render;
+mod simulated;
 mod step;
 
+pub use simulated::PlannedWorld;
 pub use step::{PlannedStep, Step};
 
 use crate::{
@@ -51,6 +53,8 @@ pub struct Plan {
     pub budget: PlannedBudget,
     /// Tuning of every node.
     pub node: NodeOptions,
+    /// Machines and links of simulated nodes; none where nodes are real.
+    pub world: Option<PlannedWorld>,
     /// What to do, in order.
     pub steps: Vec<PlannedStep>,
 }
@@ -238,6 +242,10 @@ pub struct PlannedFault {
     pub kind: FaultKind,
     /// Nodes that it is done to, ascending.
     pub nodes: Vec<u32>,
+    /// Sides of a partition: nodes of different sides cannot reach each other, nodes of no side reach everybody.
+    pub sets: Vec<Vec<u32>>,
+    /// Only what the first side sends to the others is lost.
+    pub one_way: bool,
     /// Start in milliseconds after the start of the load.
     pub at_ms: u64,
     /// End in milliseconds after the start of the load; a crashed node is started again then.

@@ -2,7 +2,7 @@
 
 use super::{Draft, phases};
 use crate::{
-    PlannedFault,
+    PlannedFault, PlannedInstance,
     diagnostic::{Code, Problem},
     scenario::{Fault, FaultKind},
 };
@@ -16,7 +16,8 @@ pub(super) fn resolve(draft: &mut Draft<'_>) {
         check_time(draft, &path, fault);
         check_keys(draft, &path, fault);
         check_build(draft, &path, fault);
-        let nodes = nodes(draft, &path, fault);
+        let sets = sets(draft, &path, fault);
+        let nodes = nodes(draft, &path, fault, &sets);
         let (at_ms, until_ms) = (
             fault.at.millis(),
             fault.at.millis().saturating_add(fault.lasts.millis()),
@@ -26,6 +27,8 @@ pub(super) fn resolve(draft: &mut Draft<'_>) {
             index: 0,
             kind,
             nodes,
+            sets,
+            one_way: fault.one_way,
             at_ms,
             until_ms,
             breaks_quorum: fault.breaks_quorum,
@@ -85,6 +88,10 @@ fn check_keys(draft: &mut Draft<'_>, path: &str, fault: &Fault) {
         ("build", fault.build.is_some(), kind == FaultKind::Upgrade),
         ("offset", fault.offset.is_some(), kind == FaultKind::Skew),
     ];
+    if fault.one_way && !needs_sets {
+        let message = format!("`one_way` has no effect on the fault `{kind}`");
+        draft.error(Code::NoEffect, &format!("{path}.one_way"), message, "remove it");
+    }
     for (key, given, wanted) in given {
         if given && !wanted {
             let message = format!("`{key}` has no effect on the fault `{kind}`");
@@ -117,21 +124,42 @@ fn check_build(draft: &mut Draft<'_>, path: &str, fault: &Fault) {
     }
 }
 
-fn nodes(draft: &mut Draft<'_>, path: &str, fault: &Fault) -> Vec<u32> {
-    let mut chosen = BTreeSet::new();
-    for (index, name) in fault.nodes.iter().enumerate() {
-        chosen.extend(draft.select(name, &format!("{path}.nodes.{index}")));
+/// The sides of a partition; elsewhere `sets` has no effect and is a problem of its own.
+fn sets(draft: &mut Draft<'_>, path: &str, fault: &Fault) -> Vec<Vec<u32>> {
+    if fault.kind != FaultKind::Partition {
+        return Vec::new();
     }
-    // Elsewhere `sets` has no effect and is a problem of its own.
-    let sets = if fault.kind == FaultKind::Partition {
-        fault.sets.as_slice()
-    } else {
-        &[]
-    };
-    for (side, names) in sets.iter().enumerate() {
+    let mut sides: Vec<Vec<u32>> = Vec::new();
+    for (side, names) in fault.sets.iter().enumerate() {
+        let mut chosen = BTreeSet::new();
         for (index, name) in names.iter().enumerate() {
             chosen.extend(draft.select(name, &format!("{path}.sets.{side}.{index}")));
         }
+        sides.push(chosen.into_iter().collect());
+    }
+    check_sides(draft, path, &sides);
+    sides
+}
+
+/// A partition has at least two sides, and nobody stands on two of them.
+fn check_sides(draft: &mut Draft<'_>, path: &str, sides: &[Vec<u32>]) {
+    let path = format!("{path}.sets");
+    if sides.len() == 1 {
+        let message = "a partition with one side parts nobody";
+        draft.error(Code::NoEffect, &path, message, "list the other side as a second set");
+    }
+    let mut seen = BTreeSet::new();
+    let twice = sides.iter().flatten().find(|node| !seen.insert(**node));
+    if let Some(&node) = twice {
+        let message = format!("`{}` is on two sides", draft.nodes[node as usize].name);
+        draft.error(Code::DuplicateName, &path, message, "list each node in one set");
+    }
+}
+
+fn nodes(draft: &mut Draft<'_>, path: &str, fault: &Fault, sets: &[Vec<u32>]) -> Vec<u32> {
+    let mut chosen: BTreeSet<u32> = sets.iter().flatten().copied().collect();
+    for (index, name) in fault.nodes.iter().enumerate() {
+        chosen.extend(draft.select(name, &format!("{path}.nodes.{index}")));
     }
     chosen.into_iter().collect()
 }
@@ -158,21 +186,21 @@ fn check_overlaps(draft: &mut Draft<'_>, faults: &[(String, PlannedFault)]) {
     }
 }
 
-/// At the start of each fault, the nodes that are then up must still be a quorum, unless somebody said otherwise.
+/// At the start of each fault, the nodes that are then up and reach each other must still be a quorum, unless somebody
+/// said otherwise.
 fn check_quorum(draft: &mut Draft<'_>, faults: &[(String, PlannedFault)]) {
     for (path, fault) in faults {
-        let takes_away = |fault: &PlannedFault| matches!(fault.kind, FaultKind::Crash | FaultKind::Pause);
-        let now =
-            |other: &&PlannedFault| other.at_ms <= fault.at_ms && fault.at_ms < other.until_ms && takes_away(other);
-        let active: Vec<&PlannedFault> = faults.iter().map(|(_, fault)| fault).filter(now).collect();
+        let active: Vec<&PlannedFault> = faults
+            .iter()
+            .map(|(_, other)| other)
+            .filter(|other| other.at_ms <= fault.at_ms && fault.at_ms < other.until_ms && takes_away(other))
+            .collect();
         if !takes_away(fault) || active.iter().any(|fault| fault.breaks_quorum) {
             continue;
         }
-        let down: BTreeSet<u32> = active.iter().flat_map(|fault| fault.nodes.iter().copied()).collect();
         let mut able = draft.instances.iter().filter(|instance| instance.total_weight() > 0);
         let broken = able.find_map(|instance| {
-            let up = instance.validators.iter().filter(|(node, _)| !down.contains(node));
-            let weight = up.fold(0_u64, |sum, (_, weight)| sum.saturating_add(*weight));
+            let weight = weight_left(instance, &active);
             (!instance.is_quorum(weight)).then(|| (instance.id.clone(), weight, instance.total_weight()))
         });
         if let Some((id, weight, total)) = broken {
@@ -182,4 +210,32 @@ fn check_quorum(draft: &mut Draft<'_>, faults: &[(String, PlannedFault)]) {
             draft.error(Code::QuorumBroken, path, message, help);
         }
     }
+}
+
+fn takes_away(fault: &PlannedFault) -> bool {
+    matches!(fault.kind, FaultKind::Crash | FaultKind::Pause | FaultKind::Partition)
+}
+
+/// The greatest weight of validators that are up and reach each other while the faults of `active` are on.
+fn weight_left(instance: &PlannedInstance, active: &[&PlannedFault]) -> u64 {
+    let (parted, ended): (Vec<&PlannedFault>, Vec<&PlannedFault>) =
+        active.iter().partition(|fault| fault.kind == FaultKind::Partition);
+    let down: BTreeSet<u32> = ended.iter().flat_map(|fault| fault.nodes.iter().copied()).collect();
+    // Sides of all partitions at once: whoever one of them keeps from a side does not count for it.
+    let sides = parted.iter().flat_map(|fault| {
+        let others = |side: usize| {
+            let others = fault.sets.iter().enumerate().filter(move |(other, _)| *other != side);
+            others
+                .flat_map(|(_, nodes)| nodes.iter().copied())
+                .collect::<BTreeSet<u32>>()
+        };
+        (0..fault.sets.len()).map(others)
+    });
+    let unreached = sides.chain(parted.is_empty().then(BTreeSet::new));
+    let weight = |away: BTreeSet<u32>| {
+        let up = instance.validators.iter();
+        let up = up.filter(|(node, _)| !down.contains(node) && !away.contains(node));
+        up.fold(0_u64, |sum, (_, weight)| sum.saturating_add(*weight))
+    };
+    unreached.map(weight).max().unwrap_or(0)
 }

@@ -17,6 +17,8 @@ const LOOPBACK: Network = Network {
 const RESERVED: [Ipv4Addr; 2] = [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 53)];
 /// Resident memory to count for one node: what an idle full node takes, and a margin for queues.
 const NODE_MEMORY: Size = Size(16 << 20);
+/// Memory to count for one simulated node: its state, queues and journal, all in the lab's process.
+const SIMULATED_NODE_MEMORY: Size = Size(5 << 20);
 /// Descriptors of a node beside those of its links: listeners, log, journal, clients.
 const NODE_DESCRIPTORS: u64 = 64;
 /// Descriptors of a link: one connection, and one more while both ends dial.
@@ -32,10 +34,22 @@ const PORT_MIN: u16 = 1024;
 
 /// Checks addresses, ports, memory, descriptors, processes and link rates.
 pub(super) fn check(draft: &mut Draft<'_>) {
-    check_addresses(draft);
-    check_ports(draft);
+    // A simulated node has neither addresses nor descriptors nor a process.
+    let is_real = draft.scenario.provider.kind != ProviderKind::Sim;
+    if is_real {
+        check_addresses(draft);
+        check_ports(draft);
+    }
     check_memory(draft);
-    check_descriptors(draft);
+    if is_real {
+        check_descriptors(draft);
+        check_processes(draft);
+    }
+    check_delays(draft);
+    check_rates(draft);
+}
+
+fn check_processes(draft: &mut Draft<'_>) {
     let (needed, most) = (draft.nodes.len() as u64 + PROCESS_MARGIN, draft.host.processes);
     if needed > most {
         let message = format!(
@@ -49,8 +63,6 @@ pub(super) fn check(draft: &mut Draft<'_>) {
             "raise it (ulimit -u) or use fewer nodes",
         );
     }
-    check_delays(draft);
-    check_rates(draft);
 }
 
 fn check_addresses(draft: &mut Draft<'_>) {
@@ -109,13 +121,17 @@ fn check_ports(draft: &mut Draft<'_>) {
 }
 
 fn check_memory(draft: &mut Draft<'_>) {
-    let needed = Size(NODE_MEMORY.0 * draft.nodes.len() as u64);
+    let each = match draft.scenario.provider.kind {
+        ProviderKind::Sim => SIMULATED_NODE_MEMORY,
+        _ => NODE_MEMORY,
+    };
+    let needed = Size(each.0 * draft.nodes.len() as u64);
     let (host, budget) = (Size(draft.host.memory_bytes), draft.scenario.budget.memory);
     let count = draft.nodes.len();
     if needed > host {
-        let most = host.0 / NODE_MEMORY.0;
+        let most = host.0 / each.0;
         let message = format!(
-            "{count} nodes of {NODE_MEMORY} need {} MiB and the host has {}",
+            "{count} nodes of {each} need {} MiB and the host has {}",
             needed.0 >> 20,
             host.0 >> 20
         );
@@ -126,7 +142,7 @@ fn check_memory(draft: &mut Draft<'_>) {
             format!("use at most {most} nodes"),
         );
     } else if let Some(budget) = budget.filter(|budget| needed > *budget) {
-        let message = format!("{count} nodes of {NODE_MEMORY} need more than the budget of {budget}");
+        let message = format!("{count} nodes of {each} need more than the budget of {budget}");
         draft.error(
             Code::OutOfMemory,
             "budget.memory",

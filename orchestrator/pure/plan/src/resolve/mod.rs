@@ -7,6 +7,7 @@ mod host;
 mod load;
 mod nodes;
 mod peering;
+mod simulated;
 mod slo;
 mod steps;
 mod support;
@@ -120,6 +121,7 @@ impl<'a> Draft<'a> {
 
     fn into_plan(self) -> Plan {
         let scenario = self.scenario;
+        let world = simulated::world(&self);
         let builds = scenario.build.iter().map(|(name, build)| {
             let source = match (&build.source, &build.release) {
                 (_, Some(release)) => BuildSource::Release(release.clone()),
@@ -150,6 +152,7 @@ impl<'a> Draft<'a> {
                 memory_bytes: budget.memory.map(|size| size.0),
             },
             node: scenario.node.clone(),
+            world,
             steps: Vec::new(),
         };
         plan.steps = steps::steps(&plan);

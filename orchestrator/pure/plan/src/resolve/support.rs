@@ -23,9 +23,13 @@ pub(super) fn check(draft: &mut Draft<'_>) {
     check_network(draft);
     check_load(draft);
     for (index, fault) in scenario.fault.iter().enumerate() {
-        if fault.kind != FaultKind::Crash {
+        if !injects(scenario.provider.kind, fault.kind) {
             let what = format!("the fault `{}`", fault.kind);
             unsupported(draft, &format!("fault.{index}.kind"), &what, "use kind = \"crash\"");
+        }
+        if fault.one_way && scenario.provider.kind != ProviderKind::Sim {
+            let path = format!("fault.{index}.one_way");
+            unsupported(draft, &path, "a partition of one direction", "use kind = \"sim\"");
         }
     }
     for index in 0..scenario.churn.len() {
@@ -35,6 +39,14 @@ pub(super) fn check(draft: &mut Draft<'_>) {
             "churn",
             "remove [[churn]], or write single crashes as [[fault]]",
         );
+    }
+}
+
+/// Whether a provider can do this fault to its nodes.
+fn injects(provider: ProviderKind, fault: FaultKind) -> bool {
+    match provider {
+        ProviderKind::Sim => matches!(fault, FaultKind::Crash | FaultKind::Pause | FaultKind::Partition),
+        _ => fault == FaultKind::Crash,
     }
 }
 
@@ -51,7 +63,7 @@ fn unsupported(draft: &mut Draft<'_>, path: &str, what: &str, help: &str) {
 fn check_provider(draft: &mut Draft<'_>) {
     let scenario = draft.scenario;
     let kind = scenario.provider.kind;
-    if kind != ProviderKind::Local {
+    if !matches!(kind, ProviderKind::Local | ProviderKind::Sim) {
         let message = format!("the provider `{kind}` is not supported yet");
         draft.error(Code::Unsupported, "provider.kind", message, "use kind = \"local\"");
     }
@@ -59,6 +71,18 @@ fn check_provider(draft: &mut Draft<'_>) {
         check_host_keys(draft);
     } else if !scenario.provider.host.is_empty() {
         unsupported(draft, "provider.host", "a list of hosts", "remove [[provider.host]]");
+    }
+    let provider = &scenario.provider;
+    let simulated = [
+        ("cores", provider.cores.is_some()),
+        ("shared", provider.shared.is_some()),
+        ("flush", provider.flush.is_some()),
+    ];
+    for (key, given) in simulated {
+        if given && kind != ProviderKind::Sim {
+            let path = format!("provider.{key}");
+            unsupported(draft, &path, "a simulated machine", "remove it, or use kind = \"sim\"");
+        }
     }
     for (name, build) in &scenario.build {
         let path = format!("build.{name}");
@@ -105,7 +129,7 @@ fn check_host_keys(draft: &mut Draft<'_>) {
 
 fn check_network(draft: &mut Draft<'_>) {
     let scenario = draft.scenario;
-    if scenario.link.is_some() {
+    if scenario.link.is_some() && scenario.provider.kind != ProviderKind::Sim {
         unsupported(
             draft,
             "link",

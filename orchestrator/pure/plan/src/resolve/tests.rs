@@ -3,6 +3,7 @@
 mod golden;
 mod plans;
 mod properties;
+mod simulated;
 
 use super::*;
 use crate::{Place, diagnostic::Code};
@@ -347,7 +348,6 @@ fn phases_groups_and_options() {
 fn what_comes_later_is_refused_and_never_ignored() {
     for text in [
         "provider.kind=netns",
-        "provider.kind=sim",
         "provider.host=[{addr=\"a\"}]",
         "build.main={release=\"regatta-node@0.2.0\"}",
         "build={main={source=\".\"},next={source=\"../next\"}}",

@@ -148,6 +148,9 @@ pub struct Fault {
     /// Sides of a partition.
     #[serde(default)]
     pub sets: Vec<Vec<String>>,
+    /// Whether only what the first side of a partition sends is lost.
+    #[serde(default)]
+    pub one_way: bool,
     /// Build to upgrade to.
     #[serde(default)]
     pub build: Option<String>,

@@ -138,6 +138,12 @@ pub struct Provider {
     pub kind: ProviderKind,
     /// Hosts of the `ssh` provider.
     pub host: Vec<Host>,
+    /// Cores of a machine of the `sim` provider; 2 unless given.
+    pub cores: Option<u32>,
+    /// Whether all nodes of the `sim` provider share one machine, as processes of one computer do.
+    pub shared: Option<bool>,
+    /// Time that a disk of the `sim` provider takes to make records durable; 500us unless given.
+    pub flush: Option<Duration>,
 }
 
 /// Kinds of provider.
@@ -211,6 +217,10 @@ pub struct Link {
     pub loss: Option<Ratio>,
     /// Rate of each node's link.
     pub rate: Option<BitRate>,
+    /// Share of frames that leave their place in the stream and arrive later (`sim`; no TCP link does that).
+    pub reorder: Option<Ratio>,
+    /// Share of frames that arrive twice (`sim`; no TCP link does that).
+    pub duplicate: Option<Ratio>,
 }
 
 /// Several nodes of one kind.

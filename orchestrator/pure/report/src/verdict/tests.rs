@@ -33,6 +33,16 @@ fn a_good_run_is_valid() {
 }
 
 #[test]
+fn a_simulated_run_says_so_before_anything_else() {
+    let verdict = verdict_of(|record| record.identity.simulated = true);
+    assert!(
+        verdict.sentence.starts_with("VALID · simulated · "),
+        "{}",
+        verdict.sentence
+    );
+}
+
+#[test]
 fn a_violated_invariant_hides_the_speed() {
     let verdict = verdict_of(|record| {
         record.invariants[0].holds = false;

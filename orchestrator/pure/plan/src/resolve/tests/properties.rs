@@ -99,6 +99,7 @@ fn fault() -> impl Strategy<Value = Fault> {
         kind: FaultKind::Crash,
         nodes: vec![format!("val-{node}")],
         sets: Vec::new(),
+        one_way: false,
         build: None,
         offset: None,
         breaks_quorum: false,

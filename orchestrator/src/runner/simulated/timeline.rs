@@ -1,0 +1,263 @@
+//! What happens in virtual time: waiting, loads, phases, faults, draining, reading ledgers.
+
+use super::{MILLISECOND, Simulation, world};
+use crate::{
+    check, inject,
+    load::{RunClock, simulated_clients},
+    runner::{Heartbeat, Progress, StepError, evidence::rules, load_spec},
+};
+use regatta_plan::{PlannedFault, scenario::FaultKind};
+use regatta_report::model::{Event, EventKind, PhaseKind};
+use regatta_sim::{Nanos, World};
+use std::time::Instant;
+
+/// Longest virtual time from the first start until every node has all its links.
+const READY_NS: Nanos = 120_000 * MILLISECOND;
+/// From then on to the timeline.
+const LEAD_NS: Nanos = 200 * MILLISECOND;
+/// Longest virtual time that nodes get after the load to catch up with the highest.
+const CATCH_UP_NS: Nanos = 60_000 * MILLISECOND;
+/// Steps of virtual time in which something is waited for.
+const PATIENCE_NS: Nanos = 20 * MILLISECOND;
+
+impl Simulation {
+    /// Makes the world, once.
+    pub(super) fn prepare(&mut self) -> Result<(), StepError> {
+        if self.world.is_none() {
+            let planned = self.plan.world.as_ref().ok_or(StepError::OutOfOrder)?;
+            let world = world::build(&self.plan, planned)?;
+            self.world = Some(world?);
+            self.evidence.provider = "simulated: the node's core in virtual time".to_owned();
+        }
+        Ok(())
+    }
+
+    /// Lets time pass until every node has all its links.
+    pub(super) async fn wait_ready(&mut self) -> Result<(), StepError> {
+        loop {
+            let world = self.world.as_ref().ok_or(StepError::OutOfOrder)?;
+            if world.is_ready() {
+                break;
+            }
+            let late = world.now() > READY_NS || self.ended_early;
+            if late {
+                let away = (0..world.len()).find(|&host| world.failure(host).is_some() || !world.is_up(host));
+                let node = away.map_or("links", |host| self.plan.nodes[host].name.as_str());
+                return Err(StepError::NotReady(node.to_owned()));
+            }
+            let until = world.now() + PATIENCE_NS;
+            self.advance(until).await;
+        }
+        self.timeline = self.now() + LEAD_NS;
+        Ok(())
+    }
+
+    fn now(&self) -> Nanos {
+        self.world.as_ref().map_or(0, World::now)
+    }
+
+    /// Lets time pass until `until`: clients act and see, samples are taken, whoever watches is told.
+    pub(super) async fn advance(&mut self, until: Nanos) {
+        while self.now() < until && !self.ended_early {
+            let Some(world) = &mut self.world else { return };
+            let interval = self.samples.interval_ms * MILLISECOND;
+            let sample = (world.now() / interval + 1) * interval;
+            let wake = self.clients.iter().map(|clients| clients.next_at()).min();
+            let next = wake.unwrap_or(Nanos::MAX).max(world.now()).min(sample).min(until);
+            for (at, observation) in world.run_until(next) {
+                self.clients
+                    .iter_mut()
+                    .for_each(|clients| clients.see(at, &observation));
+            }
+            self.clients.iter_mut().for_each(|clients| clients.act(world));
+            if next == sample {
+                self.samples.take(world);
+            }
+            self.look_around().await;
+        }
+    }
+
+    /// Gives the rest of the lab its time: signals, budgets, people.
+    async fn look_around(&mut self) {
+        tokio::task::yield_now().await;
+        if let Some(interrupt) = self.interrupts.get().filter(|_| !self.ended_early) {
+            self.ended_early = true;
+            self.evidence.interrupted(&interrupt);
+            self.observer.tell(&Progress::Ending(&interrupt.to_string()));
+            self.clients.iter_mut().for_each(|clients| clients.stop());
+        }
+        if self.beat.elapsed() >= self.observer.heartbeat_interval() {
+            self.beat = Instant::now();
+            let beat = self.heartbeat();
+            self.observer.tell(&Progress::Heartbeat(&beat));
+        }
+    }
+
+    fn heartbeat(&self) -> Heartbeat {
+        let now = self.now();
+        let heights = self.world.as_ref().and_then(|world| {
+            let heights = || (0..world.len()).map(|host| world.view(host).height);
+            Some((heights().min()?, heights().max()?))
+        });
+        let progress = self.clients.iter().map(|clients| clients.progress(now));
+        let names: Vec<String> = self.plan.nodes.iter().map(|node| node.name.clone()).collect();
+        let open = self
+            .faults
+            .iter()
+            .filter_map(|(fault, _)| self.plan.faults.get(*fault as usize));
+        Heartbeat {
+            elapsed_ms: now / MILLISECOND,
+            phase: self.phase,
+            heights,
+            load: progress.reduce(crate::runner::add_progress),
+            faults: open.map(|fault| inject::describe(fault, &names)).collect(),
+            disk_bytes: 0,
+        }
+    }
+
+    pub(super) fn start_load(&mut self, load: u32) -> Result<(), StepError> {
+        let planned = self.plan.loads.get(load as usize).ok_or(StepError::OutOfOrder)?;
+        let spec = load_spec(&self.plan, planned, format!("load/{load}"), RunClock::start())?;
+        let world = self.world.as_mut().ok_or(StepError::OutOfOrder)?;
+        let heights = spec
+            .targets
+            .iter()
+            .map(|target| world.height(target.node as usize, &spec.instance));
+        let height = heights.min().unwrap_or(0);
+        let clients = simulated_clients(spec, self.timeline, height)?;
+        clients.subscribe(world);
+        self.clients.push(clients);
+        Ok(())
+    }
+
+    pub(super) fn enter(&mut self, kind: PhaseKind) {
+        self.evidence.phase(kind, self.now() / MILLISECOND);
+        self.phase = kind;
+    }
+
+    pub(super) fn inject(&mut self, fault: u32) -> Result<(), StepError> {
+        let plan = std::sync::Arc::clone(&self.plan);
+        let planned = plan.faults.get(fault as usize).ok_or(StepError::OutOfOrder)?;
+        let world = self.world.as_mut().ok_or(StepError::OutOfOrder)?;
+        // The counters as they are before the fault.
+        self.samples.take(world);
+        match planned.kind {
+            FaultKind::Crash => planned.nodes.iter().for_each(|&node| world.crash(node as usize)),
+            FaultKind::Pause => planned.nodes.iter().for_each(|&node| world.pause(node as usize)),
+            // Hosts without a link between them are apart already.
+            FaultKind::Partition => directions(planned).for_each(|(from, to)| {
+                world.cut(from, to);
+            }),
+            kind => return Err(inject::InjectError::Unsupported(kind).into()),
+        }
+        self.faults.push((fault, world.now()));
+        Ok(())
+    }
+
+    pub(super) fn heal(&mut self, fault: u32) {
+        let plan = std::sync::Arc::clone(&self.plan);
+        let began = self.faults.iter().position(|(open, _)| *open == fault);
+        let (Some(planned), Some(began)) = (plan.faults.get(fault as usize), began) else {
+            return;
+        };
+        let (_, began) = self.faults.remove(began);
+        let Some(world) = &mut self.world else { return };
+        let now_ms = world.now() / MILLISECOND;
+        let mut note = |kind, node: &str, start_ms, text: String| {
+            self.evidence.events.push(Event {
+                start_ms,
+                end_ms: now_ms,
+                kind,
+                node: node.to_owned(),
+                text,
+            });
+        };
+        let names: Vec<String> = plan.nodes.iter().map(|node| node.name.clone()).collect();
+        let node = match planned.nodes.as_slice() {
+            [one] => names[*one as usize].as_str(),
+            _ => "",
+        };
+        let text = inject::describe(planned, &names);
+        note(EventKind::Fault, node, began / MILLISECOND, text);
+        for &node in &planned.nodes {
+            match planned.kind {
+                FaultKind::Crash => {
+                    world.start(node as usize);
+                    let name = &names[node as usize];
+                    note(EventKind::Restart, name, now_ms, "started again".to_owned());
+                }
+                FaultKind::Pause => world.resume(node as usize),
+                _ => {}
+            }
+        }
+        directions(planned).for_each(|(from, to)| {
+            world.mend(from, to);
+        });
+    }
+
+    /// Waits until every transaction has an end, for `up_to_ms` at most, and closes the books.
+    pub(super) async fn drain(&mut self, up_to_ms: u64) {
+        self.enter(PhaseKind::Drain);
+        let open: Vec<u32> = self.faults.iter().map(|(fault, _)| *fault).collect();
+        open.into_iter().for_each(|fault| self.heal(fault));
+        let end = self.now() + up_to_ms * MILLISECOND;
+        while self.now() < end && !self.ended_early && !self.clients.iter().all(|clients| clients.is_done()) {
+            self.advance((self.now() + PATIENCE_NS).min(end)).await;
+        }
+        if let Some(world) = &self.world {
+            let closed = self.clients.drain(..).map(|clients| clients.close(world));
+            self.evidence.loads = closed.collect();
+        }
+    }
+
+    /// Reads all ledgers, after nodes that are behind had time to catch up.
+    pub(super) async fn collect(&mut self) {
+        let plan = std::sync::Arc::clone(&self.plan);
+        let names: Vec<String> = plan.nodes.iter().map(|node| node.name.clone()).collect();
+        for instance in &plan.instances {
+            let rules = match rules(&plan, instance) {
+                Ok(rules) => rules,
+                Err(error) => return self.evidence.failed(&error.to_string()),
+            };
+            let Some(world) = &self.world else { return };
+            let target = check::simulated_target(&rules, world);
+            let end = self.now() + CATCH_UP_NS;
+            let behind = |world: &World| {
+                let mut hosts = 0..world.len();
+                hosts.any(|host| world.is_up(host) && world.height(host, &rules.instance) < target)
+            };
+            while self.now() < end && !self.ended_early && self.world.as_ref().is_some_and(behind) {
+                self.advance(self.now() + PATIENCE_NS).await;
+            }
+            let Some(world) = &self.world else { return };
+            let submitted = self.evidence.submitted(&plan, &instance.id);
+            let ledger = check::read_simulated(&rules, world, &names, target, &submitted);
+            self.evidence.ledgers.push(ledger);
+        }
+    }
+
+    pub(super) fn stop(&mut self) {
+        let now_ms = self.now() / MILLISECOND;
+        self.evidence.phase(PhaseKind::Stop, now_ms);
+        if let Some(world) = &self.world {
+            self.samples.take(world);
+        }
+        self.evidence.samples = self.samples.finish();
+        self.evidence.end(now_ms);
+    }
+}
+
+/// The directions that a partition cuts: between every two sides, or from the first to the others.
+fn directions(fault: &PlannedFault) -> impl Iterator<Item = (usize, usize)> + '_ {
+    let one_way = fault.one_way;
+    let pairs = fault.sets.iter().enumerate().flat_map(move |(side, nodes)| {
+        let others = fault.sets.iter().enumerate();
+        let others = others.filter(move |(other, _)| *other != side && (!one_way || side == 0));
+        others.flat_map(move |(_, others)| {
+            nodes
+                .iter()
+                .flat_map(move |from| others.iter().map(move |to| (from, to)))
+        })
+    });
+    pairs.map(|(from, to)| (*from as usize, *to as usize))
+}
