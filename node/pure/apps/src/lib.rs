@@ -18,5 +18,5 @@ pub mod transaction;
 pub mod trie;
 
 pub use batch::{CheckedBatch, CheckedItem, NamedBatch};
-pub use state::State;
+pub use state::{LoadError, PIECE_BYTES_MAX, State, StateLoader};
 pub use transaction::{CheckedTransaction, Domain, Kind, TransactionError, View, check_transactions};

@@ -1,10 +1,15 @@
 //! The state of one instance: accounts, a key-value map and the validator set, under one Merkle root.
 
+mod dump;
+
+pub use dump::{AccountEntry, LoadError, PIECE_BYTES_MAX, StateLoader, StatePiece, ValueEntry};
+
 use crate::{
     change::ChangeView,
     transaction::View,
     trie::{Trie, TrieKey},
 };
+use dump::Dump;
 use regatta_api::view::{Failure, Outcome};
 use regatta_base::{Digest, PublicKey, ValidatorSet, limits};
 use std::collections::{BTreeMap, BTreeSet};
@@ -122,6 +127,7 @@ pub struct State {
     trie: Trie,
     dirty_accounts: BTreeSet<PublicKey>,
     dirty_values: BTreeSet<Vec<u8>>,
+    dump: Option<Dump>,
 }
 
 impl State {
@@ -186,6 +192,7 @@ impl State {
             return Err(Failure::StateFull);
         }
         self.bytes += account_bytes + more_bytes;
+        self.keep_account(&sender);
         self.accounts.entry(sender).or_default().mark(sequence);
         self.dirty_accounts.insert(sender);
         Ok(())
@@ -195,6 +202,7 @@ impl State {
         let before = self.values.get(key).map_or(0, |old| key.len() + old.len());
         self.use_sequence(sender, sequence, key.len() + value.len())?;
         self.bytes -= before;
+        self.keep_value(key);
         self.values.insert(key.to_vec(), value.to_vec());
         self.dirty_values.insert(key.to_vec());
         Ok(())
@@ -220,6 +228,12 @@ impl State {
     #[must_use]
     pub fn value(&self, key: &[u8]) -> Option<&[u8]> {
         self.values.get(key).map(Vec::as_slice)
+    }
+
+    /// What it takes of its size limit, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The Merkle root over everything, brought up to date.

@@ -13,6 +13,7 @@ mod links;
 mod neighbourhood;
 mod node;
 mod record;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod verification;
@@ -22,3 +23,6 @@ pub use event::{Event, LogLevel, Output, PeerIndex, Protocol, RequestId, Time, T
 pub use job::{Job, JobId, JobResult};
 pub use node::{Node, NodeError};
 pub use record::{Record, RecordNumber, StoredBlock};
+pub use snapshot::{
+    CHUNK_BYTES_MAX, CHUNKS_MAX, ChunkInfo, Installer, MANIFEST_BYTES_MAX, Manifest, Restored, SnapshotError,
+};
