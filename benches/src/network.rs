@@ -4,7 +4,7 @@ use crate::samples;
 use bytes::Bytes;
 use regatta_api::{
     NodeConfig, PeerConfig,
-    config::{InstanceConfig, MempoolConfig, StoreConfig, ValidatorConfig, VoteTopology},
+    config::{InstanceConfig, MempoolConfig, SnapshotConfig, StoreConfig, ValidatorConfig, VoteTopology},
 };
 use regatta_base::{Height, PublicKey, encode, seed};
 use regatta_core::{Event, Node, Output, Protocol, RecordNumber, Time};
@@ -279,6 +279,7 @@ fn config((index, size): (usize, usize), others: &[usize], vote_topology: VoteTo
             batch_bytes: 64 * 1024,
             batch_delay_ms: 2,
             vote_topology,
+            snapshots: SnapshotConfig::default(),
             validators: (0..size).map(validator).collect(),
         }],
         peers: others.iter().map(peer).collect(),

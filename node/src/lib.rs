@@ -11,6 +11,7 @@ pub mod http;
 pub mod meter;
 pub mod p2p;
 pub mod runtime;
+pub mod snapshots;
 pub mod store;
 
 pub use handle::{Busy, NodeHandle, Stopped};

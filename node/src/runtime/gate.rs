@@ -47,6 +47,7 @@ fn needs(output: &Output) -> RecordNumber {
         Output::Append(..)
         | Output::Work(..)
         | Output::Load { .. }
+        | Output::Snapshot(_)
         | Output::PeerFault { .. }
         | Output::Count(..)
         | Output::Log(..) => 0,

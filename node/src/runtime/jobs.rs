@@ -145,7 +145,7 @@ impl Drop for Workers {
 }
 
 /// A generator that nobody outside can predict: it weighs signatures in batches.
-fn new_rng() -> Result<StdRng, String> {
+pub(super) fn new_rng() -> Result<StdRng, String> {
     let mut seed = <StdRng as rand::SeedableRng>::Seed::default();
     SysRng.try_fill_bytes(&mut seed).map_err(|error| error.to_string())?;
     Ok(StdRng::from_seed(seed))

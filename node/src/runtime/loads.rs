@@ -109,6 +109,7 @@ mod tests {
             dir: dir.path().to_owned(),
             durable: false,
             disk_bytes_max: 1 << 20,
+            file_bytes: 1 << 20,
         };
         let journal = Journal::open(&options, Arc::new(Meter::default()), |_| Ok(())).unwrap();
         let (mut loads, mut loaded) = Loads::new(journal.reader());

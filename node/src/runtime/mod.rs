@@ -10,6 +10,7 @@ use crate::{
     handle::NodeHandle,
     meter::Meter,
     p2p::{Network, NetworkError, PeerBoard, Setup},
+    snapshots::{self, Keeper, SnapshotFileError},
     store::{Journal, Options, StoreError},
 };
 use clock::Clock;
@@ -41,6 +42,9 @@ pub enum StartError {
     /// The journal cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The snapshots cannot be read.
+    #[error(transparent)]
+    Snapshots(#[from] SnapshotFileError),
     /// The system gives no random bytes for checking signatures.
     #[error("the system gives no random bytes: {0}")]
     Randomness(String),
@@ -102,6 +106,7 @@ pub fn start(
     };
     let network = Network::bind(&setup)?;
     let (journal, records_replayed) = open_journal(config, folder, &meter, &mut node)?;
+    let (keeper, reports) = Keeper::start(&snapshots::folder(&folder.join(&config.data_dir)))?;
     let (workers, results) = Workers::new().map_err(StartError::Randomness)?;
     let reader = journal.reader();
     let (loads, loaded) = Loads::new(reader.clone());
@@ -120,6 +125,9 @@ pub fn start(
         disk_full: false,
         journal_state: journal.state(),
         journal,
+        keeper,
+        reports,
+        first_blocks: Vec::new(),
         workers,
         results,
         loads,
@@ -144,14 +152,20 @@ fn open_journal(
     folder: &Path,
     meter: &Arc<Meter>,
     node: &mut Node,
-) -> Result<(Journal, u64), StoreError> {
+) -> Result<(Journal, u64), StartError> {
     let options = Options {
         dir: folder.join(&config.data_dir),
         durable: config.store.durable,
         disk_bytes_max: config.store.disk_bytes_max,
+        file_bytes: config.store.segment_bytes,
     };
+    let lock = Journal::claim(&options)?;
+    let mut rng = jobs::new_rng().map_err(StartError::Randomness)?;
+    for (instance, height) in snapshots::restore(&snapshots::folder(&options.dir), config, node, &mut rng)? {
+        tracing::info!(instance, height, "going on from a snapshot");
+    }
     let mut records = 0;
-    let journal = Journal::open(&options, Arc::clone(meter), |record| {
+    let journal = Journal::open_claimed(&options, lock, Arc::clone(meter), |record| {
         records += 1;
         node.replay(record).map_err(|error| error.to_string())
     })?;

@@ -4,7 +4,7 @@ use super::{Running, StartError, start};
 use bytes::Bytes;
 use regatta_api::{
     NodeConfig, PeerConfig, Reject,
-    config::{InstanceConfig, MempoolConfig, StoreConfig, ValidatorConfig, VoteTopology},
+    config::{InstanceConfig, MempoolConfig, SnapshotConfig, StoreConfig, ValidatorConfig, VoteTopology},
     metrics::Metric,
     view::{SubmitResult, TransactionStatus},
 };
@@ -61,6 +61,7 @@ fn config(test: u8, number: u8, validators: u8) -> NodeConfig {
             batch_bytes: 64 * 1024,
             batch_delay_ms: 4,
             vote_topology: VoteTopology::Relay,
+            snapshots: SnapshotConfig::default(),
             validators: all.clone().map(validator).collect(),
         }],
         peers: all.filter(|other| *other != number).map(peer).collect(),

@@ -13,10 +13,12 @@ use super::{
 use crate::{
     handle::{NodeHandle, Request, SubmitAnswer},
     p2p::{NetworkEvent, Outbox},
+    snapshots::{Keeper, Report},
     store::{Journal, JournalState},
 };
 use regatta_api::metrics::Metric;
-use regatta_core::{Event, JobId, JobResult, LogLevel, Node, Output, Protocol, RequestId, Time};
+use regatta_base::Height;
+use regatta_core::{Event, JobId, JobResult, LogLevel, Node, Output, Protocol, RequestId, SnapshotOrder, Time};
 use std::{
     collections::{BTreeMap, VecDeque},
     future::pending,
@@ -43,6 +45,10 @@ pub(super) struct Loop {
     pub(super) disk_full: bool,
     pub(super) journal: Journal,
     pub(super) journal_state: watch::Receiver<JournalState>,
+    pub(super) keeper: Keeper,
+    pub(super) reports: mpsc::Receiver<Report>,
+    /// What the core was told of the journal's first blocks.
+    pub(super) first_blocks: Vec<(usize, Height)>,
     pub(super) workers: Workers,
     pub(super) results: mpsc::Receiver<(JobId, JobResult)>,
     pub(super) loads: Loads,
@@ -61,6 +67,7 @@ enum Wake {
     Journal(bool),
     Job(JobId, JobResult),
     Loaded(Loaded),
+    Snapshot(Report),
     Network(NetworkEvent),
     Request(Request),
     Timer,
@@ -111,6 +118,7 @@ impl Loop {
             changed = self.journal_state.changed() => Wake::Journal(changed.is_ok()),
             Some((id, result)) = self.results.recv() => Wake::Job(id, result),
             Some(loaded) = self.loaded.recv() => Wake::Loaded(loaded),
+            Some(report) = self.reports.recv() => Wake::Snapshot(report),
             () = sleep_until(deadline) => Wake::Timer,
             Some(event) = self.events.recv(), if takes_input => Wake::Network(event),
             Some(request) = self.requests.recv(), if takes_input => Wake::Request(request),
@@ -124,6 +132,7 @@ impl Loop {
             Wake::Journal(false) => return Err(RunError::Crashed("the journal's writer is gone".to_owned())),
             Wake::Job(id, result) => self.take_result(id, result),
             Wake::Loaded(loaded) => self.take_loaded(loaded),
+            Wake::Snapshot(report) => self.step(Event::Snapshot(report)),
             Wake::Network(event) => self.take_network(event),
             Wake::Request(request) => self.take_request(request),
         }
@@ -152,7 +161,12 @@ impl Loop {
     }
 
     fn take_journal(&mut self) -> Result<(), RunError> {
-        let JournalState { durable, full, failed } = self.journal_state.borrow_and_update().clone();
+        let JournalState {
+            durable,
+            full,
+            failed,
+            first_blocks,
+        } = self.journal_state.borrow_and_update().clone();
         if let Some(error) = failed {
             return Err(RunError::Store(error));
         }
@@ -163,6 +177,12 @@ impl Loop {
                 "the journal's quota: while it is reached, transactions are refused"
             );
             self.step(Event::DiskFull(full));
+        }
+        if self.first_blocks != first_blocks {
+            for &(instance, first) in &first_blocks {
+                self.step(Event::Snapshot(Report::Pruned { instance, first }));
+            }
+            self.first_blocks = first_blocks;
         }
         if self.gate.advance(durable) {
             self.step(Event::Durable(durable));
@@ -264,11 +284,23 @@ impl Loop {
                     self.again.push_back(Event::Loaded(request, None));
                 }
             }
+            Output::Snapshot(order) => self.order(order),
             Output::Statuses { event, .. } => self.handle.publish_status(event),
             Output::Block { summary, .. } => self.handle.publish_block(summary),
             Output::PeerFault { peer, reason } => self.fault(peer, &reason),
             Output::Count(metric, amount) => self.handle.metrics().add(metric, amount),
             Output::Log(level, line) => log(level, &line),
+        }
+    }
+
+    fn order(&mut self, order: SnapshotOrder) {
+        match order {
+            SnapshotOrder::Prune {
+                instance,
+                through,
+                waiting,
+            } => self.journal.prune(instance, through, waiting),
+            order => self.again.extend(self.keeper.order(order).map(Event::Snapshot)),
         }
     }
 

@@ -33,7 +33,14 @@ const BATCHES_MAX: usize = 1 << 20;
 #[derive(Debug, Default)]
 struct Chain {
     first: Height,
-    places: Vec<Location>,
+    places: VecDeque<Place>,
+}
+
+/// Where a block is, and the oldest file with a batch of it.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    block: Location,
+    oldest: u32,
 }
 
 /// Places of all blocks, and of batches that no block has taken yet.
@@ -42,6 +49,8 @@ pub(super) struct Index {
     chains: Vec<Chain>,
     batches: HashMap<(u16, Digest), Location>,
     retired: VecDeque<(u16, Digest)>,
+    /// Files up to this one are gone.
+    gone: u32,
 }
 
 impl Index {
@@ -70,20 +79,42 @@ impl Index {
             .collect()
     }
 
-    /// Remembers a block. `false` when its height does not follow the one before.
-    pub(super) fn add_block(&mut self, instance: u16, height: Height, at: Location, batches: &[Digest]) -> bool {
+    fn chain(&mut self, instance: u16) -> &mut Chain {
         let position = usize::from(instance);
         if self.chains.len() <= position {
             self.chains.resize_with(position + 1, Chain::default);
         }
-        let chain = &mut self.chains[position];
-        if chain.places.is_empty() {
+        &mut self.chains[position]
+    }
+
+    /// The instance goes on after `height`, whatever came before.
+    pub(super) fn skip(&mut self, instance: u16, height: Height) {
+        *self.chain(instance) = Chain {
+            first: height.saturating_add(1),
+            places: VecDeque::new(),
+        };
+    }
+
+    /// Remembers a block, whose batches are at `places`. `false` when its height does not follow the one before.
+    pub(super) fn add_block(
+        &mut self,
+        instance: u16,
+        height: Height,
+        at: Location,
+        (batches, places): (&[Digest], &[Location]),
+    ) -> bool {
+        let chain = self.chain(instance);
+        if chain.first == 0 && chain.places.is_empty() {
             chain.first = height;
         }
         if height != chain.first + chain.places.len() as u64 {
             return false;
         }
-        chain.places.push(at);
+        let files = places.iter().filter(|place| **place != Location::NOWHERE);
+        chain.places.push_back(Place {
+            block: at,
+            oldest: files.map(|place| place.file()).min().unwrap_or(at.file()),
+        });
         self.retire(instance, batches);
         true
     }
@@ -101,7 +132,43 @@ impl Index {
     pub(super) fn find_block(&self, instance: usize, height: Height) -> Option<Location> {
         let chain = self.chains.get(instance)?;
         let position = usize::try_from(height.checked_sub(chain.first)?).ok()?;
-        chain.places.get(position).copied()
+        chain.places.get(position).map(|place| place.block)
+    }
+
+    /// For each block after `through` the oldest file with a batch of it.
+    pub(super) fn oldest_after(&self, instance: u16, through: Height) -> impl Iterator<Item = u32> {
+        let chain = self.chains.get(usize::from(instance));
+        let skip = chain.map_or(0, |chain| (through + 1).saturating_sub(chain.first));
+        let places = chain.into_iter().flat_map(|chain| &chain.places);
+        places
+            .skip(usize::try_from(skip).unwrap_or(usize::MAX))
+            .map(|place| place.oldest)
+    }
+
+    /// Forgets what is in files up to `file`, which is about to go.
+    pub(super) fn prune(&mut self, file: u32) {
+        self.gone = self.gone.max(file);
+        for chain in &mut self.chains {
+            while chain.places.front().is_some_and(|place| place.block.file() <= file) {
+                chain.places.pop_front();
+                chain.first += 1;
+            }
+        }
+        self.batches.retain(|_, place| place.file() > file);
+    }
+
+    /// Whether the file of a place is gone.
+    pub(super) fn is_gone(&self, place: Location) -> bool {
+        place.file() <= self.gone
+    }
+
+    /// The first block of each instance that has any.
+    pub(super) fn first_blocks(&self) -> Vec<(usize, Height)> {
+        let chains = self.chains.iter().enumerate();
+        chains
+            .filter(|(_, chain)| chain.first > 0)
+            .map(|(instance, chain)| (instance, chain.first))
+            .collect()
     }
 }
 
@@ -117,10 +184,10 @@ mod tests {
     fn blocks_are_found_by_height_and_gaps_are_refused() {
         let mut index = Index::default();
         for height in 5..9u64 {
-            assert!(index.add_block(1, height, Location::new(1, height as u32), &[]));
+            assert!(index.add_block(1, height, Location::new(1, height as u32), (&[], &[])));
         }
-        assert!(!index.add_block(1, 10, Location::new(1, 10), &[]));
-        assert!(!index.add_block(1, 8, Location::new(1, 8), &[]));
+        assert!(!index.add_block(1, 10, Location::new(1, 10), (&[], &[])));
+        assert!(!index.add_block(1, 8, Location::new(1, 8), (&[], &[])));
         assert_eq!(index.find_block(1, 8), Some(Location::new(1, 8)));
         for (instance, height) in [(1, 4), (1, 9), (0, 5), (2, 5)] {
             assert_eq!(index.find_block(instance, height), None);
@@ -133,12 +200,37 @@ mod tests {
         let count = RETIRED_MAX as u32 + 10;
         for number in 0..count {
             index.add_batch(0, digest(number), Location::new(1, number + 1));
-            assert!(index.add_block(0, u64::from(number) + 1, Location::new(2, 1), &[digest(number)]));
+            let batches = ([digest(number)], [Location::new(1, number + 1)]);
+            assert!(index.add_block(0, u64::from(number) + 1, Location::new(2, 1), (&batches.0, &batches.1)));
         }
         index.add_batch(0, digest(count), Location::new(3, 3));
         let found = index.find_batches(0, &[digest(0), digest(count - 1), digest(count)]);
         assert_eq!(found, [Location::NOWHERE, Location::new(1, count), Location::new(3, 3)]);
         assert_eq!(index.batches.len(), RETIRED_MAX + 1);
+    }
+
+    #[test]
+    fn what_is_pruned_is_not_found_and_what_blocks_need_is_told() {
+        let mut index = Index::default();
+        for height in 1..=9u64 {
+            let place = Location::new(height as u32, 40);
+            let batch = [digest(height as u32)];
+            index.add_batch(0, batch[0], place);
+            // The batch of block 7 is from long before.
+            let batch_at = if height == 7 { Location::new(2, 40) } else { place };
+            assert!(index.add_block(0, height, place, (&batch, &[batch_at])));
+        }
+        assert_eq!(index.oldest_after(0, 5).min(), Some(2));
+        assert_eq!(index.oldest_after(0, 7).min(), Some(8));
+        assert_eq!(index.oldest_after(0, 9).min(), None);
+        index.prune(3);
+        assert_eq!((index.find_block(0, 3), index.first_blocks()), (None, vec![(0, 4)]));
+        assert_eq!(index.find_block(0, 4), Some(Location::new(4, 40)));
+        assert!(index.is_gone(Location::new(3, 40)) && !index.is_gone(Location::new(4, 40)));
+        assert_eq!(index.find_batches(0, &[digest(3)]), [Location::NOWHERE]);
+        index.skip(0, 100);
+        assert!(index.find_block(0, 4).is_none() && !index.add_block(0, 100, Location::new(9, 50), (&[], &[])));
+        assert!(index.add_block(0, 101, Location::new(9, 50), (&[], &[])));
     }
 
     #[test]

@@ -5,11 +5,13 @@ use super::{
     file::GroupBuffer,
     index::Index,
     lock::DirLock,
+    prune::Coverage,
     reader::Reader,
     recover::recover,
-    writer::{Writer, size_of_record},
+    writer::{Input, Writer, size_of_record},
 };
 use crate::meter::Meter;
+use regatta_base::{Digest, Height};
 use regatta_core::{Record, RecordNumber};
 use std::{
     fs,
@@ -32,6 +34,8 @@ pub struct Options {
     pub durable: bool,
     /// From this many bytes on the journal is full.
     pub disk_bytes_max: u64,
+    /// A file takes no more groups from this many bytes on.
+    pub file_bytes: u64,
 }
 
 /// How far the writer is.
@@ -41,6 +45,8 @@ pub struct JournalState {
     pub durable: RecordNumber,
     /// Whether the limit is reached.
     pub full: bool,
+    /// The first block of each instance, by its position in the configuration, since files were removed.
+    pub first_blocks: Vec<(usize, Height)>,
     /// Why the writer gave up, if it did.
     pub failed: Option<Arc<StoreError>>,
 }
@@ -48,7 +54,7 @@ pub struct JournalState {
 /// The loop's end of the journal.
 #[derive(Debug)]
 pub struct Journal {
-    records: Option<mpsc::Sender<(RecordNumber, Record)>>,
+    records: Option<mpsc::Sender<Input>>,
     backlog: Arc<AtomicUsize>,
     state: watch::Receiver<JournalState>,
     reader: Reader,
@@ -64,13 +70,35 @@ impl Journal {
     pub fn open(
         options: &Options,
         meter: Arc<Meter>,
+        replay: impl FnMut(Record) -> Result<(), String>,
+    ) -> Result<Self, StoreError> {
+        let lock = Self::claim(options)?;
+        Self::open_claimed(options, lock, meter, replay)
+    }
+
+    /// Makes the folder when it is missing, and takes it for this process alone.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it is in use or cannot be made.
+    pub fn claim(options: &Options) -> Result<DirLock, StoreError> {
+        let dir = &options.dir;
+        fs::create_dir_all(dir).map_err(|error| StoreError::io("create", dir, error))?;
+        DirLock::take(dir)
+    }
+
+    /// As [`Journal::open`], in a folder that was taken before.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_claimed(
+        options: &Options,
+        lock: DirLock,
+        meter: Arc<Meter>,
         mut replay: impl FnMut(Record) -> Result<(), String>,
     ) -> Result<Self, StoreError> {
         let dir = &options.dir;
-        fs::create_dir_all(dir).map_err(|error| StoreError::io("create", dir, error))?;
-        let lock = DirLock::take(dir)?;
-        let mut index = Index::default();
-        let position = recover(dir, &mut index, &mut replay)?;
+        let (mut index, mut coverage) = (Index::default(), Coverage::default());
+        let position = recover(dir, (&mut index, &mut coverage), &mut replay)?;
         let index = Arc::new(Mutex::new(index));
         let backlog = Arc::new(AtomicUsize::new(0));
         let (sender, state) = watch::channel(JournalState::default());
@@ -80,6 +108,7 @@ impl Journal {
             position,
             buffer: GroupBuffer::default(),
             index: Arc::clone(&index),
+            coverage,
             backlog: Arc::clone(&backlog),
             state: sender,
             meter,
@@ -109,7 +138,19 @@ impl Journal {
         self.backlog.fetch_add(size_of_record(&record), Ordering::Relaxed);
         if let Some(records) = &self.records {
             // Fails only after the writer gave up, which the state tells.
-            let _ = records.send((number, record));
+            let _ = records.send(Input::Record(number, record));
+        }
+    }
+
+    /// Lets go of the blocks of an instance up to `through`, except for the batches that wait to be ordered. Files
+    /// that nothing else needs are removed.
+    pub fn prune(&self, instance: usize, through: Height, waiting: Vec<Digest>) {
+        if let (Some(records), Ok(instance)) = (&self.records, u16::try_from(instance)) {
+            let _ = records.send(Input::Prune {
+                instance,
+                through,
+                waiting,
+            });
         }
     }
 

@@ -9,12 +9,16 @@ use std::{
 
 /// Holds the data folder until dropped; the system releases it however the process ends.
 #[derive(Debug)]
-pub(super) struct DirLock {
+pub struct DirLock {
     _file: File,
 }
 
 impl DirLock {
-    pub(super) fn take(dir: &Path) -> Result<Self, StoreError> {
+    /// Takes the folder, which must exist.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] names the process that holds it.
+    pub fn take(dir: &Path) -> Result<Self, StoreError> {
         let path = dir.join("lock");
         let mut file = OpenOptions::new()
             .read(true)

@@ -7,6 +7,7 @@ mod file;
 mod index;
 mod journal;
 mod lock;
+mod prune;
 mod reader;
 mod recover;
 mod segment;
@@ -14,6 +15,7 @@ mod writer;
 
 pub use index::Location;
 pub use journal::{Journal, JournalState, Options};
+pub use lock::DirLock;
 pub use reader::Reader;
 
 use std::{io, path::PathBuf};

@@ -30,11 +30,23 @@ impl Reader {
     /// # Errors
     /// [`StoreError`] when the journal cannot be read there.
     pub fn load(&self, instance: usize, height: Height) -> Result<Option<StoredBlock>, StoreError> {
-        let place = {
-            let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
-            index.find_block(instance, height)
+        let Some(place) = self.find(instance, height) else {
+            return Ok(None);
         };
-        let Some(place) = place else { return Ok(None) };
+        let read = self.read_block(place);
+        // Its file may have gone meanwhile.
+        if read.is_err() && self.find(instance, height).is_none() {
+            return Ok(None);
+        }
+        read
+    }
+
+    fn find(&self, instance: usize, height: Height) -> Option<Location> {
+        let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        index.find_block(instance, height)
+    }
+
+    fn read_block(&self, place: Location) -> Result<Option<StoredBlock>, StoreError> {
         let entry = self.read(place)?;
         let Record::Block {
             header, certificate, ..
@@ -51,14 +63,25 @@ impl Reader {
         }))
     }
 
+    /// Whether the file of a place was removed.
+    fn is_gone(&self, place: Location) -> bool {
+        let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        index.is_gone(place)
+    }
+
     fn batch(&self, place: Location) -> Result<Option<Bytes>, StoreError> {
-        if place == Location::NOWHERE {
+        if place == Location::NOWHERE || self.is_gone(place) {
             return Ok(None);
         }
         match self.read(place)?.record {
             Record::Batch { bytes, .. } => Ok(Some(bytes.0)),
             _ => Err(self.corrupt(place, "no batch where one was written")),
         }
+    }
+
+    /// The record at a place.
+    pub(super) fn record(&self, place: Location) -> Result<Record, StoreError> {
+        self.read(place).map(|entry| entry.record)
     }
 
     fn read(&self, place: Location) -> Result<Entry, StoreError> {

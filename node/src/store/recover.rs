@@ -3,6 +3,7 @@
 use super::{
     StoreError,
     index::{Index, Location},
+    prune::Coverage,
     segment::{FILE_HEADER, RECORD_HEADER, Tail, judge_tail, parse_file_header, read_full, read_record},
 };
 use regatta_core::Record;
@@ -42,16 +43,19 @@ pub(super) fn file_path(dir: &Path, number: u32) -> PathBuf {
 /// Hands every record to `replay`, fills `index`, and cuts a torn tail off.
 pub(super) fn recover(
     dir: &Path,
-    index: &mut Index,
+    (index, coverage): (&mut Index, &mut Coverage),
     replay: &mut dyn FnMut(Record) -> Result<(), String>,
 ) -> Result<Position, StoreError> {
-    let last = last_file(dir)?;
+    let (first, last) = first_and_last_file(dir)?;
     let mut position = Position {
         file: 0,
         end: 0,
         total: 0,
     };
-    for number in 1..=last {
+    if first > 1 {
+        index.prune(first - 1);
+    }
+    for number in first.max(1)..=last {
         let path = file_path(dir, number);
         let file = OpenOptions::new()
             .read(true)
@@ -64,27 +68,31 @@ pub(super) fn recover(
             file,
             is_last: number == last,
         };
-        if !scan.check_header(position.end)? {
+        // Of the files before the first one nothing is known any more.
+        let previous_end = (number == 1 || number > first).then_some(position.end);
+        if !scan.check_header(previous_end)? {
             break;
         }
-        position.end = scan.records(index, replay)?;
+        position.end = scan.records((index, coverage), replay)?;
+        coverage.set_bytes(number, position.end);
         position.file = number;
         position.total += position.end;
     }
     Ok(position)
 }
 
-fn last_file(dir: &Path) -> Result<u32, StoreError> {
+fn first_and_last_file(dir: &Path) -> Result<(u32, u32), StoreError> {
     let entries = fs::read_dir(dir).map_err(|error| StoreError::io("list", dir, error))?;
-    let mut last = 0;
+    let (mut first, mut last) = (u32::MAX, 0);
     for entry in entries {
         let name = entry.map_err(|error| StoreError::io("list", dir, error))?.file_name();
         let number = name
             .to_str()
             .and_then(|name| name.strip_prefix("journal-")?.strip_suffix(".log")?.parse().ok());
         last = last.max(number.unwrap_or(0));
+        first = first.min(number.unwrap_or(u32::MAX));
     }
-    Ok(last)
+    Ok((first.min(last), last))
 }
 
 /// One file being read.
@@ -97,14 +105,14 @@ struct Scan {
 
 impl Scan {
     /// Checks the file's header. `false`: the crash came while the file was being made, and it is removed.
-    fn check_header(&mut self, previous_end: u64) -> Result<bool, StoreError> {
+    fn check_header(&mut self, previous_end: Option<u64>) -> Result<bool, StoreError> {
         let mut header = [0; FILE_HEADER];
         read_full(&mut self.file, &mut header).map_err(|error| self.io("read", error))?;
         match parse_file_header(&header) {
             Some((number, end)) if number == self.number => {
-                if u64::from(end) == previous_end {
+                let Some(previous_end) = previous_end.filter(|previous| *previous != u64::from(end)) else {
                     return Ok(true);
-                }
+                };
                 let reason = format!("the file before it ends at byte {previous_end}, and once ended at {end}");
                 Err(self.corrupt(20, reason))
             }
@@ -126,7 +134,7 @@ impl Scan {
     /// Reads all records and returns the end of the last good one.
     fn records(
         &mut self,
-        index: &mut Index,
+        (index, coverage): (&mut Index, &mut Coverage),
         replay: &mut dyn FnMut(Record) -> Result<(), String>,
     ) -> Result<u64, StoreError> {
         let mut end = FILE_HEADER as u64;
@@ -134,7 +142,7 @@ impl Scan {
         let file = self.file.try_clone().map_err(|error| self.io("open", error))?;
         let mut reader = BufReader::with_capacity(READ_BYTES, file);
         while let Some(header) = read_record(&mut reader, &mut payload).map_err(|error| self.io("read", error))? {
-            self.take(end, &payload, index, replay)?;
+            self.take(end, &payload, (index, coverage), replay)?;
             end += (RECORD_HEADER + header.length) as u64;
         }
         self.finish(end)?;
@@ -145,12 +153,13 @@ impl Scan {
         &self,
         at: u64,
         payload: &[u8],
-        index: &mut Index,
+        (index, coverage): (&mut Index, &mut Coverage),
         replay: &mut dyn FnMut(Record) -> Result<(), String>,
     ) -> Result<(), StoreError> {
         let entry: Entry = rmp_serde::from_slice(payload).map_err(|error| self.corrupt(at, error.to_string()))?;
         let place = u32::try_from(at).map_err(|_| self.corrupt(at, "the file is too long".to_owned()))?;
         let place = Location::new(self.number, place);
+        coverage.note(&entry.record, place);
         match &entry.record {
             Record::Batch { instance, digest, .. } => index.add_batch(*instance, *digest, place),
             Record::Block {
@@ -159,10 +168,11 @@ impl Scan {
                 batches,
                 ..
             } => {
-                if !index.add_block(*instance, *height, place, batches) {
+                if !index.add_block(*instance, *height, place, (batches, &entry.batches)) {
                     return Err(self.corrupt(at, format!("block {height} does not follow the one before")));
                 }
             }
+            Record::Installed { instance, height } => index.skip(*instance, *height),
             Record::Consensus { .. } | Record::Evidence { .. } => {}
         }
         replay(entry.record).map_err(|reason| StoreError::Replay {

@@ -1,5 +1,7 @@
 //! The journal against crashes at every byte, damage, limits and a second owner.
 
+mod pruning;
+
 use super::{
     Journal, Options, StoreError,
     recover::file_path,
@@ -9,7 +11,7 @@ use crate::meter::Meter;
 use bytes::Bytes;
 use proptest::prelude::*;
 use regatta_base::{Digest, HexBytes};
-use regatta_core::Record;
+use regatta_core::{BlockResult, Record};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -22,6 +24,7 @@ fn options(dir: &Path) -> Options {
         dir: dir.to_owned(),
         durable: false,
         disk_bytes_max: 1 << 30,
+        file_bytes: 64 << 20,
     }
 }
 
@@ -49,6 +52,12 @@ fn block(height: u64, batches: &[Record]) -> Record {
         header: hex(vec![1, height as u8]),
         certificate: hex(vec![2, height as u8]),
         batches: batches.iter().map(digest).collect(),
+        result: BlockResult {
+            state_root: Digest::ZERO,
+            transactions: 0,
+            bytes: 0,
+            failed: Vec::new(),
+        },
     }
 }
 
@@ -367,7 +376,7 @@ fn a_missing_or_foreign_file_is_named() {
     fs::rename(&path, file_path(dir.path(), 2)).unwrap();
     let error = open(&options(dir.path())).unwrap_err();
     assert!(
-        matches!(error, StoreError::Io { .. }) && error.to_string().contains("00000001"),
+        matches!(error, StoreError::Corrupt { offset: 0, .. }) && error.to_string().contains("00000002"),
         "{error}"
     );
     fs::copy(file_path(dir.path(), 2), &path).unwrap();

@@ -6,6 +6,7 @@ use super::{
     index::{Index, Location},
     journal::{JournalState, Options},
     lock::DirLock,
+    prune::Coverage,
     recover::{Entry, Position, file_path},
     segment::{FILE_HEADER, PAYLOAD_BYTES_MAX, RECORD_HEADER, file_header, push_record},
 };
@@ -24,17 +25,35 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// A file takes no more groups from this size on.
-const FILE_BYTES: u64 = 64 * 1024 * 1024;
 /// A group takes no more records from this size on.
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
 
-/// A block of the group being written: it can be read only after the write.
-struct NewBlock {
-    instance: u16,
-    height: Height,
-    place: Location,
-    batches: Vec<Digest>,
+/// What the journal's thread is told to do.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// Write this record.
+    Record(RecordNumber, Record),
+    /// An instance lets go of its blocks up to `through`, but not of the batches that wait.
+    Prune {
+        instance: u16,
+        through: Height,
+        waiting: Vec<Digest>,
+    },
+}
+
+/// Something of the group being written that can be found only after the write.
+enum News {
+    Block {
+        instance: u16,
+        height: Height,
+        place: Location,
+        batches: Vec<Digest>,
+        places: Vec<Location>,
+    },
+    Skip {
+        instance: u16,
+        height: Height,
+    },
 }
 
 /// The state of the journal's thread.
@@ -44,6 +63,7 @@ pub(super) struct Writer {
     pub(super) position: Position,
     pub(super) buffer: GroupBuffer,
     pub(super) index: Arc<Mutex<Index>>,
+    pub(super) coverage: Coverage,
     pub(super) backlog: Arc<AtomicUsize>,
     pub(super) state: watch::Sender<JournalState>,
     pub(super) meter: Arc<Meter>,
@@ -52,10 +72,19 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Writes groups until the queue ends or the device fails.
-    pub(super) fn run(mut self, records: &mpsc::Receiver<(RecordNumber, Record)>) {
+    pub(super) fn run(mut self, inputs: &mpsc::Receiver<Input>) {
         self.report_full();
-        while let Ok(first) = records.recv() {
-            if let Err(error) = self.write_group(first, records) {
+        let mut next = None;
+        while let Some(input) = next.take().or_else(|| inputs.recv().ok()) {
+            let result = match input {
+                Input::Record(number, record) => self.write_group((number, record), inputs, &mut next),
+                Input::Prune {
+                    instance,
+                    through,
+                    waiting,
+                } => self.prune(instance, through, &waiting),
+            };
+            if let Err(error) = result {
                 tracing::error!(%error, "the journal failed");
                 self.state.send_modify(|state| state.failed = Some(Arc::new(error)));
                 return;
@@ -63,29 +92,53 @@ impl Writer {
         }
     }
 
+    /// Writes what is queued, up to a limit or to something that is no record, which goes to `after`.
     fn write_group(
         &mut self,
         first: (RecordNumber, Record),
-        records: &mpsc::Receiver<(RecordNumber, Record)>,
+        inputs: &mpsc::Receiver<Input>,
+        after: &mut Option<Input>,
     ) -> Result<(), StoreError> {
         self.buffer.begin(self.position.end);
-        let (mut last, mut queued, mut blocks) = (0, 0, Vec::new());
+        let (mut last, mut queued, mut news) = (0, 0, Vec::new());
         let mut next = Some(first);
-        while let Some((number, record)) = next {
+        while let Some((number, record)) = next.take() {
             last = number;
             queued += size_of_record(&record);
-            blocks.extend(self.encode(record)?);
-            next = (self.buffer.len() < GROUP_BYTES)
-                .then(|| records.try_recv().ok())
-                .flatten();
+            news.extend(self.encode(record)?);
+            if self.buffer.len() < GROUP_BYTES {
+                match inputs.try_recv() {
+                    Ok(Input::Record(number, record)) => next = Some((number, record)),
+                    Ok(other) => *after = Some(other),
+                    Err(_) => {}
+                }
+            }
         }
         self.flush()?;
-        self.index_blocks(blocks)?;
+        self.index_news(news)?;
         self.backlog.fetch_sub(queued, Ordering::Relaxed);
         self.state.send_modify(|state| state.durable = last);
         self.report_full();
         self.buffer.shrink();
-        if self.position.end >= FILE_BYTES {
+        self.end_group()
+    }
+
+    /// Writes these records as a group that nobody waits for.
+    pub(super) fn write_records(&mut self, records: Vec<Record>) -> Result<(), StoreError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.buffer.begin(self.position.end);
+        for record in records {
+            self.encode(record)?;
+        }
+        self.flush()?;
+        self.end_group()
+    }
+
+    /// Goes on in another file when this one has grown to its size.
+    fn end_group(&mut self) -> Result<(), StoreError> {
+        if self.position.end >= self.options.file_bytes {
             self.next_file()
         } else {
             Ok(())
@@ -93,9 +146,10 @@ impl Writer {
     }
 
     /// Appends the record to the buffer and remembers where it will be.
-    fn encode(&mut self, record: Record) -> Result<Option<NewBlock>, StoreError> {
+    fn encode(&mut self, record: Record) -> Result<Option<News>, StoreError> {
         let group = self.position.end as u32;
         let place = Location::new(self.position.file, group + self.buffer.len() as u32);
+        self.coverage.note(&record, place);
         let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         let batches = match &record {
             Record::Batch { instance, digest, .. } => {
@@ -103,7 +157,7 @@ impl Writer {
                 Vec::new()
             }
             Record::Block { instance, batches, .. } => index.find_batches(*instance, batches),
-            Record::Consensus { .. } | Record::Evidence { .. } => Vec::new(),
+            Record::Consensus { .. } | Record::Evidence { .. } | Record::Installed { .. } => Vec::new(),
         };
         drop(index);
         let entry = Entry { record, batches };
@@ -121,12 +175,14 @@ impl Writer {
                 height,
                 batches,
                 ..
-            } => Some(NewBlock {
+            } => Some(News::Block {
                 instance,
                 height,
                 place,
                 batches,
+                places: entry.batches,
             }),
+            Record::Installed { instance, height } => Some(News::Skip { instance, height }),
             _ => None,
         })
     }
@@ -148,18 +204,29 @@ impl Writer {
         file.append(self.buffer.group(at), at, self.options.durable)
     }
 
-    fn index_blocks(&self, blocks: Vec<NewBlock>) -> Result<(), StoreError> {
+    fn index_news(&self, news: Vec<News>) -> Result<(), StoreError> {
         let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
-        for block in blocks {
-            if !index.add_block(block.instance, block.height, block.place, &block.batches) {
-                let text = format!("block {} does not follow the one before", block.height);
-                return Err(self.io("append to", io::Error::new(io::ErrorKind::InvalidInput, text)));
+        for news in news {
+            match news {
+                News::Block {
+                    instance,
+                    height,
+                    place,
+                    batches,
+                    places,
+                } => {
+                    if !index.add_block(instance, height, place, (&batches, &places)) {
+                        let text = format!("block {height} does not follow the one before");
+                        return Err(self.io("append to", io::Error::new(io::ErrorKind::InvalidInput, text)));
+                    }
+                }
+                News::Skip { instance, height } => index.skip(instance, height),
             }
         }
         Ok(())
     }
 
-    fn report_full(&self) {
+    pub(super) fn report_full(&self) {
         let full = self.position.total >= self.options.disk_bytes_max;
         self.state
             .send_if_modified(|state| std::mem::replace(&mut state.full, full) != full);
@@ -167,7 +234,7 @@ impl Writer {
 
     /// Opens the last file, or makes the first one.
     pub(super) fn open_file(&mut self) -> Result<(), StoreError> {
-        if self.position.file == 0 || self.position.end >= FILE_BYTES {
+        if self.position.file == 0 || self.position.end >= self.options.file_bytes {
             return self.next_file();
         }
         let path = file_path(&self.options.dir, self.position.file);
@@ -178,6 +245,9 @@ impl Writer {
 
     fn next_file(&mut self) -> Result<(), StoreError> {
         let previous_end = self.position.end as u32;
+        if self.position.file > 0 {
+            self.coverage.set_bytes(self.position.file, self.position.end);
+        }
         self.position.file += 1;
         self.position.end = FILE_HEADER as u64;
         self.position.total += FILE_HEADER as u64;
@@ -212,5 +282,6 @@ pub(super) fn size_of_record(record: &Record) -> usize {
             batches,
             ..
         } => header.0.len() + certificate.0.len() + 32 * batches.len(),
+        Record::Installed { .. } => 0,
     }
 }

@@ -6,7 +6,8 @@ use crate::{
 };
 use regatta_api::{
     config::{
-        ConfigErrors, InstanceConfig, MempoolConfig, NodeConfig, PeerConfig, StoreConfig, ValidatorConfig, VoteTopology,
+        ConfigErrors, InstanceConfig, MempoolConfig, NodeConfig, PeerConfig, Retain, SnapshotConfig, StoreConfig,
+        ValidatorConfig, VoteTopology,
     },
     testing::TestingConfig,
 };
@@ -94,6 +95,9 @@ pub(crate) fn node_configs(plan: &Plan) -> Result<Vec<NodeConfig>, ConfigError> 
             store: StoreConfig {
                 durable: plan.node.durable,
                 disk_bytes_max: plan.budget.disk_bytes,
+                // The checks read every block of a run.
+                retain_blocks: Retain::All,
+                ..StoreConfig::default()
             },
             testing: TestingConfig::default(),
             instances: instances.clone(),
@@ -129,6 +133,7 @@ fn instance_config(plan: &Plan, instance: &PlannedInstance, keys: &[PublicKey]) 
             scenario::VoteTopology::Relay => VoteTopology::Relay,
             scenario::VoteTopology::LeaderAggregate => VoteTopology::LeaderAggregate,
         },
+        snapshots: SnapshotConfig::default(),
         validators: instance.validators.iter().map(validator).collect(),
     })
 }

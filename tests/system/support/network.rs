@@ -8,7 +8,10 @@ use super::{
 };
 use nix::sys::signal::Signal;
 use regatta_api::{
-    config::{InstanceConfig, MempoolConfig, NodeConfig, PeerConfig, StoreConfig, ValidatorConfig, VoteTopology},
+    config::{
+        InstanceConfig, MempoolConfig, NodeConfig, PeerConfig, SnapshotConfig, StoreConfig, ValidatorConfig,
+        VoteTopology,
+    },
     view::{BlockSummary, Latest, PeerView, Readiness, SubmitRequest, SubmitResponse, TransactionStatus},
 };
 use regatta_apps::{Domain, transaction};
@@ -303,6 +306,7 @@ fn config(index: u8, validators: u8, subnet: Subnet, set: &[PublicKey]) -> NodeC
             batch_bytes: 256 * 1024,
             batch_delay_ms: 4,
             vote_topology: VoteTopology::Relay,
+            snapshots: SnapshotConfig::default(),
             validators: set.iter().map(|key| ValidatorConfig { key: *key, weight: 1 }).collect(),
         }],
         peers: Vec::new(),

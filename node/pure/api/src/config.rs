@@ -96,6 +96,9 @@ pub struct InstanceConfig {
     /// How votes travel; the same at every node of the instance.
     #[serde(default)]
     pub vote_topology: VoteTopology,
+    /// When snapshots of the state are written, and when one is fetched.
+    #[serde(default)]
+    pub snapshots: SnapshotConfig,
     /// The validators and their weights.
     #[serde(rename = "validator")]
     pub validators: Vec<ValidatorConfig>,
@@ -134,6 +137,26 @@ fn default_batch_delay_ms() -> u64 {
     4
 }
 
+/// Snapshots of one instance's state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SnapshotConfig {
+    /// A snapshot is written at heights that are multiples of this; 0: never. Nodes with one value serve the same
+    /// snapshots, which a late one can fetch from several of them at once.
+    pub interval: u64,
+    /// A node that is more blocks behind fetches a snapshot instead of the blocks.
+    pub lag: u64,
+}
+
+impl Default for SnapshotConfig {
+    fn default() -> Self {
+        Self {
+            interval: 10_000,
+            lag: 1000,
+        }
+    }
+}
+
 /// Limits of the transactions of each instance that a node holds and has not seen ordered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -164,6 +187,51 @@ pub struct StoreConfig {
     pub durable: bool,
     /// Most bytes that the journal may take; beyond it transactions are refused.
     pub disk_bytes_max: u64,
+    /// A file of the journal takes no more records from this many bytes on; files are removed as a whole.
+    pub segment_bytes: u64,
+    /// How many of the last blocks are kept although snapshots make up for them: a number, or `all`.
+    pub retain_blocks: Retain,
+}
+
+/// How many blocks a node keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "RetainText", into = "RetainText")]
+pub enum Retain {
+    /// Every one.
+    All,
+    /// At least so many of the last ones.
+    Last(u64),
+}
+
+/// What stands in the file.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum RetainText {
+    Number(u64),
+    Word(String),
+}
+
+impl From<Retain> for RetainText {
+    fn from(retain: Retain) -> Self {
+        match retain {
+            Retain::All => Self::Word("all".to_owned()),
+            Retain::Last(blocks) => Self::Number(blocks),
+        }
+    }
+}
+
+impl TryFrom<RetainText> for Retain {
+    type Error = String;
+
+    fn try_from(text: RetainText) -> Result<Self, String> {
+        match text {
+            RetainText::Number(blocks) => Ok(Self::Last(blocks)),
+            RetainText::Word(word) if word == "all" => Ok(Self::All),
+            RetainText::Word(word) => Err(format!(
+                "retain_blocks = \"{word}\"; help: use a number of blocks, or \"all\""
+            )),
+        }
+    }
 }
 
 impl Default for StoreConfig {
@@ -171,9 +239,15 @@ impl Default for StoreConfig {
         Self {
             durable: true,
             disk_bytes_max: 16 * 1024 * 1024 * 1024,
+            segment_bytes: 64 * 1024 * 1024,
+            retain_blocks: Retain::Last(1000),
         }
     }
 }
+
+/// Smaller files cost more than they free, and positions within larger ones do not fit their 32 bits.
+const SEGMENT_BYTES_MIN: u64 = 64 * 1024;
+const SEGMENT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
 /// Everything that is wrong with a configuration, found at once.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -209,6 +283,12 @@ impl NodeConfig {
             problems.push(format!(
                 "p2p_port and http_port are both {}; help: use two ports",
                 self.p2p_port
+            ));
+        }
+        if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&self.store.segment_bytes) {
+            problems.push(format!(
+                "segment_bytes = {}; help: use {SEGMENT_BYTES_MIN} to {SEGMENT_BYTES_MAX}",
+                self.store.segment_bytes
             ));
         }
         self.check_peers(&mut problems);
@@ -332,6 +412,7 @@ mod tests {
                 batch_bytes: 1000,
                 batch_delay_ms: 4,
                 vote_topology: VoteTopology::Relay,
+                snapshots: SnapshotConfig::default(),
                 validators: vec![ValidatorConfig { key: key(1), weight: 1 }],
             }],
             peers: vec![PeerConfig {

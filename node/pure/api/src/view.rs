@@ -35,6 +35,26 @@ pub struct SubmitResult {
     pub rejected: Option<Reject>,
 }
 
+/// A snapshot of the state that a node keeps on its disk and serves to others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SnapshotView {
+    /// The instance.
+    #[schema(value_type = String)]
+    pub instance: InstanceId,
+    /// The height whose state it is.
+    pub height: Height,
+    /// Digest of the header of that height.
+    #[schema(value_type = String)]
+    pub hash: Digest,
+    /// Merkle root of the state.
+    #[schema(value_type = String)]
+    pub state_root: Digest,
+    /// Its chunks.
+    pub chunks: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
 /// Why an ordered transaction changed nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

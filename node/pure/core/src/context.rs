@@ -1,14 +1,14 @@
 //! What a chain may touch while it handles one event.
 
 use crate::{
-    event::{LogLevel, Output, PeerIndex, Protocol, Time, TrafficClass},
+    event::{LogLevel, Output, PeerIndex, Protocol, SnapshotOrder, Time, TrafficClass},
     job::{Job, JobId},
     links::Links,
     record::{Record, RecordNumber},
 };
 use bytes::Bytes;
 use regatta_api::metrics::Metric;
-use regatta_base::{Digest, SecretKey};
+use regatta_base::{Digest, Height, SecretKey};
 use regatta_consensus::Evidence;
 use std::collections::BTreeMap;
 
@@ -26,6 +26,8 @@ pub(crate) enum Purpose {
     Evidence { from: PeerIndex, evidence: Vec<Evidence> },
     /// The submissions that wait for their signatures.
     Transactions,
+    /// The snapshot that is being fetched.
+    Snapshot,
 }
 
 /// Numbers that are handed out once, over all chains of a node.
@@ -38,6 +40,16 @@ pub(crate) struct Counters {
     last_load: u64,
     jobs: BTreeMap<JobId, (usize, Purpose)>,
     loads: BTreeMap<u64, (usize, PeerIndex)>,
+    chunk_loads: BTreeMap<u64, ChunkLoad>,
+}
+
+/// A chunk of a snapshot that is being read for a neighbour.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ChunkLoad {
+    pub(crate) instance: usize,
+    pub(crate) peer: PeerIndex,
+    pub(crate) height: Height,
+    pub(crate) chunk: u32,
 }
 
 impl Counters {
@@ -47,6 +59,10 @@ impl Counters {
 
     pub(crate) fn take_load(&mut self, load: u64) -> Option<(usize, PeerIndex)> {
         self.loads.remove(&load)
+    }
+
+    pub(crate) fn take_chunk_load(&mut self, load: u64) -> Option<ChunkLoad> {
+        self.chunk_loads.remove(&load)
     }
 }
 
@@ -99,6 +115,35 @@ impl Context<'_> {
             instance: self.chain,
             height,
         });
+    }
+
+    pub(crate) fn load_chunk(&mut self, peer: PeerIndex, height: Height, chunk: u32) {
+        self.counters.last_load += 1;
+        let (request, instance) = (self.counters.last_load, self.chain);
+        let load = ChunkLoad {
+            instance,
+            peer,
+            height,
+            chunk,
+        };
+        self.counters.chunk_loads.insert(request, load);
+        self.order(SnapshotOrder::Load {
+            request,
+            instance,
+            height,
+            chunk: chunk as usize,
+        });
+    }
+
+    /// Chunks of snapshots that are being read, for all neighbours and for this one.
+    pub(crate) fn chunk_loads(&self, peer: PeerIndex) -> (usize, usize) {
+        let loads = &self.counters.chunk_loads;
+        let own = loads.values().filter(|load| load.peer == peer).count();
+        (loads.len(), own)
+    }
+
+    pub(crate) fn order(&mut self, order: SnapshotOrder) {
+        self.out.push(Output::Snapshot(order));
     }
 
     /// Loads for this peer that are under way.

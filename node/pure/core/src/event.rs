@@ -6,7 +6,7 @@ use regatta_api::{
     metrics::Metric,
     view::{BlockSummary, StatusEvent, SubmitResult},
 };
-use regatta_base::{Height, InstanceId};
+use regatta_base::{Digest, Height, InstanceId};
 
 /// Milliseconds on the node's own clock; only differences matter.
 pub type Time = u64;
@@ -41,8 +41,86 @@ pub enum Event {
     DiskFull(bool),
     /// Answer to [`Output::Load`]; `None` when the journal does not have the block.
     Loaded(RequestId, Option<Box<StoredBlock>>),
+    /// Something about the snapshots on the disk.
+    Snapshot(SnapshotReport),
     /// The time of [`crate::Node::next_deadline`] has come.
     Tick,
+}
+
+/// What became of a [`SnapshotOrder`].
+#[derive(Debug)]
+pub enum SnapshotReport {
+    /// Answer to [`SnapshotOrder::Finish`]: the snapshot is durable, or could not be written.
+    Written {
+        /// Position of the instance in the configuration.
+        instance: usize,
+        /// Its height.
+        height: Height,
+        /// Whether it is durable.
+        ok: bool,
+    },
+    /// Answer to [`SnapshotOrder::Load`]; `None` when there is no such chunk any more.
+    Chunk(RequestId, Option<Bytes>),
+    /// The journal now begins with this block of the instance.
+    Pruned {
+        /// Position of the instance in the configuration.
+        instance: usize,
+        /// Height of the first block that it has.
+        first: Height,
+    },
+}
+
+/// What is to be done with snapshots, in the order given.
+#[derive(Debug)]
+pub enum SnapshotOrder {
+    /// Add the next chunk to the snapshot that is being written; the first one begins a new file.
+    Append {
+        /// Position of the instance in the configuration.
+        instance: usize,
+        /// Height of the snapshot.
+        height: Height,
+        /// Position of the chunk, from 0.
+        chunk: usize,
+        /// Its bytes.
+        bytes: Bytes,
+    },
+    /// End the snapshot that is being written with this manifest, make it durable, and report it.
+    Finish {
+        /// Position of the instance in the configuration.
+        instance: usize,
+        /// Height of the snapshot.
+        height: Height,
+        /// The encoded manifest.
+        manifest: Bytes,
+    },
+    /// Remove a snapshot, finished or not.
+    Remove {
+        /// Position of the instance in the configuration.
+        instance: usize,
+        /// Height of the snapshot.
+        height: Height,
+    },
+    /// Read a chunk of a finished snapshot and report it.
+    Load {
+        /// Names the answer.
+        request: RequestId,
+        /// Position of the instance in the configuration.
+        instance: usize,
+        /// Height of the snapshot.
+        height: Height,
+        /// Position of the chunk, from 0.
+        chunk: usize,
+    },
+    /// The journal may let go of what belongs to blocks up to this height, except for batches that later blocks
+    /// have, and these.
+    Prune {
+        /// Position of the instance in the configuration.
+        instance: usize,
+        /// The last height that is not needed any more.
+        through: Height,
+        /// Batches that wait to be ordered.
+        waiting: Vec<Digest>,
+    },
 }
 
 /// Which of a link's two queues a frame takes.
@@ -116,6 +194,8 @@ pub enum Output {
         /// Which block.
         height: Height,
     },
+    /// Write, read or remove snapshots, or what they replace.
+    Snapshot(SnapshotOrder),
     /// Something for subscribers of statuses, but not before record `after` is durable.
     Statuses {
         /// The event.

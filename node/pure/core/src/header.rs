@@ -1,7 +1,7 @@
 //! Block headers: what consensus agrees on.
 
 use regatta_base::{CodecError, Digest, Height, decode, encode, limits};
-use regatta_consensus::HEADER_BYTES_MAX;
+use regatta_consensus::{HEADER_BYTES_MAX, header_digest};
 use serde::{Deserialize, Serialize};
 
 /// How many heights the state root in a header lags behind: a leader proposes before the parent's
@@ -26,6 +26,11 @@ pub(crate) struct Header {
 impl Header {
     pub(crate) fn encode(&self) -> Vec<u8> {
         encode(self)
+    }
+
+    /// The digest that its certificate and the next header name.
+    pub(crate) fn digest(&self) -> Digest {
+        header_digest(&self.encode())
     }
 
     /// Reads a header; anything that [`Header::encode`] would not have written is refused.

@@ -1,5 +1,6 @@
 //! Heavy work as values: a job is pure, so a node runs it on a worker thread and a simulator at once.
 
+use crate::snapshot::{Installer, Restored, SnapshotError};
 use bytes::Bytes;
 use rand::CryptoRng;
 use regatta_apps::{CheckedBatch, CheckedTransaction, Domain, NamedBatch, TransactionError, check_transactions};
@@ -31,6 +32,15 @@ pub enum Job {
         /// Exact bytes of each.
         transactions: Vec<Bytes>,
     },
+    /// Check the next chunk of a snapshot and take it into the state that is being rebuilt.
+    SnapshotChunk {
+        /// What was rebuilt so far.
+        installer: Box<Installer>,
+        /// The chunk.
+        bytes: Bytes,
+    },
+    /// Check a snapshot whose chunks were all taken.
+    SnapshotEnd(Box<Installer>),
 }
 
 /// What a job found.
@@ -42,6 +52,10 @@ pub enum JobResult {
     Batch(Result<CheckedBatch, TransactionError>),
     /// For each transaction what it is, or why it is none.
     Transactions(Vec<Result<CheckedTransaction, TransactionError>>),
+    /// The snapshot with the chunk taken in, or as it was, and why.
+    SnapshotChunk(Box<Installer>, Result<(), SnapshotError>),
+    /// The checked snapshot, or why it is none.
+    SnapshotEnd(Result<Box<Restored>, SnapshotError>),
 }
 
 impl Job {
@@ -52,6 +66,9 @@ impl Job {
             Self::Claims(claims) => claims.len(),
             Self::Batch { batch, .. } => batch.bytes().len() / 100,
             Self::Transactions { transactions, .. } => transactions.len(),
+            // Decoding and hashing a kilobyte of the state takes about as long as checking a signature.
+            Self::SnapshotChunk { bytes, .. } => bytes.len() / 1000,
+            Self::SnapshotEnd(installer) => installer.manifest().chunks().len(),
         }
     }
 
@@ -71,6 +88,11 @@ impl Job {
             Self::Transactions { domain, transactions } => {
                 JobResult::Transactions(check_transactions(&domain, transactions, rng))
             }
+            Self::SnapshotChunk { mut installer, bytes } => {
+                let result = installer.absorb(&bytes, rng);
+                JobResult::SnapshotChunk(installer, result)
+            }
+            Self::SnapshotEnd(installer) => JobResult::SnapshotEnd(installer.finish(rng).map(Box::new)),
         }
     }
 }

@@ -3,11 +3,12 @@
 use crate::{
     chain::{Chain, Origin},
     context::{Context, Counters},
-    event::{Event, Output, PeerIndex, Protocol, Time},
+    event::{Event, Output, PeerIndex, Protocol, SnapshotReport, Time},
     job::{Job, JobResult},
     links::DISTANCE_MAX,
     neighbourhood::{Change, Neighbourhood, Role},
     record::{Record, StoredBlock},
+    snapshot::{Manifest, Restored},
     verification::{self, CLAIMS_MAX, Verification},
     wire::{Frame, Hello, InstanceHello, InstanceTag, PROTOCOL_VERSION, Plain},
 };
@@ -15,7 +16,10 @@ use bytes::Bytes;
 use regatta_api::{
     NodeConfig,
     metrics::Metric,
-    view::{AccountView, BlockSummary, BlockView, EvidenceView, Latest, StateView, SubmitResult, TransactionStatus},
+    view::{
+        AccountView, BlockSummary, BlockView, EvidenceView, Latest, SnapshotView, StateView, SubmitResult,
+        TransactionStatus,
+    },
 };
 use regatta_base::{Digest, Height, InstanceId, PublicKey, SecretKey, TransactionId};
 
@@ -97,10 +101,32 @@ impl Node {
         let (Record::Consensus { instance, .. }
         | Record::Batch { instance, .. }
         | Record::Block { instance, .. }
-        | Record::Evidence { instance, .. }) = &record;
+        | Record::Evidence { instance, .. }
+        | Record::Installed { instance, .. }) = &record;
         let instance = usize::from(*instance);
         let unknown = || NodeError::Journal(format!("it has an instance {instance} that the configuration lacks"));
         self.chains.get_mut(instance).ok_or_else(unknown)?.replay(record)
+    }
+
+    /// Goes on from a checked snapshot of the instance at position `instance`, the newest one on the disk; before the
+    /// first [`Node::replay`].
+    pub fn restore(&mut self, instance: usize, restored: Restored) {
+        if let Some(chain) = self.chains.get_mut(instance) {
+            chain.restore(restored);
+        }
+    }
+
+    /// Serves an older snapshot on the disk too, of the instance at position `instance`; before [`Node::start`].
+    pub fn keep_snapshot(&mut self, instance: usize, manifest: Manifest) {
+        if let Some(chain) = self.chains.get_mut(instance) {
+            chain.keep_snapshot(manifest);
+        }
+    }
+
+    /// The finished snapshots of all instances, oldest first.
+    #[must_use]
+    pub fn snapshots(&self) -> Vec<SnapshotView> {
+        self.chains.iter().flat_map(Chain::snapshot_views).collect()
     }
 
     /// Begins. `now` is any time; later ones must not be smaller.
@@ -141,6 +167,7 @@ impl Node {
                     self.with(now, chain, out, |chain, ctx| chain.on_loaded(ctx, peer, &block));
                 }
             }
+            Event::Snapshot(report) => self.snapshot(now, report, out),
             Event::Tick => self.tick(now, out),
         }
         self.update_roles(now, out);
@@ -293,6 +320,21 @@ impl Node {
                 self.tagged(now, peer, tag, out, |chain, ctx| chain.on_batch(ctx, peer, batch));
             }
             Err(error) => out.push(fault(peer, &format!("a frame that does not decode: {error}"))),
+        }
+    }
+
+    fn snapshot(&mut self, now: Time, report: SnapshotReport, out: &mut Vec<Output>) {
+        match report {
+            SnapshotReport::Chunk(request, bytes) => {
+                if let Some(load) = self.counters.take_chunk_load(request) {
+                    self.with(now, load.instance, out, |chain, ctx| {
+                        chain.on_chunk_loaded(ctx, load, bytes);
+                    });
+                }
+            }
+            SnapshotReport::Written { instance, .. } | SnapshotReport::Pruned { instance, .. } => {
+                self.with(now, instance, out, |chain, ctx| chain.on_snapshot(ctx, &report));
+            }
         }
     }
 

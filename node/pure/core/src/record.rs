@@ -1,6 +1,7 @@
 //! What a node writes to its journal, and reads back to become what it was.
 
 use bytes::Bytes;
+use regatta_api::view::Failure;
 use regatta_base::{Digest, Height, HexBytes};
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +39,8 @@ pub enum Record {
         certificate: HexBytes,
         /// Digests of its batches, in order, so that the journal can find them.
         batches: Vec<Digest>,
+        /// What it did, for a node that does not execute it again because it starts from a snapshot.
+        result: BlockResult,
     },
     /// A proof that a validator contradicted itself. Kept for good.
     Evidence {
@@ -46,6 +49,26 @@ pub enum Record {
         /// Canonical encoding of the proof.
         bytes: HexBytes,
     },
+    /// From here on the journal continues from a snapshot: blocks up to its height may be missing.
+    Installed {
+        /// Position of the instance in the configuration.
+        instance: u16,
+        /// The height whose state the snapshot is of.
+        height: Height,
+    },
+}
+
+/// What executing a block did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockResult {
+    /// Root of the state after it.
+    pub state_root: Digest,
+    /// Transactions in it.
+    pub transactions: u32,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Positions of those that failed, ascending, and why; the others took effect.
+    pub failed: Vec<(u32, Failure)>,
 }
 
 /// A block as it is read back for a peer that catches up.

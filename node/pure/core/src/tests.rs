@@ -1,9 +1,10 @@
-//! Whole nodes in virtual time: agreement, payload, forwarding, catch-up, crashes, hostile frames.
+//! Whole nodes in virtual time: agreement, payload, forwarding, catch-up, snapshots, crashes, hostile frames.
 
 mod evidence;
 mod instances;
 mod properties;
 mod scripts;
+mod snapshots;
 mod topologies;
 mod validators;
 mod world;

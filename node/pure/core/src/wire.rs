@@ -97,6 +97,20 @@ pub(crate) enum Body {
     Header(HexBytes),
     /// Proofs that validators contradicted themselves.
     Evidence(Vec<Evidence>),
+    /// Answer to `BlockRequest`: "my first block is of this height".
+    Pruned { first: Height },
+    /// "Send me the manifest of your newest snapshot, if it is of a greater height."
+    ManifestRequest { above: Height },
+    /// Answer to `ManifestRequest`.
+    Manifest(HexBytes),
+    /// "Send me this chunk of your snapshot of that height."
+    ChunkRequest { height: Height, chunk: u32 },
+    /// Answer to `ChunkRequest`; `None` when the sender does not have that snapshot any more.
+    Chunk {
+        height: Height,
+        chunk: u32,
+        bytes: Option<HexBytes>,
+    },
 }
 
 impl Plain {

@@ -15,7 +15,7 @@ use crate::{
 use bytes::Bytes;
 use regatta_api::{
     NodeConfig, Reject,
-    config::{InstanceConfig, MempoolConfig, PeerConfig, StoreConfig, ValidatorConfig, VoteTopology},
+    config::{InstanceConfig, MempoolConfig, PeerConfig, SnapshotConfig, StoreConfig, ValidatorConfig, VoteTopology},
     metrics::Metric,
     view::SubmitResult,
 };
@@ -52,6 +52,7 @@ fn config() -> NodeConfig {
         batch_bytes: 1000,
         batch_delay_ms: 1,
         vote_topology: VoteTopology::Relay,
+        snapshots: SnapshotConfig::default(),
         validators: vec![ValidatorConfig {
             key: secret().public(),
             weight: 1,

@@ -97,6 +97,7 @@ impl Journal {
                 header,
                 certificate,
                 batches,
+                ..
             } => {
                 let entry = BlockEntry {
                     header: header.0.clone(),
@@ -180,6 +181,7 @@ pub(crate) fn record_bytes(record: &Record) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use regatta_core::BlockResult;
 
     fn step(byte: u8) -> Record {
         Record::Consensus {
@@ -195,6 +197,12 @@ mod tests {
             header: vec![1].into(),
             certificate: vec![2].into(),
             batches: vec![Digest([7; 32])],
+            result: BlockResult {
+                state_root: Digest::ZERO,
+                transactions: 0,
+                bytes: 0,
+                failed: Vec::new(),
+            },
         }
     }
 

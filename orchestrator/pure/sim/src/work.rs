@@ -127,6 +127,7 @@ impl Work {
                 };
                 (JobResult::Batch(result), amount)
             }
+            job @ (Job::SnapshotChunk { .. } | Job::SnapshotEnd(_)) => (job.run(&mut self.rng), Amount::default()),
         }
     }
 

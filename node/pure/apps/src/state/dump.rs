@@ -1,13 +1,13 @@
 //! Dumps of the state: the whole of it as a sequence of bounded pieces, and back.
 //!
-//! The pieces are a function of the contents only: accounts by key, then values by key, each piece
+//! The pieces are a function of the contents only: the validators, accounts by key, values by key, each piece
 //! filled up to [`PIECE_BYTES_MAX`]. A dump goes on while blocks change the state: what is about to
 //! change ahead of the cursor is kept as it was when the dump began, so that the memory a dump takes
 //! is bounded by what changes meanwhile, and the state is never copied (copy on write, as a database
 //! does for a consistent read).
 
-use super::{ACCOUNT_BYTES, Account, State, WINDOW_WORDS};
-use regatta_base::{CodecError, PublicKey, decode, encode, limits};
+use super::{ACCOUNT_BYTES, Account, Committee, State, WINDOW_WORDS};
+use regatta_base::{CodecError, PublicKey, ValidatorSet, decode, encode, limits};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, ops::Bound};
 
@@ -23,6 +23,8 @@ const VALUE_WIRE_BYTES: usize = 1 + 5 + 5;
 /// A part of a dump.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StatePiece {
+    /// Version of the validator set, and the set.
+    Validators(u64, ValidatorSet),
     /// Accounts in ascending order of their keys.
     Accounts(Vec<AccountEntry>),
     /// Values in ascending order of their keys.
@@ -68,6 +70,8 @@ pub enum LoadError {
 /// Where a running dump is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Cursor {
+    /// This version of the validator set is still to be written, and everything else.
+    Validators(u64, ValidatorSet),
     /// Accounts above this key are still to be written.
     Accounts(Option<PublicKey>),
     /// Values above this key are still to be written.
@@ -85,6 +89,7 @@ pub(super) struct Dump {
 impl Dump {
     fn is_account_ahead(&self, key: &PublicKey) -> bool {
         match &self.cursor {
+            Cursor::Validators(..) => true,
             Cursor::Accounts(last) => last.as_ref().is_none_or(|last| key > last),
             Cursor::Values(_) => false,
         }
@@ -92,7 +97,7 @@ impl Dump {
 
     fn is_value_ahead(&self, key: &[u8]) -> bool {
         match &self.cursor {
-            Cursor::Accounts(_) => true,
+            Cursor::Validators(..) | Cursor::Accounts(_) => true,
             Cursor::Values(last) => last.as_ref().is_none_or(|last| key > last.as_slice()),
         }
     }
@@ -101,8 +106,11 @@ impl Dump {
 impl State {
     /// Begins a dump of the state as it is now; one that was under way is given up.
     pub fn begin_dump(&mut self) {
+        let validators = self.committee.as_ref();
         self.dump = Some(Dump {
-            cursor: Cursor::Accounts(None),
+            cursor: validators.map_or(Cursor::Accounts(None), |committee| {
+                Cursor::Validators(committee.version, committee.set.clone())
+            }),
             accounts: BTreeMap::new(),
             values: BTreeMap::new(),
         });
@@ -116,6 +124,10 @@ impl State {
     /// The next piece of the dump, encoded; `None` when it is complete or none is under way.
     pub fn next_piece(&mut self) -> Option<Vec<u8>> {
         let dump = self.dump.as_mut()?;
+        if let Cursor::Validators(version, set) = dump.cursor.clone() {
+            dump.cursor = Cursor::Accounts(None);
+            return Some(encode(&StatePiece::Validators(version, set)));
+        }
         if let Cursor::Accounts(last) = dump.cursor.clone() {
             let entries = next_accounts(&self.accounts, dump, last);
             if let Some(last) = entries.last() {
@@ -249,10 +261,25 @@ impl StateLoader {
     /// [`LoadError`]: this is not the next piece of any dump.
     pub fn absorb(&mut self, bytes: &[u8]) -> Result<(), LoadError> {
         match decode(bytes, PIECE_BYTES_MAX)? {
+            StatePiece::Validators(version, set) => self.validators(version, set)?,
             StatePiece::Accounts(entries) => self.accounts(&entries)?,
             StatePiece::Values(entries) => self.values(entries)?,
         }
         self.state.root();
+        Ok(())
+    }
+
+    fn validators(&mut self, version: u64, set: ValidatorSet) -> Result<(), LoadError> {
+        let state = &mut self.state;
+        if state.committee.is_some() || !state.accounts.is_empty() || !state.values.is_empty() {
+            return Err(LoadError::Order);
+        }
+        state.committee = Some(Committee {
+            version,
+            set,
+            before: None,
+            dirty: true,
+        });
         Ok(())
     }
 
@@ -306,6 +333,7 @@ mod tests {
     use super::*;
     use crate::transaction::View;
     use proptest::prelude::*;
+    use regatta_base::Validator;
 
     fn put(state: &mut State, sender: u8, sequence: u64, key: &[u8], value: &[u8]) {
         state.execute(&View::Put {
@@ -329,7 +357,11 @@ mod tests {
 
     /// Enough of everything for several pieces of both kinds.
     fn large() -> State {
-        let mut state = State::default();
+        let member = |n: u8| Validator {
+            key: PublicKey([n; 32]),
+            weight: u64::from(n),
+        };
+        let mut state = State::new(ValidatorSet::new((1..=7).map(member).collect()).unwrap());
         for n in 0..4000u32 {
             let mut sender = [0; 32];
             sender[..4].copy_from_slice(&n.to_le_bytes());
@@ -358,6 +390,7 @@ mod tests {
             ),
             (state.root(), state.bytes, 1)
         );
+        assert_eq!(loaded.validators(), state.validators());
         assert_eq!(dump(&mut loaded), pieces);
         assert!(dump(&mut State::default()).is_empty());
     }

@@ -92,6 +92,17 @@ impl Batches {
         !self.waiting.is_empty()
     }
 
+    /// Digests of the batches that wait to be ordered.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = Digest> + '_ {
+        self.waiting.iter().copied()
+    }
+
+    /// Lets go of the waiting batches that `is_gone` says it of, and returns them.
+    pub(crate) fn take_waiting(&mut self, is_gone: impl Fn(&Digest) -> bool) -> Vec<Arc<CheckedBatch>> {
+        let gone: Vec<Digest> = self.waiting.iter().filter(|digest| is_gone(digest)).copied().collect();
+        self.remove_waiting(&gone)
+    }
+
     /// Takes a batch in; says whether it is new here (or newly votable).
     pub(crate) fn hold(&mut self, batch: &Arc<CheckedBatch>, votable: bool) -> bool {
         self.wants.remove(&batch.digest);
@@ -172,6 +183,10 @@ impl Batches {
             .filter(|digest| held.get(digest).is_none_or(|held| last_chance(&held.batch) < height))
             .copied()
             .collect();
+        self.remove_waiting(&gone)
+    }
+
+    fn remove_waiting(&mut self, gone: &[Digest]) -> Vec<Arc<CheckedBatch>> {
         if gone.is_empty() {
             return Vec::new();
         }

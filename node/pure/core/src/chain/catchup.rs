@@ -26,6 +26,8 @@ const CATCHING_UP_BLOCKS: Height = 8;
 #[derive(Debug)]
 pub(crate) struct Catchup {
     heights: Vec<Height>,
+    /// The first block that each neighbour still has, as far as it said so.
+    firsts: Vec<Height>,
     /// With the digest of the validator set by which each was checked.
     ahead: BTreeMap<Height, (PeerIndex, Commit, Digest)>,
     /// Heights whose decision is being checked.
@@ -37,6 +39,7 @@ impl Catchup {
     pub(crate) fn new(peers: usize) -> Self {
         Self {
             heights: vec![0; peers],
+            firsts: vec![0; peers],
             ahead: BTreeMap::new(),
             checking: BTreeSet::new(),
             asked: None,
@@ -49,6 +52,25 @@ impl Catchup {
         }
     }
 
+    /// A neighbour has no blocks before `first`: the next one comes from somebody else.
+    pub(crate) fn note_first(&mut self, peer: PeerIndex, first: Height) {
+        if let Some(known) = self.firsts.get_mut(peer) {
+            *known = first;
+            self.asked.take_if(|(asked, ..)| *asked == peer);
+        }
+    }
+
+    /// Whether neighbours are ahead and none of them has the block after `height` any more.
+    pub(crate) fn is_cut_off(&self, height: Height) -> bool {
+        let mut ahead = self
+            .heights
+            .iter()
+            .zip(&self.firsts)
+            .filter(|(theirs, _)| **theirs > height)
+            .peekable();
+        ahead.peek().is_some() && ahead.all(|(_, first)| *first > height + 1)
+    }
+
     pub(crate) fn height_of(&self, peer: PeerIndex) -> Height {
         self.heights.get(peer).copied().unwrap_or(0)
     }
@@ -57,6 +79,7 @@ impl Catchup {
     pub(crate) fn peer_down(&mut self, peer: PeerIndex) {
         if let Some(known) = self.heights.get_mut(peer) {
             *known = 0;
+            self.firsts[peer] = 0;
         }
         if self.asked.is_some_and(|(asked, ..)| asked == peer) {
             self.asked = None;
@@ -112,7 +135,7 @@ impl Catchup {
         if self.asked.is_some_and(|asked| !stuck(asked) && !done(asked)) {
             return None;
         }
-        let ahead = |&peer: &PeerIndex| self.heights[peer] > height && is_up(peer);
+        let ahead = |&peer: &PeerIndex| self.heights[peer] > height && self.firsts[peer] <= height + 1 && is_up(peer);
         let peer = (0..self.heights.len())
             .filter(ahead)
             .min_by_key(|&peer| (Some(peer) == last, peer))?;
@@ -152,6 +175,11 @@ impl Chain {
 
     pub(super) fn on_block_request(&mut self, ctx: &mut Context<'_>, peer: PeerIndex, from: Height, count: u16) {
         self.catchup.note_height(peer, from.saturating_sub(1));
+        let first = self.snapshots.first_block();
+        if from < first {
+            let frame = Plain::Instance(self.tag, Body::Pruned { first }).encode();
+            return ctx.send(peer, frame, Protocol::Sync, 0);
+        }
         let last = self.ledger.height().min(
             from.saturating_add(Height::from(count.min(REQUEST_BLOCKS)))
                 .saturating_sub(1),
@@ -220,6 +248,28 @@ mod tests {
             None,
             "nobody is ahead"
         );
+    }
+
+    #[test]
+    fn whoever_has_pruned_the_next_block_is_not_asked_for_it() {
+        let mut catchup = Catchup::new(3);
+        catchup.note_height(0, 5);
+        assert!(!catchup.is_cut_off(10), "nobody is ahead");
+        catchup.note_height(1, 100);
+        catchup.note_height(2, 100);
+        assert_eq!(catchup.next_request(0, 10, |_| true), Some(1));
+        catchup.note_first(1, 50);
+        assert_eq!(catchup.next_request(0, 10, |_| true), Some(2), "at once");
+        assert!(!catchup.is_cut_off(10));
+        catchup.note_first(2, 12);
+        assert_eq!(
+            (catchup.next_request(0, 10, |_| true), catchup.is_cut_off(10)),
+            (None, true)
+        );
+        assert!(!catchup.is_cut_off(11), "the second still has block 12");
+        catchup.peer_down(2);
+        catchup.note_height(2, 100);
+        assert!(!catchup.is_cut_off(10), "it may have another disk");
     }
 
     #[test]

@@ -1,18 +1,20 @@
 //! What was decided and what it did: the state, one row a block, and where each transaction went.
 
 use super::{
+    history::History,
     sets::Sets,
     short_map::{NewestMap, Salt, short},
 };
-use crate::record::RecordNumber;
+use crate::{
+    header::Header,
+    record::{BlockResult, RecordNumber},
+    snapshot::Restored,
+};
 use regatta_api::view::{Failure, Outcome};
 use regatta_apps::{CheckedBatch, State, View};
-use regatta_base::{Digest, Height, PublicKey, Round, TransactionId, limits};
+use regatta_base::{Digest, Height, PublicKey, Round, TransactionId};
 use regatta_consensus::Scope;
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
 /// Rows that are kept in memory; older blocks are only in the journal.
 const ROWS_MAX: usize = 500_000;
@@ -42,6 +44,42 @@ impl Row {
             Err(_) => Outcome::Ok,
         }
     }
+
+    fn new(decision: Decision, result: BlockResult) -> Self {
+        let Decision {
+            hash,
+            parent,
+            round,
+            proposer,
+        } = decision;
+        let BlockResult {
+            state_root,
+            transactions,
+            bytes,
+            failed,
+        } = result;
+        Self {
+            hash,
+            parent,
+            state_root,
+            round,
+            proposer,
+            transactions,
+            bytes,
+            failed,
+            record: 0,
+        }
+    }
+
+    /// What the journal keeps of it beside the block itself.
+    pub(crate) fn result(&self) -> BlockResult {
+        BlockResult {
+            state_root: self.state_root,
+            transactions: self.transactions,
+            bytes: self.bytes,
+            failed: self.failed.clone(),
+        }
+    }
 }
 
 /// What identifies a block apart from its batches.
@@ -63,17 +101,28 @@ pub(crate) struct Executed {
     pub(crate) watched: bool,
 }
 
+/// The height from which a ledger goes on without having executed the blocks before.
+#[derive(Debug, Clone, Copy)]
+struct Base {
+    height: Height,
+    hash: Digest,
+    /// Roots of the state after the height before, and after the height itself.
+    roots: [Digest; 2],
+}
+
 /// Executed blocks of one instance.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     height: Height,
     sets: Sets,
+    /// The snapshot that it began with, if it did not begin with the first block.
+    base: Option<Base>,
+    /// Consecutive rows up to `last_row`; they may end below a base.
     rows: VecDeque<Row>,
+    last_row: Height,
     state: State,
     index: NewestMap<(Height, u32)>,
-    /// Batches that may not be ordered again, while they would otherwise be allowed to.
-    included: BTreeMap<Digest, Height>,
-    included_by_height: VecDeque<(Height, Vec<Digest>)>,
+    history: History,
 }
 
 impl Ledger {
@@ -81,12 +130,13 @@ impl Ledger {
     pub(crate) fn new(salt: Salt, genesis: Scope) -> Self {
         Self {
             height: 0,
+            base: None,
             rows: VecDeque::new(),
+            last_row: 0,
             state: State::new(genesis.validators().clone()),
             sets: Sets::new(genesis),
             index: NewestMap::new(salt, INDEX_MAX),
-            included: BTreeMap::new(),
-            included_by_height: VecDeque::new(),
+            history: History::default(),
         }
     }
 
@@ -103,24 +153,45 @@ impl Ledger {
         &self.state
     }
 
+    pub(crate) fn state_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+
+    pub(crate) fn history(&self) -> &History {
+        &self.history
+    }
+
+    pub(crate) fn history_mut(&mut self) -> &mut History {
+        &mut self.history
+    }
+
     pub(crate) fn row(&self, height: Height) -> Option<&Row> {
-        let age = self.height.checked_sub(height)?;
+        let age = self.last_row.checked_sub(height)?;
         let from_end = usize::try_from(age).ok()?.checked_add(1)?;
         self.rows.get(self.rows.len().checked_sub(from_end)?)
     }
 
     /// Digest of the last block's header; zero before the first.
     pub(crate) fn hash(&self) -> Digest {
-        self.rows.back().map_or(Digest::ZERO, |row| row.hash)
+        match (self.row(self.height), self.base) {
+            (Some(row), _) => row.hash,
+            (None, Some(base)) => base.hash,
+            (None, None) => Digest::ZERO,
+        }
     }
 
     /// Root of the state after `height`; zero for heights before the first block.
     pub(crate) fn state_root_at(&self, height: Height) -> Digest {
-        self.row(height).map_or(Digest::ZERO, |row| row.state_root)
+        match (self.row(height), self.base) {
+            (Some(row), _) => row.state_root,
+            (None, Some(base)) if height == base.height => base.roots[1],
+            (None, Some(base)) if height + 1 == base.height => base.roots[0],
+            (None, _) => Digest::ZERO,
+        }
     }
 
     pub(crate) fn is_included(&self, batch: &Digest) -> bool {
-        self.included.contains_key(batch)
+        self.history.is_included(batch)
     }
 
     /// Where a transaction was executed.
@@ -129,7 +200,12 @@ impl Ledger {
     }
 
     /// Executes the next block and returns what became of its transactions, in order.
-    pub(crate) fn execute(&mut self, decision: Decision, batches: &[Arc<CheckedBatch>]) -> Vec<Executed> {
+    pub(crate) fn execute(
+        &mut self,
+        decision: Decision,
+        header: Header,
+        batches: &[Arc<CheckedBatch>],
+    ) -> Vec<Executed> {
         self.height += 1;
         let mut executed = Vec::with_capacity(batches.iter().map(|batch| batch.items.len()).sum());
         let mut failed = Vec::new();
@@ -153,31 +229,81 @@ impl Ledger {
             }
         }
         self.sets.executed(self.height, self.state.take_validators_change());
-        self.remember_places(&executed);
-        self.remember_batches(batches);
-        let Decision {
-            hash,
-            parent,
-            round,
-            proposer,
-        } = decision;
-        let (state_root, transactions) = (self.state.root(), executed.len() as u32);
-        let row = Row {
-            hash,
-            parent,
-            state_root,
-            round,
-            proposer,
-            transactions,
+        self.remember_places(self.height, &executed);
+        self.history.push(header);
+        let result = BlockResult {
+            state_root: self.state.root(),
+            transactions: executed.len() as u32,
             bytes,
             failed,
-            record: 0,
         };
+        self.push_row(self.height, Row::new(decision, result));
+        executed
+    }
+
+    fn push_row(&mut self, height: Height, row: Row) {
+        if self.last_row + 1 != height {
+            self.rows.clear();
+        }
+        self.last_row = height;
         self.rows.push_back(row);
         if self.rows.len() > ROWS_MAX {
             self.rows.pop_front();
         }
+    }
+
+    /// Takes back a block that the state has behind it, for those who ask about it. `batches` is what is left of
+    /// its payload; returns its transactions.
+    pub(crate) fn remember(
+        &mut self,
+        height: Height,
+        decision: Decision,
+        result: BlockResult,
+        batches: &[Arc<CheckedBatch>],
+    ) -> Vec<Executed> {
+        let row = Row::new(decision, result);
+        let mut executed = Vec::new();
+        for batch in batches {
+            for item in &batch.items {
+                let sender = View::parse(&batch.bytes[item.range()])
+                    .ok()
+                    .and_then(|view| view.sender());
+                let outcome = row.outcome(executed.len() as u32);
+                executed.push(Executed {
+                    id: item.id,
+                    sender,
+                    outcome,
+                    watched: false,
+                });
+            }
+        }
+        self.remember_places(height, &executed);
+        self.push_row(height, row);
         executed
+    }
+
+    /// Goes on from a snapshot. Places of transactions that were executed here before are kept.
+    /// `sets` are those that decide the heights up to two after it.
+    pub(crate) fn install(&mut self, sets: Sets, restored: Restored) {
+        let Restored {
+            manifest,
+            state,
+            history,
+            roots,
+            ..
+        } = restored;
+        self.height = manifest.height();
+        self.sets = sets;
+        self.base = Some(Base {
+            height: self.height,
+            hash: manifest.hash(),
+            roots,
+        });
+        self.rows.clear();
+        self.last_row = 0;
+        self.state = state;
+        self.history = History::default();
+        history.into_iter().for_each(|header| self.history.push(header));
     }
 
     /// Notes the journal record of the last block.
@@ -187,28 +313,11 @@ impl Ledger {
         }
     }
 
-    fn remember_places(&mut self, executed: &[Executed]) {
+    fn remember_places(&mut self, height: Height, executed: &[Executed]) {
         for (index, one) in executed.iter().enumerate() {
             // A second inclusion fails; the place that counts is the one that took effect.
             let counts = one.outcome == Outcome::Ok;
-            self.index.add(short(&one.id), (self.height, index as u32), counts);
-        }
-    }
-
-    fn remember_batches(&mut self, batches: &[Arc<CheckedBatch>]) {
-        let digests: Vec<Digest> = batches.iter().map(|batch| batch.digest).collect();
-        self.included
-            .extend(digests.iter().map(|digest| (*digest, self.height)));
-        self.included_by_height.push_back((self.height, digests));
-        while let Some((height, _)) = self.included_by_height.front()
-            && height + limits::BATCH_LIFETIME_BLOCKS < self.height
-        {
-            let Some((_, digests)) = self.included_by_height.pop_front() else {
-                break;
-            };
-            for digest in digests {
-                self.included.remove(&digest);
-            }
+            self.index.add(short(&one.id), (height, index as u32), counts);
         }
     }
 }
@@ -218,7 +327,7 @@ mod tests {
     use super::*;
     use bytes::Bytes;
     use regatta_apps::{CheckedTransaction, Domain, transaction};
-    use regatta_base::{SecretKey, Validator, ValidatorSet};
+    use regatta_base::{SecretKey, Validator, ValidatorSet, limits};
 
     fn domain() -> Domain {
         Domain::new(&"test".parse().unwrap(), &"main".parse().unwrap())
@@ -251,6 +360,18 @@ mod tests {
         ))
     }
 
+    /// Executes the next block, whose header's digest is `n` throughout.
+    fn execute(ledger: &mut Ledger, n: u8, batches: &[Arc<CheckedBatch>]) -> Vec<Executed> {
+        let header = Header {
+            height: ledger.height() + 1,
+            parent: ledger.hash(),
+            batches: batches.iter().map(|batch| batch.digest).collect(),
+            state_root: Digest::ZERO,
+            next_validators: Digest::ZERO,
+        };
+        ledger.execute(decision(n, ledger.hash()), header, batches)
+    }
+
     fn decision(n: u8, parent: Digest) -> Decision {
         Decision {
             hash: Digest([n; 32]),
@@ -265,9 +386,9 @@ mod tests {
         let mut ledger = ledger();
         let bytes = transaction::put(&domain(), &SecretKey::from_seed([5; 32]), 1, b"k", b"v");
         let id = transaction::transaction_id(&domain(), &bytes).unwrap();
-        let first = ledger.execute(decision(1, Digest::ZERO), &[batch(0, std::slice::from_ref(&bytes))]);
+        let first = execute(&mut ledger, 1, &[batch(0, std::slice::from_ref(&bytes))]);
         let root = ledger.state_root_at(1);
-        let second = ledger.execute(decision(2, ledger.hash()), &[batch(1, &[bytes])]);
+        let second = execute(&mut ledger, 2, &[batch(1, &[bytes])]);
         assert_eq!(first[0].outcome, Outcome::Ok);
         assert_eq!(second[0].outcome, Outcome::Failed(Failure::SequenceUsed));
         assert_eq!((ledger.place(&id), ledger.state_root_at(2)), (Some((1, 0)), root));
@@ -282,7 +403,7 @@ mod tests {
         let mut ledger = ledger();
         assert!(ledger.row(0).is_none() && ledger.row(1).is_none());
         for n in 1..=3 {
-            ledger.execute(decision(n, ledger.hash()), &[]);
+            execute(&mut ledger, n, &[]);
         }
         assert_eq!(ledger.row(2).map(|row| row.hash), Some(Digest([2; 32])));
         assert_eq!(ledger.row(3).map(|row| row.parent), Some(Digest([2; 32])));
@@ -293,13 +414,13 @@ mod tests {
     fn included_batches_are_remembered_exactly_as_long_as_they_could_return() {
         let mut ledger = ledger();
         let one = batch(0, &[transaction::blob(b"x")]);
-        ledger.execute(decision(1, Digest::ZERO), std::slice::from_ref(&one));
+        execute(&mut ledger, 1, std::slice::from_ref(&one));
         while ledger.height() <= limits::BATCH_LIFETIME_BLOCKS {
             assert!(ledger.is_included(&one.digest) && one.may_be_ordered_at(ledger.height().max(1)));
-            ledger.execute(decision(2, ledger.hash()), &[]);
+            execute(&mut ledger, 2, &[]);
         }
         assert!(!one.may_be_ordered_at(ledger.height() + 1));
-        ledger.execute(decision(2, ledger.hash()), &[]);
+        execute(&mut ledger, 2, &[]);
         assert!(!ledger.is_included(&one.digest));
     }
 }

@@ -10,6 +10,7 @@ mod catchup;
 mod checks;
 mod evidence;
 mod gossip;
+mod history;
 mod intake;
 mod ledger;
 mod mempool;
@@ -20,6 +21,7 @@ mod role;
 mod routes;
 mod sets;
 mod short_map;
+mod snapshot;
 mod submissions;
 
 use crate::{
@@ -47,6 +49,7 @@ use regatta_consensus::{Input, Scope, Validator, ValidatorSet};
 use role::Role;
 use routes::Routes;
 use short_map::Salt;
+use snapshot::Snapshots;
 use std::collections::BTreeSet;
 pub(crate) use submissions::Origin;
 use submissions::Submissions;
@@ -61,7 +64,10 @@ pub(crate) struct Chain {
     pub(crate) tag: InstanceTag,
     index: u16,
     config: InstanceConfig,
+    chain_id: ChainId,
     domain: Domain,
+    /// The validators that decide the first height.
+    genesis: Scope,
     role: Role,
     agreement: Agreement,
     batches: Batches,
@@ -74,6 +80,7 @@ pub(crate) struct Chain {
     dossier: Dossier,
     #[cfg(any(test, feature = "byzantine"))]
     misconduct: agree::Misconduct,
+    snapshots: Snapshots,
     batch_checks: BatchChecks,
     /// Batches that are being checked or wait for that, and their bytes.
     checking: BTreeSet<Digest>,
@@ -102,7 +109,9 @@ impl Chain {
             id: config.id.clone(),
             tag,
             index: index as u16,
+            chain_id: node.chain.clone(),
             domain: Domain::new(&node.chain, &config.id),
+            genesis: scope.clone(),
             agreement: Agreement::new(&scope, secret.public(), &config),
             routes: Routes::new(config.vote_topology, scope.validators()),
             role: Role::new(secret.public(), votes, node.relay_votes),
@@ -115,6 +124,7 @@ impl Chain {
             dossier: Dossier::default(),
             #[cfg(any(test, feature = "byzantine"))]
             misconduct: agree::Misconduct::new(node.testing.behaviour),
+            snapshots: Snapshots::new(node, config.snapshots.clone()),
             config,
             batch_checks: BatchChecks::default(),
             checking: BTreeSet::new(),
@@ -145,14 +155,25 @@ impl Chain {
                 height,
                 header,
                 certificate,
+                result,
                 ..
-            } => self.replay_block(height, &header.0, &certificate.0),
+            } => {
+                self.snapshots.note_replayed(height);
+                self.replay_block(height, &header.0, &certificate.0, result)
+            }
             Record::Evidence { bytes, .. } => self.replay_evidence(&bytes.0),
+            Record::Installed { height, .. } if height <= self.ledger.height() => Ok(()),
+            Record::Installed { height, .. } => Err(NodeError::Journal(format!(
+                "it continues from a snapshot of height {height}, which is missing or damaged; help: load one with \
+                 `regatta-node snapshot load`, or move the folder away and let the node fetch everything from its peers \
+                 (a validator must not vote with an empty journal)"
+            ))),
         }
     }
 
     /// Begins, after the last replayed record.
     pub(crate) fn start(&mut self, ctx: &mut Context<'_>) {
+        self.settle_batches();
         self.start_agreement(ctx);
         self.signal_work(ctx);
         self.finish_step(ctx);
@@ -167,6 +188,7 @@ impl Chain {
         }
         self.announce_waiting(peer);
         self.offer_evidence(ctx, peer);
+        self.resume_fetch(ctx, peer);
         self.sweep_soon(ctx.now);
         self.finish_step(ctx);
     }
@@ -209,6 +231,7 @@ impl Chain {
         self.outbox.forget(peer);
         self.catchup.peer_down(peer);
         self.dossier.peer_down(peer);
+        self.fetch_peer_down(peer);
         self.resend_forwards(ctx, Some(peer));
         self.finish_step(ctx);
     }
@@ -228,6 +251,13 @@ impl Chain {
             Body::HeaderRequest { height, digest } => self.on_header_request(ctx, from, height, digest),
             Body::Evidence(list) => self.on_evidence(ctx, from, list),
             Body::Header(header) => self.drive(ctx, Input::Header(header.0.to_vec())),
+            Body::Pruned { first } => self.catchup.note_first(from, first),
+            Body::ManifestRequest { above } => self.on_manifest_request(ctx, from, above),
+            Body::Manifest(bytes) => self.on_manifest(ctx, from, &bytes.0),
+            Body::ChunkRequest { height, chunk } => self.on_chunk_request(ctx, from, height, chunk),
+            Body::Chunk { height, chunk, bytes } => {
+                self.on_chunk(ctx, from, (height, chunk), bytes.map(|bytes| bytes.0));
+            }
         }
         self.finish_step(ctx);
     }
@@ -256,6 +286,10 @@ impl Chain {
                 self.on_evidence_checked(ctx, *from, evidence, &valid);
             }
             (Purpose::Transactions, JobResult::Transactions(results)) => self.on_transactions(ctx, results),
+            (Purpose::Snapshot, JobResult::SnapshotChunk(installer, result)) => {
+                self.on_chunk_taken(ctx, installer, result);
+            }
+            (Purpose::Snapshot, JobResult::SnapshotEnd(result)) => self.on_snapshot_checked(ctx, result),
             // The node hands every job's own kind of result back.
             _ => {}
         }
@@ -271,6 +305,7 @@ impl Chain {
     /// Does what the time has come for.
     pub(crate) fn tick(&mut self, ctx: &mut Context<'_>) {
         self.tick_agreement(ctx);
+        self.write_snapshot(ctx);
         if self.sweep_at.is_some_and(|at| at <= ctx.now) {
             self.sweep_at = None;
             self.sweep(ctx);
@@ -282,7 +317,8 @@ impl Chain {
     pub(crate) fn next_deadline(&self) -> Option<Time> {
         let batch = self.batch_due_at();
         let (agreement, outbox) = (self.agreement.next_deadline(), self.outbox.due_at());
-        let times = [agreement, outbox, self.sweep_at, batch, self.check_due_at()];
+        let snapshot = self.snapshots.next_deadline();
+        let times = [agreement, outbox, self.sweep_at, batch, self.check_due_at(), snapshot];
         #[cfg(any(test, feature = "byzantine"))]
         let times = [times.into_iter().flatten().min(), self.misconduct.next_deadline()];
         times.into_iter().flatten().min()
@@ -293,7 +329,8 @@ impl Chain {
         self.check_transactions(ctx);
         self.cut_batches(ctx);
         self.flush(ctx);
-        if self.batches.has_wants() || self.submissions.has_forwards() || self.catchup.is_behind(self.ledger.height()) {
+        let is_behind = self.catchup.is_behind(self.ledger.height()) || self.snapshots.is_waiting();
+        if self.batches.has_wants() || self.submissions.has_forwards() || is_behind {
             self.sweep_soon(ctx.now);
         }
     }
@@ -310,7 +347,10 @@ impl Chain {
             .forget_wants(|digest| !ledger.is_included(digest) && needed.contains(digest));
         self.request_batches(ctx);
         self.resend_forwards(ctx, None);
-        self.request_blocks(ctx, height);
+        self.catch_up_far(ctx);
+        if !self.snapshots.is_fetching() {
+            self.request_blocks(ctx, height);
+        }
     }
 
     /// Takes batches that expired out of the payload; own ones go back into the mempool.

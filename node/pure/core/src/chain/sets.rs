@@ -31,6 +31,22 @@ impl Sets {
         }
     }
 
+    /// After block `height`, which a snapshot makes up for: `changes` are the sets after the one of `genesis`, by the
+    /// first height that each decides, up to two heights after the block.
+    pub(crate) fn restored(
+        genesis: Scope,
+        height: Height,
+        changes: impl Iterator<Item = (Height, ValidatorSet)>,
+    ) -> Self {
+        let mut sets = Self::new(genesis);
+        for (first, set) in changes {
+            // As the block did that changed it.
+            sets.executed(first.saturating_sub(SET_LAG), Some(set));
+        }
+        sets.known = height + SET_LAG;
+        sets
+    }
+
     /// The validators that decide `height`, as the frame of their signatures; `None` if they are not known yet, or no
     /// longer.
     pub(crate) fn at(&self, height: Height) -> Option<&Scope> {
@@ -93,6 +109,20 @@ mod tests {
         sets.executed(2, None);
         assert_eq!(sets.at(4).map(|scope| scope.validators().len()), Some(5));
         assert_eq!(sets.changes().map(|(height, _)| height).collect::<Vec<_>>(), [0, 3]);
+    }
+
+    #[test]
+    fn a_snapshot_restores_what_its_changes_say() {
+        let mut sets = Sets::new(genesis());
+        sets.executed(1, Some(set(&[1; 5])));
+        (2..=8).for_each(|height| sets.executed(height, None));
+        sets.executed(9, Some(set(&[1; 6])));
+        let changes = [(3, set(&[1; 5])), (11, set(&[1; 6]))];
+        let restored = Sets::restored(genesis(), 9, changes.into_iter());
+        for height in 0..=12 {
+            assert_eq!(restored.at(height), sets.at(height), "{height}");
+        }
+        assert_eq!(restored.newest(), sets.newest());
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use super::{CHUNK_BYTES_MAX, SnapshotError};
 use crate::header::Header;
-use regatta_base::{HexBytes, decode, encode};
-use regatta_consensus::{Commit, Validator};
+use regatta_base::{Height, HexBytes, Validator, ValidatorSet, decode, encode};
+use regatta_consensus::Commit;
 use serde::{Deserialize, Serialize};
 
 const LINKS: u8 = 1;
@@ -19,6 +19,14 @@ pub(crate) struct Link {
     pub(crate) commit: Commit,
     /// The set that decides the next height.
     pub(crate) validators: Vec<Validator>,
+}
+
+impl Link {
+    /// The new set with the first height that it decides.
+    pub(crate) fn change(&self) -> Option<(Height, ValidatorSet)> {
+        let set = ValidatorSet::new(self.validators.clone()).ok()?;
+        Some((self.commit.height() + 1, set))
+    }
 }
 
 /// A parsed chunk.
@@ -50,27 +58,23 @@ impl<'a> Chunk<'a> {
     }
 }
 
-/// Chunks of links, one each: a set of many validators fills it.
-pub(crate) fn link_chunks(links: &[Link]) -> Vec<Vec<u8>> {
-    links.iter().map(|link| tagged(LINKS, &encode(&[link]))).collect()
+/// The chunk of a link: one of many validators fills it.
+pub(crate) fn link_chunk(link: &Link) -> Vec<u8> {
+    tagged(LINKS, &encode(&[link]))
 }
 
-/// The headers of consecutive heights in chunks whose boundaries depend on the headers only.
-pub(crate) fn history_chunks<'a>(headers: impl Iterator<Item = &'a Header>) -> Vec<Vec<u8>> {
-    let (mut chunks, mut filling, mut bytes) = (Vec::new(), Vec::new(), 0);
+/// The first of `headers` as a chunk, and how many they are: that depends on the headers only.
+pub(crate) fn history_chunk<'a>(headers: impl Iterator<Item = &'a Header>) -> (Vec<u8>, usize) {
+    let (mut filling, mut bytes) = (Vec::new(), 0);
     for header in headers {
         let header = header.encode();
         bytes += header.len() + 5;
         filling.push(HexBytes::from(header));
         if bytes >= FILL_BYTES {
-            chunks.push(tagged(HISTORY, &encode(&filling)));
-            (filling, bytes) = (Vec::new(), 0);
+            break;
         }
     }
-    if !filling.is_empty() {
-        chunks.push(tagged(HISTORY, &encode(&filling)));
-    }
-    chunks
+    (tagged(HISTORY, &encode(&filling)), filling.len())
 }
 
 /// The chunk of a piece of the state.

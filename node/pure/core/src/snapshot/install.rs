@@ -34,7 +34,7 @@ pub struct Installer {
     manifest: Manifest,
     /// The validator sets by the first height that each decides, as far as the links led.
     sets: BTreeMap<Height, ValidatorSet>,
-    links: usize,
+    links: Vec<Link>,
     history: Vec<Header>,
     /// Digest of the last header of the history.
     last: Option<Digest>,
@@ -52,6 +52,8 @@ pub struct Restored {
     pub(crate) history: Vec<Header>,
     /// Roots of the state after the height before, and after the height itself.
     pub(crate) roots: [Digest; 2],
+    /// The changes of the validator set that led there.
+    pub(crate) links: Vec<Link>,
 }
 
 impl Restored {
@@ -70,7 +72,7 @@ impl Installer {
             chain,
             manifest,
             sets: BTreeMap::from([(1, genesis)]),
-            links: 0,
+            links: Vec::new(),
             history: Vec::new(),
             last: None,
             loader: StateLoader::default(),
@@ -144,23 +146,23 @@ impl Installer {
     fn link(&mut self, link: Link, rng: &mut impl CryptoRng) -> Result<(), SnapshotError> {
         let height = link.commit.height();
         let bad = || SnapshotError::Link { height };
-        self.links += 1;
         let first = self.sets.last_key_value().map_or(0, |(first, _)| *first);
         let after = height.checked_add(1).ok_or_else(bad)?;
-        if self.links > LINKS_MAX || height < first || height > self.manifest.height.saturating_add(1) {
+        if self.links.len() >= LINKS_MAX || height < first || height > self.manifest.height.saturating_add(1) {
             return Err(bad());
         }
         let header = Header::decode(&link.commit.header).map_err(|_| bad())?;
-        let set = ValidatorSet::new(link.validators).map_err(|_| bad())?;
+        let set = ValidatorSet::new(link.validators.clone()).map_err(|_| bad())?;
         if header.height != height || header.next_validators != set.hash() {
             return Err(bad());
         }
-        self.check_commit(link.commit, rng)?;
+        self.check_commit(link.commit.clone(), rng)?;
         // Of the sets that no height of the manifest needs only the last one proves anything more.
         if after <= self.manifest.height {
             self.sets.clear();
         }
         self.sets.insert(after, set);
+        self.links.push(link);
         Ok(())
     }
 
@@ -252,6 +254,7 @@ impl Installer {
             state,
             history: self.history,
             roots: [next.state_root, root],
+            links: self.links,
         })
     }
 }

@@ -9,7 +9,7 @@
 //!    heights below h, which prove by their parents which batches may not be ordered again;
 //! 3. *state*: the pieces of [`State::next_piece`](regatta_apps::State::next_piece).
 //!
-//! The root of the state after h stands in header h + 2 ([`STATE_ROOT_LAG`]), so the manifest has that
+//! The root of the state after h stands in header h + 2 (the lag of state roots), so the manifest has that
 //! header and its certificate too. All nodes that write a snapshot of one height write the same chunks:
 //! a node that is far behind takes them from several neighbours at once.
 
@@ -19,11 +19,11 @@ mod manifest;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use chunk::{Link, history_chunks, link_chunks, state_chunk};
+pub(crate) use chunk::{Link, history_chunk, link_chunk, state_chunk};
+pub(crate) use install::first_of_history;
 pub use install::{Installer, Restored};
 pub use manifest::{ChunkInfo, Manifest};
 
-use crate::header::STATE_ROOT_LAG;
 use regatta_apps::LoadError;
 use regatta_base::{CodecError, Digest, Height};
 

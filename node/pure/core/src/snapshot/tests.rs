@@ -1,7 +1,7 @@
 //! A small chain with a change of validators, its snapshot, and everything that may be wrong with one.
 
 use super::{chunk::Chunk, install::first_of_history, *};
-use crate::header::Header;
+use crate::header::{Header, STATE_ROOT_LAG};
 use proptest::prelude::*;
 use regatta_apps::{State, View};
 use regatta_base::{ChainId, HexBytes, PublicKey, SecretKey, encode, seed};
@@ -96,6 +96,20 @@ fn headers() -> Vec<Header> {
     headers
 }
 
+fn link_chunks(links: &[Link]) -> Vec<Vec<u8>> {
+    links.iter().map(link_chunk).collect()
+}
+
+fn history_chunks(headers: &[Header]) -> Vec<Vec<u8>> {
+    let (mut chunks, mut taken) = (Vec::new(), 0);
+    while taken < headers.len() {
+        let (chunk, count) = history_chunk(headers[taken..].iter());
+        chunks.push(chunk);
+        taken += count;
+    }
+    chunks
+}
+
 struct Snapshot {
     manifest: Manifest,
     chunks: Vec<Vec<u8>>,
@@ -116,7 +130,7 @@ impl Snapshot {
         state.begin_dump();
         let pieces = std::iter::from_fn(|| state.next_piece()).map(|piece| state_chunk(&piece));
         let mut chunks = link_chunks(&links);
-        chunks.extend(history_chunks(headers[..HEIGHT as usize - 1].iter()));
+        chunks.extend(history_chunks(&headers[..HEIGHT as usize - 1]));
         chunks.extend(pieces);
         let mut snapshot = Self {
             manifest: Manifest {
@@ -295,7 +309,7 @@ fn a_chain_of_certificates_with_a_link_that_does_not_hold_is_refused() {
 fn a_history_that_does_not_lead_to_the_snapshot_is_refused() {
     let with = |headers: &[Header]| {
         let mut snapshot = Snapshot::new();
-        snapshot.chunks[2] = history_chunks(headers.iter()).remove(0);
+        snapshot.chunks[2] = history_chunks(headers).remove(0);
         snapshot.seal();
         snapshot.install().unwrap_err()
     };
@@ -342,7 +356,7 @@ fn the_largest_chunks_stay_within_their_limit() {
         next_validators: Digest([4; 32]),
     };
     let many = vec![header; 100];
-    let chunks = history_chunks(many.iter());
+    let chunks = history_chunks(&many);
     assert!(chunks.len() > 1 && chunks.iter().all(|chunk| chunk.len() <= CHUNK_BYTES_MAX));
     let Ok(Chunk::History(first)) = Chunk::parse(&chunks[0]) else {
         panic!("not a history")

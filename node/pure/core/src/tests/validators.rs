@@ -12,7 +12,7 @@ use regatta_base::Height;
 use std::collections::BTreeSet;
 
 /// A change of set `version` that these validators sign: nodes with their new weights.
-fn change(version: u64, changes: &[(usize, u64)], signers: &[usize]) -> Bytes {
+pub(super) fn change(version: u64, changes: &[(usize, u64)], signers: &[usize]) -> Bytes {
     let changes: Vec<_> = changes
         .iter()
         .map(|&(node, weight)| (secret(node).public(), weight))
@@ -22,7 +22,7 @@ fn change(version: u64, changes: &[(usize, u64)], signers: &[usize]) -> Bytes {
 }
 
 /// Submits at `node` and lets it become final there; returns its height.
-fn execute(world: &mut World, node: usize, bytes: &Bytes) -> (Height, Outcome) {
+pub(super) fn execute(world: &mut World, node: usize, bytes: &Bytes) -> (Height, Outcome) {
     world.submit(node, vec![bytes.clone()]);
     for _ in 0..200 {
         world.run(50);

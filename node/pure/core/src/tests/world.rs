@@ -1,14 +1,17 @@
 //! A deterministic world of nodes: links with random delays, a journal each, crashes and restarts.
 
+mod disk;
+
 use crate::{
     Event, Node, Output, PeerIndex, Record, RecordNumber, StoredBlock, Time,
     wire::{Body, Frame, Plain},
 };
 use bytes::Bytes;
+use disk::Disk;
 use rand::{RngExt, rngs::ChaCha8Rng};
 use regatta_api::{
     NodeConfig, PeerConfig,
-    config::{InstanceConfig, MempoolConfig, StoreConfig, ValidatorConfig, VoteTopology},
+    config::{InstanceConfig, MempoolConfig, SnapshotConfig, StoreConfig, ValidatorConfig, VoteTopology},
     view::SubmitResult,
 };
 use regatta_base::{Digest, Height, InstanceId, SecretKey, TransactionId, decode, seed};
@@ -24,10 +27,18 @@ struct Host {
     written: Vec<Record>,
     /// Records of this life that are durable; later ones are lost in a crash.
     durable: RecordNumber,
-    /// Records that were on the disk when this life began.
-    base: usize,
+    /// Records that were on the disk when this life began, less those that were pruned since.
+    base: i64,
     gated: Vec<(RecordNumber, Output)>,
     tick_at: Option<Time>,
+    disk: Disk,
+}
+
+impl Host {
+    /// Records that a crash leaves for certain.
+    fn sure(&self) -> usize {
+        (self.base + self.durable as i64) as usize
+    }
 }
 
 /// Something that will happen.
@@ -98,6 +109,7 @@ pub(super) fn config(index: usize, validators: usize, edges: &[(usize, usize)]) 
             batch_bytes: 2000,
             batch_delay_ms: 4,
             vote_topology: VoteTopology::Relay,
+            snapshots: SnapshotConfig::default(),
             validators: (0..validators)
                 .map(|n| ValidatorConfig {
                     key: secret(n).public(),
@@ -131,6 +143,7 @@ impl World {
             base: 0,
             gated: Vec::new(),
             tick_at: None,
+            disk: Disk::default(),
         };
         let mut world = Self {
             now: 1,
@@ -179,10 +192,11 @@ impl World {
     pub(super) fn start(&mut self, index: usize) {
         let host = &mut self.hosts[index];
         let mut node = Node::new(&host.config, secret(index)).unwrap();
+        host.disk.restore(&host.config, &mut node);
         for record in host.written.clone() {
             node.replay(record).unwrap();
         }
-        (host.base, host.durable, host.tick_at) = (host.written.len(), 0, None);
+        (host.base, host.durable, host.tick_at) = (host.written.len() as i64, 0, None);
         host.life += 1;
         let mut out = Vec::new();
         node.start(self.now, &mut out);
@@ -199,7 +213,9 @@ impl World {
         let host = &mut self.hosts[index];
         host.node = None;
         host.gated.clear();
-        let sure = host.base + host.durable as usize;
+        host.disk.crash(&mut self.rng);
+        let host = &mut self.hosts[index];
+        let sure = host.sure();
         let kept = self.rng.random_range(sure..=host.written.len().max(sure));
         self.hosts[index].written.truncate(kept);
     }
@@ -334,6 +350,7 @@ impl World {
                 let block = self.load_of(index, instance, height).map(Box::new);
                 self.later(1, Pending::Event(index, life, Event::Loaded(request, block)));
             }
+            Output::Snapshot(order) => self.perform_snapshot(index, order),
             Output::Statuses { event, .. } => self.told.extend(event.items.iter().map(|(id, _)| (index, *id))),
             Output::PeerFault { reason, .. } => self.faults.push((index, reason)),
             Output::Block { .. } | Output::Count(..) | Output::Log(..) => {}
@@ -422,6 +439,9 @@ impl World {
     fn happen(&mut self, pending: Pending) {
         match pending {
             Pending::Event(index, life, event) if life == self.hosts[index].life && self.is_up(index) => {
+                if let Event::Snapshot(report) = &event {
+                    self.note_report(index, report);
+                }
                 if let Event::Durable(number) = event {
                     let host = &mut self.hosts[index];
                     host.durable = host.durable.max(number);
@@ -452,7 +472,9 @@ impl World {
             );
             for instance in self.node(index).latest().instances {
                 let id = instance.instance;
-                for block in self.node(index).summaries(Some(&id), 1, 10_000).unwrap_or_default() {
+                let heights = 1..=instance.height;
+                let blocks = heights.filter_map(|height| self.node(index).summaries(Some(&id), height, 1)?.pop());
+                for block in blocks {
                     let found = (block.hash, block.state_root);
                     let expected = *agreed.entry((id.clone(), block.height)).or_insert(found);
                     assert_eq!(found, expected, "node {index} disagrees at {id} {}", block.height);

@@ -165,7 +165,7 @@ impl Host {
         // One core is left to the node's task, as in the node.
         let threads = cores.saturating_sub(1).clamp(1, 4);
         Self {
-            config: setup.config,
+            config: without_snapshots(setup.config),
             secret: setup.secret,
             region: setup.region,
             node: None,
@@ -242,4 +242,12 @@ impl Host {
     pub(crate) fn peers_up(&self) -> usize {
         self.peers.iter().filter(|peer| peer.up).count()
     }
+}
+
+/// Simulated disks keep every block: no snapshot is written, and none is fetched.
+fn without_snapshots(mut config: NodeConfig) -> NodeConfig {
+    for instance in &mut config.instances {
+        (instance.snapshots.interval, instance.snapshots.lag) = (0, u64::MAX);
+    }
+    config
 }

@@ -195,8 +195,8 @@ impl Host {
                 self.meter.add(metric, by);
                 0
             }
-            // Work is taken before; nobody reads the rest here.
-            Output::Work(..) | Output::Statuses { .. } | Output::Log(..) => 0,
+            // Work is taken before; snapshots are turned off; nobody reads the rest here.
+            Output::Snapshot(_) | Output::Work(..) | Output::Statuses { .. } | Output::Log(..) => 0,
         }
     }
 
@@ -295,5 +295,7 @@ fn describe(event: &Event) -> (u8, u64) {
         Event::DiskFull(full) => (7, u64::from(*full)),
         Event::Loaded(request, _) => (8, *request),
         Event::Tick => (9, 0),
+        // Snapshots are turned off, so that none is reported.
+        Event::Snapshot(_) => (10, 0),
     }
 }

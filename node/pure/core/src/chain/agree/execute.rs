@@ -4,13 +4,13 @@ use crate::{
     NodeError,
     chain::{
         Chain, encoded,
-        ledger::{Decision, Executed},
+        ledger::{Decision, Executed, Row},
         sets::SET_LAG,
     },
     context::Context,
     event::{LogLevel, Output, PeerIndex, Protocol},
     header::{Header, STATE_ROOT_LAG},
-    record::Record,
+    record::{BlockResult, Record},
     wire::{Body, InstanceTag, Plain},
 };
 use regatta_api::{
@@ -37,6 +37,7 @@ impl Chain {
         height: Height,
         header: &[u8],
         certificate: &[u8],
+        result: BlockResult,
     ) -> Result<(), NodeError> {
         let bad = |what: String| NodeError::Journal(format!("block {height}: {what}"));
         let certificate: Certificate =
@@ -45,12 +46,22 @@ impl Chain {
             certificate,
             header: header.to_vec(),
         };
+        if height <= self.ledger.height() {
+            return self.remember_block(&commit, result).map_err(bad);
+        }
         let (header, batches) = self.executable(&commit).map_err(bad)?;
         if header.height != height {
             return Err(bad(format!("its header says {}", header.height)));
         }
         let batches = batches.map_err(|missing| bad(format!("batch {} is missing", missing[0].short())))?;
-        self.execute(&commit, &header, &batches);
+        self.execute(&commit, header, &batches);
+        let root = self.ledger.state_root_at(height);
+        if root != result.state_root {
+            return Err(bad(format!(
+                "the state after it is {root}, and once was {}",
+                result.state_root
+            )));
+        }
         self.agreement.replayed.retain(|record| record.height() > height);
         Ok(())
     }
@@ -66,6 +77,45 @@ impl Chain {
         let sets = self.ledger.sets();
         let (before, scope) = (sets.at(height - 1)?, sets.at(height)?);
         (before != scope).then(|| scope.validators().clone())
+    }
+
+    /// Takes back a block that is part of the snapshot that this node begins with.
+    fn remember_block(&mut self, commit: &Commit, result: BlockResult) -> Result<(), String> {
+        let header = Header::decode(&commit.header).map_err(|error| format!("header: {error}"))?;
+        let digest = commit.digest();
+        let known = self.ledger.history().get(header.height).map(Header::digest);
+        if known.is_some_and(|known| known != digest) || header.height != commit.height() {
+            return Err("it is another one than the snapshot's".to_owned());
+        }
+        let held: Vec<_> = header
+            .batches
+            .iter()
+            .filter_map(|digest| self.batches.get(digest))
+            .cloned()
+            .collect();
+        // Older parts of the journal may be gone, and batches with them.
+        let batches = if held.len() == header.batches.len() {
+            held
+        } else {
+            Vec::new()
+        };
+        let decision = self.decision(commit, &header);
+        for one in self.ledger.remember(header.height, decision, result, &batches) {
+            self.mempool.executed(&one.id, one.sender);
+        }
+        self.batches.mark_included(&header.batches);
+        Ok(())
+    }
+
+    fn decision(&self, commit: &Commit, header: &Header) -> Decision {
+        let (height, round) = (commit.height(), commit.certificate.round);
+        let scope = self.ledger.sets().at(height);
+        Decision {
+            hash: commit.digest(),
+            parent: header.parent,
+            round,
+            proposer: scope.map_or(0, |scope| scope.validators().leader(height, round)),
+        }
     }
 
     pub(super) fn lagged_state_root(&self, height: Height) -> Digest {
@@ -177,7 +227,7 @@ impl Chain {
                 self.want_from_everyone(ctx, &missing);
             }
             Ok((header, Ok(batches))) => {
-                self.apply(ctx, &commit, &header, &batches);
+                self.apply(ctx, &commit, header, &batches);
                 self.take_early(ctx);
                 inputs.push_back(Input::Applied {
                     height: commit.height(),
@@ -195,19 +245,25 @@ impl Chain {
     }
 
     /// Executes a decided block and tells everybody who waits for it.
-    fn apply(&mut self, ctx: &mut Context<'_>, commit: &Commit, header: &Header, batches: &[Arc<CheckedBatch>]) {
+    fn apply(&mut self, ctx: &mut Context<'_>, commit: &Commit, header: Header, batches: &[Arc<CheckedBatch>]) {
         let voted = self.role.votes;
+        let digests = header.batches.clone();
         let executed = self.execute(commit, header, batches);
         if voted && !self.role.votes {
             self.hand_on(ctx);
         }
         let height = commit.height();
+        let Some(result) = self.ledger.row(height).map(Row::result) else {
+            return;
+        };
+        self.note_block(ctx.now, commit, result.bytes);
         let record = ctx.append(Record::Block {
             instance: self.index,
             height,
             header: commit.header.clone().into(),
             certificate: encoded(&commit.certificate),
-            batches: header.batches.clone(),
+            batches: digests,
+            result,
         });
         self.ledger.set_record(record);
         let items: Vec<_> = executed
@@ -251,22 +307,14 @@ impl Chain {
     }
 
     /// Changes the state by a block; everything that replay has in common with a live decision.
-    fn execute(&mut self, commit: &Commit, header: &Header, batches: &[Arc<CheckedBatch>]) -> Vec<Executed> {
-        let certificate = &commit.certificate;
-        let scope = self.ledger.sets().at(certificate.height);
-        let decision = Decision {
-            hash: commit.digest(),
-            parent: header.parent,
-            round: certificate.round,
-            proposer: scope.map_or(0, |scope| {
-                scope.validators().leader(certificate.height, certificate.round)
-            }),
-        };
-        let mut executed = self.ledger.execute(decision, batches);
+    fn execute(&mut self, commit: &Commit, header: Header, batches: &[Arc<CheckedBatch>]) -> Vec<Executed> {
+        self.batches.mark_included(&header.batches);
+        let decision = self.decision(commit, &header);
+        let mut executed = self.ledger.execute(decision, header, batches);
+        self.note_set_change(commit);
         for one in &mut executed {
             one.watched = self.mempool.executed(&one.id, one.sender);
         }
-        self.batches.mark_included(&header.batches);
         self.update_role();
         let next = self.ledger.height() + 1;
         self.agreement.gossip.advance(next);

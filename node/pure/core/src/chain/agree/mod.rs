@@ -101,6 +101,18 @@ impl Agreement {
         }
     }
 
+    /// Forgets everything about heights up to `height`, which were passed without deciding them here.
+    pub(crate) fn pass(&mut self, height: Height) {
+        let next = height + 1;
+        self.replayed.retain(|record| record.height() > height);
+        self.gossip.advance(next);
+        self.headers = self.headers.split_off(&(next, Digest::ZERO));
+        self.validating.clear();
+        self.deciding.take_if(|commit| commit.height() <= height);
+        self.timer = None;
+        self.retry_at = None;
+    }
+
     pub(crate) fn round(&self) -> Round {
         self.core.round()
     }
