@@ -19,6 +19,7 @@ mod system {
     mod hostile;
     mod idle;
     mod limits;
+    mod misconduct;
     mod recovery;
     mod scenarios;
     mod starts;

@@ -3,7 +3,7 @@
 use super::finding::File;
 use std::{collections::BTreeSet, fs, path::Path};
 
-/// Folders that hold no source.
+/// What holds no source.
 const SKIPPED: [&str; 3] = [".git", "runs", "target"];
 /// Endings of files whose text does not matter.
 const BINARY: [&str; 4] = ["png", "gz", "ico", "hlog"];
@@ -28,7 +28,11 @@ impl Tree {
             let name = entry.file_name().to_string_lossy().into_owned();
             let path = format!("{prefix}{name}");
             let kind = entry.file_type().unwrap();
-            if kind.is_dir() && !SKIPPED.contains(&name.as_str()) {
+            // In a second work tree `.git` is a file.
+            if SKIPPED.contains(&name.as_str()) {
+                continue;
+            }
+            if kind.is_dir() {
                 self.visit(&entry.path(), &format!("{path}/"));
                 self.folders.insert(path);
             } else if kind.is_file() {

@@ -17,6 +17,8 @@ pub(crate) const NODE_PACKAGE: &str = "regatta-node";
 /// Package of the lab. Only the node is built; naming both gives what they share the features that it was built with for
 /// the lab, so that it is not built twice.
 const LAB_PACKAGE: &str = env!("CARGO_PKG_NAME");
+/// What makes its nodes obey an order to misbehave.
+const BYZANTINE_FEATURE: &str = "regatta-node/byzantine";
 /// Lines of the compiler's output that an error quotes.
 const QUOTED_LINES_MAX: usize = 40;
 /// Longest output of cargo that is read, in bytes: far beyond any build, so that a broken one cannot fill memory.
@@ -84,6 +86,8 @@ pub(crate) struct Built {
     pub target: String,
     /// Cargo profile.
     pub profile: String,
+    /// Whether its nodes break the protocol where they are told to.
+    pub byzantine: bool,
 }
 
 /// Finds the workspace that holds `start`: the nearest folder upwards whose `Cargo.toml` has a `[workspace]`.
@@ -104,12 +108,16 @@ pub(crate) fn find_workspace(start: &Path) -> Result<PathBuf, BuildError> {
         .ok_or_else(none)
 }
 
-/// Builds the node in release mode from the workspace at `root`; `on_line` gets cargo's progress line by line. Dropping
-/// the future ends cargo.
+/// Builds the node in release mode from the workspace at `root`, for tests with misbehaving nodes where `byzantine`;
+/// `on_line` gets cargo's progress line by line. Dropping the future ends cargo.
 ///
 /// # Errors
 /// [`BuildError`] with the compiler's last lines when the source does not compile.
-pub(crate) async fn build_node(root: &Path, on_line: &mut dyn FnMut(&str)) -> Result<Built, BuildError> {
+pub(crate) async fn build_node(
+    root: &Path,
+    byzantine: bool,
+    on_line: &mut dyn FnMut(&str),
+) -> Result<Built, BuildError> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let mut command = Command::new(&cargo);
     command
@@ -121,6 +129,9 @@ pub(crate) async fn build_node(root: &Path, on_line: &mut dyn FnMut(&str)) -> Re
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
+    if byzantine {
+        command.args(["--features", BYZANTINE_FEATURE]);
+    }
     forget_outer_package(&mut command);
     let mut child = command
         .spawn()
@@ -143,7 +154,8 @@ pub(crate) async fn build_node(root: &Path, on_line: &mut dyn FnMut(&str)) -> Re
         .into_iter()
         .find(|path| path.file_name().is_some_and(|name| name == NODE_PACKAGE))
         .ok_or_else(|| BuildError::NoExecutable(NODE_PACKAGE.to_owned()))?;
-    facts(root, executable, "release").await
+    let built = facts(root, executable, "release").await?;
+    Ok(Built { byzantine, ..built })
 }
 
 /// Removes what `cargo run` said about the lab's own package: build scripts that look at these would run anew, and
@@ -178,6 +190,7 @@ pub(crate) async fn describe_binary(root: Option<&Path>, executable: &Path) -> R
         rustc: "unknown".to_owned(),
         target: host_target(),
         profile: "unknown".to_owned(),
+        byzantine: false,
     })
 }
 
@@ -236,6 +249,7 @@ async fn facts(root: &Path, executable: PathBuf, profile: &str) -> Result<Built,
         rustc: verbose.lines().next().unwrap_or("unknown").to_owned(),
         target: field("host: ").unwrap_or_else(host_target),
         profile: profile.to_owned(),
+        byzantine: false,
     })
 }
 
@@ -305,7 +319,7 @@ mod tests {
             "[workspace]\nmembers = [\"missing-member\"]\n",
         )
         .unwrap();
-        let error = block_on(build_node(folder.path(), &mut |_| {})).unwrap_err();
+        let error = block_on(build_node(folder.path(), false, &mut |_| {})).unwrap_err();
         assert!(matches!(error, BuildError::Failed { .. }), "{error}");
         assert!(error.to_string().contains("missing-member"), "{error}");
     }

@@ -4,8 +4,8 @@ mod cargo;
 
 pub(crate) use cargo::{BuildError, Built, build_node, describe_binary, find_workspace};
 
-use crate::seal::{SealError, Sealed, Store};
-use regatta_plan::{BuildSource, Plan};
+use crate::seal::{Purpose, SealError, Sealed, Store};
+use regatta_plan::{BuildSource, Plan, scenario::ProviderKind};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -31,10 +31,19 @@ pub(crate) enum ProgramError {
     NotBuilt(String),
 }
 
+/// What a build that comes from `source` is started for.
+pub(crate) fn purpose(provider: ProviderKind, source: Option<&BuildSource>) -> Purpose {
+    Purpose {
+        provider,
+        byzantine: matches!(source, Some(BuildSource::Byzantine(_))),
+    }
+}
+
 /// The programs of a run on their way from source to sealed.
 #[derive(Debug)]
 pub(crate) struct Programs {
     sources: BTreeMap<String, BuildSource>,
+    provider: ProviderKind,
     /// Folder that relative sources start from: that of the scenario file.
     base: PathBuf,
     /// Executables given on the command line instead of a build, by build name.
@@ -49,6 +58,7 @@ impl Programs {
     pub(crate) fn new(plan: &Plan, base: &Path, given: BTreeMap<String, PathBuf>, store: Store) -> Self {
         Self {
             sources: plan.builds.clone(),
+            provider: plan.provider,
             base: base.to_owned(),
             given,
             store,
@@ -66,13 +76,18 @@ impl Programs {
             .sources
             .get(name)
             .ok_or_else(|| ProgramError::Unknown(name.to_owned()))?;
-        let BuildSource::Source(folder) = source else {
-            return Err(ProgramError::Release(name.to_owned()));
+        let (folder, byzantine) = match source {
+            BuildSource::Source(folder) => (folder, false),
+            BuildSource::Byzantine(folder) => (folder, true),
+            BuildSource::Release(_) => return Err(ProgramError::Release(name.to_owned())),
         };
         let root = find_workspace(&self.base.join(folder));
         let built = match self.given.get(name) {
-            Some(executable) => describe_binary(root.ok().as_deref(), executable).await?,
-            None => build_node(&root?, on_line).await?,
+            Some(executable) => {
+                let built = describe_binary(root.ok().as_deref(), executable).await?;
+                Built { byzantine, ..built }
+            }
+            None => build_node(&root?, byzantine, on_line).await?,
         };
         self.built.insert(name.to_owned(), built);
         Ok(())
@@ -100,7 +115,7 @@ impl Programs {
             .sealed
             .get(name)
             .ok_or_else(|| ProgramError::NotBuilt(name.to_owned()))?;
-        sealed.verify()?;
+        sealed.verify(purpose(self.provider, self.sources.get(name)))?;
         Ok(())
     }
 
@@ -147,6 +162,29 @@ mod tests {
             ("node", "unknown")
         );
         programs.verify("main").unwrap();
+    }
+
+    #[test]
+    fn a_build_for_tests_is_sealed_as_what_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let executable = folder.path().join("node");
+        std::fs::write(&executable, "#!/bin/sh\n").unwrap();
+        let mut plan = plan(1);
+        let bad = "main-byzantine".to_owned();
+        plan.builds.insert(bad.clone(), BuildSource::Byzantine(".".to_owned()));
+        let store = Store::open(&folder.path().join("store")).unwrap();
+        let given = BTreeMap::from([(bad.clone(), executable)]);
+        let mut programs = Programs::new(&plan, folder.path(), given, store);
+        block_on(programs.build(&bad, &mut |_| {})).unwrap();
+        assert!(programs.seal(&bad).unwrap().manifest.byzantine);
+        programs.verify(&bad).unwrap();
+        // In place of an honest build it is refused.
+        let sealed = programs.sealed()[&bad].clone();
+        programs.sealed.insert("main".to_owned(), sealed);
+        assert!(matches!(
+            programs.verify("main"),
+            Err(ProgramError::Seal(SealError::ByzantineUnasked { .. }))
+        ));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::{
     check::{
         ids::IdIndex,
-        ledger::{Absence, BlockRow, Found, Inclusion, Ledger, NodeLedger, Proof, Rules},
+        ledger::{Absence, Accusation, BlockRow, Found, Inclusion, Ledger, NodeLedger, Proof, Rules},
         transactions::absent,
     },
     load::{Endpoint, Submitted},
@@ -60,6 +60,7 @@ pub async fn collect(rules: &Rules, endpoints: &[Endpoint], submitted: &[&Submit
         ..Ledger::default()
     };
     read_proofs(&clients, &mut ledger).await;
+    ledger.accusations = read_accusations(&clients).await;
     ledger.absent = ask_absent(endpoints, &clients, submitted, &ledger).await;
     ledger
 }
@@ -152,6 +153,19 @@ async fn read_proofs(clients: &[Client], ledger: &mut Ledger) {
             }
         }
     }
+}
+
+/// What every node that answers tells of misconduct.
+async fn read_accusations(clients: &[Client]) -> Vec<Accusation> {
+    let answers = stream::iter(clients.iter().zip(0..))
+        .map(|(client, node)| async move { (node, client.evidence().await) })
+        .buffered(NODES_AT_ONCE);
+    let told = answers.flat_map(|(node, answer)| {
+        // A node that does not answer shows in the check of convergence.
+        let list = answer.map(|list| list.evidence).unwrap_or_default();
+        stream::iter(list.into_iter().map(move |view| Accusation { node, view }))
+    });
+    told.collect().await
 }
 
 pub(super) fn inclusions(block: &BlockView) -> impl Iterator<Item = Inclusion> {

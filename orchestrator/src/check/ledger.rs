@@ -1,6 +1,8 @@
 //! What the checks look at: ledgers as nodes show them, in a compact form.
 
+use regatta_api::view::EvidenceView;
 use regatta_base::{ChainId, Digest, Height, InstanceId, PublicKey, Round, Signature, TransactionId};
+use std::collections::BTreeSet;
 
 /// What the scenario says about one instance: the checks trust this and never a node's own word.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +13,8 @@ pub struct Rules {
     pub instance: InstanceId,
     /// Keys and weights in the order of the nodes' configuration, which is the order of signer indices.
     pub validators: Vec<(PublicKey, u64)>,
+    /// Signer indices of the validators that the scenario lets misbehave: nobody else may be convicted.
+    pub byzantine: BTreeSet<u16>,
     /// The cluster is ours alone: every included transaction must be one that we submitted.
     pub exclusive: bool,
 }
@@ -30,6 +34,17 @@ pub struct Ledger {
     pub proofs: Vec<Proof>,
     /// What nodes say about acknowledged transactions that no block of the reference node holds.
     pub absent: Vec<Absence>,
+    /// Proofs of misconduct that nodes tell of.
+    pub accusations: Vec<Accusation>,
+}
+
+/// A proof of misconduct, as one node tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accusation {
+    /// Position of the node in [`Ledger::nodes`].
+    pub node: u32,
+    /// What it tells.
+    pub view: EvidenceView,
 }
 
 /// The ledger of one node.

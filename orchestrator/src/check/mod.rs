@@ -5,9 +5,10 @@
 //! read_simulated(rules, world, ..) -> Ledger              the same of simulated nodes
 //! check(rules, ledger, submitted, rng) -> Vec<Invariant>        pure, linear in the ledger's size
 //! ```
-//! Invariants: `agreement`, `continuity`, `certificates`, `no_loss`, `no_duplicates`, `integrity` (when the
+//! Invariants: `agreement`, `continuity`, `certificates`, `accusations`, `no_loss`, `no_duplicates`, `integrity` (when the
 //! cluster is ours alone) and `convergence`. Each says what was looked at, or the first violations found.
 
+mod accusations;
 mod collect;
 mod evidence;
 mod ids;
@@ -20,7 +21,7 @@ mod tests;
 mod transactions;
 
 pub use collect::collect;
-pub use ledger::{Absence, BlockRow, Found, Inclusion, Ledger, NodeLedger, Proof, Rules};
+pub use ledger::{Absence, Accusation, BlockRow, Found, Inclusion, Ledger, NodeLedger, Proof, Rules};
 
 pub use simulated::{read_simulated, simulated_target};
 
@@ -38,6 +39,7 @@ pub fn check(rules: &Rules, ledger: &Ledger, submitted: &[&Submitted], rng: &mut
         nodes::agreement(ledger),
         nodes::continuity(ledger),
         proofs::certificates(rules, ledger, rng),
+        accusations::accusations(rules, ledger, rng),
         transactions::no_loss(ledger, submitted, &included),
         transactions::no_duplicates(ledger, &included),
     ];

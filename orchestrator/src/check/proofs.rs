@@ -27,18 +27,23 @@ struct Judge<'a> {
     total: u128,
 }
 
+/// Domain ‖ chain ‖ instance ‖ validator set: the beginning of everything that a validator signs.
+pub(crate) fn signed_prefix(rules: &Rules) -> Vec<u8> {
+    let mut prefix = DOMAIN.to_vec();
+    for name in [rules.chain.as_str(), rules.instance.as_str()] {
+        prefix.push(name.len() as u8);
+        prefix.extend_from_slice(name.as_bytes());
+    }
+    let set = Digest::of("regatta validator set v1", &[&encode(&rules.validators)]);
+    prefix.extend_from_slice(&set.0);
+    prefix
+}
+
 impl<'a> Judge<'a> {
     fn new(rules: &'a Rules) -> Self {
-        let mut prefix = DOMAIN.to_vec();
-        for name in [rules.chain.as_str(), rules.instance.as_str()] {
-            prefix.push(name.len() as u8);
-            prefix.extend_from_slice(name.as_bytes());
-        }
-        let set = Digest::of("regatta validator set v1", &[&encode(&rules.validators)]);
-        prefix.extend_from_slice(&set.0);
         Self {
             rules,
-            prefix,
+            prefix: signed_prefix(rules),
             total: rules.validators.iter().map(|(_, weight)| u128::from(*weight)).sum(),
         }
     }

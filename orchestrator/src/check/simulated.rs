@@ -3,7 +3,7 @@
 use super::{
     collect::{highest, inclusions, proof, row},
     ids::IdIndex,
-    ledger::{Absence, Found, Ledger, NodeLedger, Rules},
+    ledger::{Absence, Accusation, Found, Ledger, NodeLedger, Rules},
     transactions::absent,
 };
 use crate::load::Submitted;
@@ -56,6 +56,15 @@ pub fn read_simulated(
         ..Ledger::default()
     };
     read_proofs(rules, world, &mut ledger);
+    ledger.accusations = (0..names.len())
+        .flat_map(|host| {
+            let told = world.evidence(host, &rules.instance).into_iter();
+            told.map(move |view| Accusation {
+                node: host as u32,
+                view,
+            })
+        })
+        .collect();
     let included = IdIndex::new(ledger.included.iter().map(|inclusion| &inclusion.id));
     let ask = |id: &TransactionId| Absence {
         id: *id,

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     build::{build_node, describe_binary, find_workspace},
     rundir::STORE_FOLDER,
-    seal::{Sealed, Store, read_key},
+    seal::{Purpose, Sealed, Store, read_key},
 };
 use anstream::eprintln;
 use clap::Args;
@@ -46,10 +46,10 @@ impl Seal {
         let root = find_workspace(&self.source);
         let built = match &self.binary {
             Some(path) => describe_binary(root.ok().as_deref(), path).await?,
-            None => build_node(&root?, &mut |line| eprintln!("          {}", line.trim())).await?,
+            None => build_node(&root?, false, &mut |line| eprintln!("          {}", line.trim())).await?,
         };
         let sealed = store.seal(&built, &key)?;
-        sealed.verify()?;
+        sealed.verify(Purpose::HONEST)?;
         if let Some(folder) = &self.out {
             std::fs::create_dir_all(folder)?;
             sealed.write_to(folder, &sealed.manifest.product)?;

@@ -9,7 +9,7 @@ use regatta_api::{
         ConfigErrors, InstanceConfig, MempoolConfig, NodeConfig, PeerConfig, Retain, SnapshotConfig, StoreConfig,
         ValidatorConfig, VoteTopology,
     },
-    testing::TestingConfig,
+    testing::{Behaviour, TestingConfig},
 };
 use regatta_base::{ChainId, PublicKey, SecretKey, ids::NameError, seed};
 use regatta_plan::{Plan, PlannedInstance, PlannedNode, scenario};
@@ -99,7 +99,10 @@ pub(crate) fn node_configs(plan: &Plan) -> Result<Vec<NodeConfig>, ConfigError> 
                 retain_blocks: Retain::All,
                 ..StoreConfig::default()
             },
-            testing: TestingConfig::default(),
+            testing: TestingConfig {
+                behaviour: behaviour(node),
+                ..TestingConfig::default()
+            },
             instances: instances.clone(),
             peers: peers(plan, node, &keys),
         };
@@ -114,6 +117,15 @@ pub(crate) fn node_configs(plan: &Plan) -> Result<Vec<NodeConfig>, ConfigError> 
             .all(|(node, position)| node.index == position)
     );
     plan.nodes.iter().map(config).collect()
+}
+
+fn behaviour(node: &PlannedNode) -> Behaviour {
+    match node.behaviour {
+        scenario::Behaviour::Honest => Behaviour::Honest,
+        scenario::Behaviour::Equivocate => Behaviour::Equivocate,
+        scenario::Behaviour::Silent => Behaviour::Silent,
+        scenario::Behaviour::Delay => Behaviour::Delay,
+    }
 }
 
 fn instance_config(plan: &Plan, instance: &PlannedInstance, keys: &[PublicKey]) -> Result<InstanceConfig, NameError> {

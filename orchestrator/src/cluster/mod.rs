@@ -8,12 +8,13 @@ mod wait;
 pub(crate) use config::{ConfigError, chain, node_configs, node_key};
 
 use crate::{
+    build::purpose,
     load::Endpoint,
     provider::{
         AddressClaim, AddressError, Exit, Process, ProcessSpec, Provider, ProviderError, StartError, check_free,
     },
     rundir::{Entry, Journal, RunDir, RunDirError},
-    seal::{SealError, Sealed, VerifiedProgram},
+    seal::{Purpose, SealError, Sealed, VerifiedProgram},
 };
 use futures::future::join_all;
 use regatta_base::Digest;
@@ -87,6 +88,18 @@ pub(crate) enum ClusterError {
         running: String,
         /// What was sealed.
         sealed: String,
+    },
+    /// A node says that it was made to misbehave and its manifest does not, or the other way round.
+    #[error(
+        "node `{node}` runs a program that is {}made to break the protocol, and its manifest says otherwise\n  help: \
+         give builds with --binary NAME=PATH as the scenario means them",
+        if *.byzantine { "" } else { "not " }
+    )]
+    OtherKind {
+        /// The node.
+        node: String,
+        /// What it says of itself.
+        byzantine: bool,
     },
     /// The journal or a log cannot be written.
     #[error(transparent)]
@@ -188,7 +201,7 @@ impl Cluster {
             let program = match programs.get(node.build.as_str()) {
                 Some(program) => Arc::clone(program),
                 None => {
-                    let program = Arc::new(self.sealed(node)?.verify()?);
+                    let program = Arc::new(self.sealed(node)?.verify(self.purpose(node))?);
                     programs.insert(&node.build, Arc::clone(&program));
                     program
                 }
@@ -196,6 +209,10 @@ impl Cluster {
             self.start(node, program).await?;
         }
         Ok(())
+    }
+
+    fn purpose(&self, node: &PlannedNode) -> Purpose {
+        purpose(self.plan.provider, self.plan.builds.get(&node.build))
     }
 
     fn sealed(&self, node: &PlannedNode) -> Result<&Sealed, ClusterError> {
@@ -300,9 +317,10 @@ impl Cluster {
         self.plan.nodes.iter().zip(processes.iter()).map(state).collect()
     }
 
-    /// The program that a node was sealed with.
-    fn sealed_digest(&self, node: &PlannedNode) -> Result<Digest, ClusterError> {
-        Ok(self.sealed(node)?.program_digest())
+    /// The program that a node was sealed with, and whether it was made to misbehave.
+    fn sealed_program(&self, node: &PlannedNode) -> Result<(Digest, bool), ClusterError> {
+        let sealed = self.sealed(node)?;
+        Ok((sealed.program_digest(), sealed.manifest.byzantine))
     }
 }
 

@@ -97,7 +97,13 @@ impl Cluster {
             Ok(version) => version,
             Err(error) => return Err(self.late(node, &error.to_string())),
         };
-        let sealed = self.sealed_digest(node)?;
+        let (sealed, byzantine) = self.sealed_program(node)?;
+        if version.byzantine != byzantine {
+            return Err(ClusterError::OtherKind {
+                node: node.name.clone(),
+                byzantine: version.byzantine,
+            });
+        }
         if version.binary == sealed {
             return Ok(());
         }

@@ -3,7 +3,7 @@
 use crate::{
     check::Ledger,
     load::{LoadOutcome, Tally},
-    record::{RecordParts, findings, merge, objectives},
+    record::{RecordParts, accused, findings, merge, objectives},
 };
 use regatta_plan::{
     Plan, PlannedInstance, PlannedLoad,
@@ -44,6 +44,7 @@ pub fn assemble(parts: RecordParts<'_>) -> RunRecord {
         processes: parts.samples.processes,
         events: in_order(parts.events),
         invariants: parts.invariants,
+        accusations: accused::accused(plan, parts.ledgers),
         findings,
         objectives: Vec::new(),
         environment,
@@ -80,7 +81,7 @@ fn nodes(plan: &Plan, binaries: &BTreeMap<String, String>) -> Vec<Node> {
         region: node.region.clone().unwrap_or_default(),
         address: format!("{}:{}", node.address, node.p2p_port),
         binary_digest: binaries.get(&node.build).cloned().unwrap_or_default(),
-        byzantine: None,
+        byzantine: (!node.behaviour.is_honest()).then(|| node.behaviour.to_string()),
     });
     nodes.collect()
 }

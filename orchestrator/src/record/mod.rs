@@ -6,6 +6,7 @@
 //! ```
 //! Objectives are judged here, on the summary of the record, so that the report only renders them.
 
+mod accused;
 mod assemble;
 mod findings;
 mod host;

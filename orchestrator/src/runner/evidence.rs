@@ -220,6 +220,13 @@ pub(super) fn rules(plan: &Plan, instance: &PlannedInstance) -> Result<Rules, Na
         chain: chain(plan)?,
         instance: instance.id.parse()?,
         validators: instance.validators.iter().map(validator).collect(),
+        byzantine: instance
+            .validators
+            .iter()
+            .zip(0..)
+            .filter(|((node, _), _)| !plan.nodes[*node as usize].behaviour.is_honest())
+            .map(|(_, signer)| signer)
+            .collect(),
         exclusive: true,
     })
 }

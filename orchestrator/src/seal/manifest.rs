@@ -52,6 +52,9 @@ pub(crate) struct Manifest {
     pub previous: Option<Digest>,
     /// How many pinned keys must have signed it.
     pub threshold: u32,
+    /// Whether it was made for tests and breaks the protocol where it is told to. Left out where it does not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub byzantine: bool,
 }
 
 /// One file of a build.

@@ -14,9 +14,10 @@ mod verify;
 pub(crate) use key::{KeyFileError, random_key, read_key, write_key};
 pub(crate) use manifest::{Artifact, Bundle, Manifest, unix_seconds};
 pub(crate) use store::{Sealed, Store};
-pub(crate) use verify::{Policy, VerifiedProgram};
+pub(crate) use verify::{Policy, Purpose, VerifiedProgram};
 
 use regatta_base::{CodecError, Digest};
+use regatta_plan::scenario::ProviderKind;
 use std::path::PathBuf;
 
 /// Why a build is not sealed or does not run.
@@ -56,6 +57,26 @@ pub(crate) enum SealError {
         got: u64,
         /// The least that is accepted.
         least: u64,
+    },
+    /// A build made for tests, away from this machine.
+    #[error(
+        "build {version} was made to break the protocol and runs on local providers only, not on `{provider}`\n  help: \
+         use provider.kind = \"local\""
+    )]
+    ByzantineAway {
+        /// Version of the build.
+        version: String,
+        /// Where it was to run.
+        provider: ProviderKind,
+    },
+    /// A build made for tests that the scenario does not ask for.
+    #[error(
+        "build {version} was made to break the protocol and the scenario asks for honest nodes\n  help: seal a build \
+         that was made without the feature `byzantine`"
+    )]
+    ByzantineUnasked {
+        /// Version of the build.
+        version: String,
     },
     /// Another manifest has the same sequence.
     #[error(

@@ -5,7 +5,7 @@
 //! and the host that starts it are the same machine, so the pinned key is the store's own.
 
 use super::{
-    Artifact, Bundle, Manifest, Policy, SealError, VerifiedProgram, at,
+    Artifact, Bundle, Manifest, Policy, Purpose, SealError, VerifiedProgram, at,
     key::development_key,
     manifest::{ARTIFACT_BYTES_MAX, MANIFEST_BYTES_MAX, SCHEMA, SIGNATURES_BYTES_MAX},
     measure, unix_seconds,
@@ -97,6 +97,7 @@ impl Store {
             expires: now + LIFETIME_S,
             previous: known.last().map(|(_, bundle)| bundle.digest()),
             threshold: 1,
+            byzantine: built.byzantine,
         };
         if let Some((bundle, same)) = reusable(&known, &manifest, key.public(), now) {
             manifest = same;
@@ -220,12 +221,13 @@ impl Sealed {
     ///
     /// # Errors
     /// [`SealError`] names the check that failed.
-    pub(crate) fn verify(&self) -> Result<VerifiedProgram, SealError> {
+    pub(crate) fn verify(&self, purpose: Purpose) -> Result<VerifiedProgram, SealError> {
         let policy = Policy {
             pinned: self.pinned.clone(),
             threshold: 1,
             now: unix_seconds(),
             sequence_min: 0,
+            purpose,
         };
         let manifest = policy.check(&self.bundle)?;
         let artifact = self.program(&manifest)?;
@@ -282,6 +284,10 @@ fn reusable(known: &[(u64, Bundle)], wanted: &Manifest, key: PublicKey, now: u64
         threshold: 1,
         now: now + REUSE_MARGIN_S,
         sequence_min: 0,
+        purpose: Purpose {
+            byzantine: wanted.byzantine,
+            ..Purpose::HONEST
+        },
     };
     known.iter().rev().find_map(|(_, bundle)| {
         let manifest = policy.check(bundle).ok()?;

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::build::Built;
 use regatta_base::{SecretKey, encode};
+use regatta_plan::scenario::ProviderKind;
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 const BODY: &[u8] = b"#!/bin/sh\nexit 0\n";
@@ -36,6 +37,7 @@ impl Fixture {
             rustc: "rustc 1".to_owned(),
             target: format!("{}-unknown-{}-gnu", std::env::consts::ARCH, std::env::consts::OS),
             profile: "release".to_owned(),
+            byzantine: false,
         }
     }
 
@@ -66,6 +68,7 @@ impl Fixture {
             threshold: 1,
             now: unix_seconds(),
             sequence_min: 0,
+            purpose: Purpose::HONEST,
         }
     }
 }
@@ -80,13 +83,13 @@ fn alter(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
 }
 
 fn refusal(sealed: &Sealed) -> SealError {
-    sealed.verify().map(|_| ()).unwrap_err()
+    sealed.verify(Purpose::HONEST).map(|_| ()).unwrap_err()
 }
 
 #[test]
 fn a_sealed_program_verifies_and_its_descriptor_runs() {
     let fixture = Fixture::new();
-    let program = fixture.sealed().verify().unwrap();
+    let program = fixture.sealed().verify(Purpose::HONEST).unwrap();
     assert_eq!(program.digest(), Digest::of_bytes(BODY));
     assert_eq!(fs::read(program.path()).unwrap(), BODY);
 }
@@ -95,7 +98,7 @@ fn a_sealed_program_verifies_and_its_descriptor_runs() {
 fn the_opened_descriptor_outlives_a_swapped_name() {
     let fixture = Fixture::new();
     let sealed = fixture.sealed();
-    let program = sealed.verify().unwrap();
+    let program = sealed.verify(Purpose::HONEST).unwrap();
     let path = fixture.program(&sealed);
     fs::remove_file(&path).unwrap();
     fs::write(&path, b"something else").unwrap();
@@ -125,7 +128,7 @@ fn every_flipped_bit_of_an_artifact_is_refused() {
         assert!(matches!(error, SealError::Altered { .. }), "bit {bit}: {error}");
         alter(&fixture.program(&sealed), |bytes| bytes[bit / 8] ^= 1 << (bit % 8));
     }
-    assert!(sealed.verify().is_ok());
+    assert!(sealed.verify(Purpose::HONEST).is_ok());
 }
 
 #[test]
@@ -193,6 +196,44 @@ fn a_sequence_below_the_least_is_refused() {
         policy.check(&sealed.bundle),
         Err(SealError::OldSequence { got: 1, least: 2 })
     ));
+}
+
+#[test]
+fn a_build_that_misbehaves_runs_only_here_and_only_where_it_is_asked_for() {
+    let fixture = Fixture::new();
+    let built = Built {
+        byzantine: true,
+        ..fixture.built(BODY)
+    };
+    let sealed = fixture.store.seal(&built, &fixture.key).unwrap();
+    assert!(sealed.manifest.byzantine, "the manifest says so");
+    let asked = |provider| Purpose {
+        provider,
+        byzantine: true,
+    };
+    for provider in [ProviderKind::Local, ProviderKind::Netns, ProviderKind::Sim] {
+        assert!(sealed.verify(asked(provider)).is_ok(), "{provider}");
+    }
+    let refused = |purpose| sealed.verify(purpose).map(|_| ()).unwrap_err();
+    let away = refused(asked(ProviderKind::Ssh));
+    assert!(matches!(away, SealError::ByzantineAway { .. }), "{away}");
+    let unasked = refused(Purpose::HONEST);
+    assert!(matches!(unasked, SealError::ByzantineUnasked { .. }), "{unasked}");
+    for error in [away, unasked] {
+        assert!(error.to_string().contains("help: "), "{error}");
+    }
+    // The same bytes sealed as an honest build are another manifest, and it is found again as what it is.
+    let honest = fixture.sealed();
+    assert!(!honest.manifest.byzantine && honest.verify(Purpose::HONEST).is_ok());
+    assert_eq!(fixture.store.seal(&built, &fixture.key).unwrap(), sealed);
+}
+
+#[test]
+fn manifests_of_honest_builds_are_as_they_always_were() {
+    let manifest = Fixture::new().sealed().manifest;
+    let fields = encode(&manifest);
+    assert_eq!(fields[..3], [0xdc, 0, 16], "an array of sixteen fields");
+    assert_eq!(regatta_base::decode::<Manifest>(&fields, fields.len()), Ok(manifest));
 }
 
 #[test]

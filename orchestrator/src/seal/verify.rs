@@ -2,6 +2,7 @@
 
 use super::{Artifact, Bundle, Manifest, SealError, at, manifest::ARTIFACT_BYTES_MAX, measure};
 use regatta_base::{Digest, PublicKey};
+use regatta_plan::scenario::ProviderKind;
 use std::{
     fs::File,
     os::{
@@ -10,6 +11,40 @@ use std::{
     },
     path::{Component, Path, PathBuf},
 };
+
+/// What a build is started for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Purpose {
+    /// Where its nodes run.
+    pub provider: ProviderKind,
+    /// Whether the scenario asks for nodes that misbehave.
+    pub byzantine: bool,
+}
+
+impl Purpose {
+    /// Honest nodes on this machine.
+    pub(crate) const HONEST: Self = Self {
+        provider: ProviderKind::Local,
+        byzantine: false,
+    };
+
+    /// A program that was made for tests runs only where it can do no harm, and only where somebody asked for it.
+    fn check(self, manifest: &Manifest) -> Result<(), SealError> {
+        if !manifest.byzantine {
+            return Ok(());
+        }
+        let version = manifest.version.clone();
+        if !self.provider.is_on_this_machine() {
+            let provider = self.provider;
+            return Err(SealError::ByzantineAway { version, provider });
+        }
+        if self.byzantine {
+            Ok(())
+        } else {
+            Err(SealError::ByzantineUnasked { version })
+        }
+    }
+}
 
 /// What this host demands of a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +57,8 @@ pub(crate) struct Policy {
     pub now: u64,
     /// The least sequence that is accepted.
     pub sequence_min: u64,
+    /// What it is started for.
+    pub purpose: Purpose,
 }
 
 impl Policy {
@@ -46,6 +83,7 @@ impl Policy {
                 least: self.sequence_min,
             });
         }
+        self.purpose.check(&manifest)?;
         manifest.artifacts.iter().try_for_each(check_artifact)?;
         Ok(manifest)
     }

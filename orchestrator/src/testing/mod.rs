@@ -76,6 +76,7 @@ pub(crate) fn node(index: u32, group: &str, role: Role) -> PlannedNode {
         http_port: 7001,
         build: "main".to_owned(),
         weight: u64::from(role == Role::Validator),
+        behaviour: regatta_plan::scenario::Behaviour::Honest,
     }
 }
 

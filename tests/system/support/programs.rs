@@ -3,6 +3,7 @@
 use regatta_tests::workspace_root;
 use serde_json::Value;
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::LazyLock,
@@ -13,6 +14,7 @@ static PROGRAMS: LazyLock<Programs> = LazyLock::new(build);
 struct Programs {
     lab: PathBuf,
     node: PathBuf,
+    byzantine_node: PathBuf,
 }
 
 /// The program `regatta`.
@@ -25,14 +27,46 @@ pub fn node() -> &'static Path {
     &PROGRAMS.node
 }
 
-/// Lets cargo build the programs and say where they are.
+/// The program `regatta-node` as it is built to misbehave.
+pub fn byzantine_node() -> &'static Path {
+    &PROGRAMS.byzantine_node
+}
+
+/// Lets cargo build the programs.
 fn build() -> Programs {
+    // Both builds have one place: the one for tests moves out of the way before the other is made.
+    let misbehaving = cargo_build(&["--features", "regatta-node/byzantine"]);
+    let built = executable(&misbehaving, "regatta-node");
+    let byzantine_node = built.with_file_name("byzantine").join("regatta-node");
+    fs::create_dir_all(byzantine_node.parent().unwrap()).unwrap();
+    // A name that other tests may be executing is replaced and never written to.
+    let copy = byzantine_node.with_extension(std::process::id().to_string());
+    fs::copy(&built, &copy).unwrap();
+    fs::rename(&copy, &byzantine_node).unwrap();
+    let executables = cargo_build(&[]);
+    Programs {
+        lab: executable(&executables, "regatta"),
+        node: executable(&executables, "regatta-node"),
+        byzantine_node,
+    }
+}
+
+fn executable(executables: &[PathBuf], name: &str) -> PathBuf {
+    let found = executables
+        .iter()
+        .find(|path| path.file_name().is_some_and(|file| file == name));
+    found.unwrap_or_else(|| panic!("cargo built no `{name}`")).clone()
+}
+
+/// Builds both programs and returns where cargo says that they are.
+fn cargo_build(more: &[&str]) -> Vec<PathBuf> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let mut command = Command::new(cargo);
     command
         .current_dir(workspace_root())
         .args(["build", "--locked", "--bins", "-p", "regatta", "-p", "regatta-node"])
         .args(["--message-format", "json-render-diagnostics"])
+        .args(more)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit());
     if !cfg!(debug_assertions) {
@@ -47,19 +81,9 @@ fn build() -> Programs {
     }
     let output = command.output().expect("cargo runs");
     assert!(output.status.success(), "the programs do not build");
-    let executables: Vec<PathBuf> = String::from_utf8_lossy(&output.stdout)
+    String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .collect();
-    let named = |name: &str| {
-        let found = executables
-            .iter()
-            .find(|path| path.file_name().is_some_and(|file| file == name));
-        found.unwrap_or_else(|| panic!("cargo built no `{name}`")).clone()
-    };
-    Programs {
-        lab: named("regatta"),
-        node: named("regatta-node"),
-    }
+        .collect()
 }

@@ -35,6 +35,9 @@ pub struct RunRecord {
     pub events: Vec<Event>,
     /// The correctness checks that were made, each with its evidence.
     pub invariants: Vec<Invariant>,
+    /// Validators that were proved to have contradicted themselves, by instance and height.
+    #[serde(default)]
+    pub accusations: Vec<Accusation>,
     /// Doubts about the measurement that only the lab can have, e.g. host pressure over its limit.
     pub findings: Vec<Finding>,
     /// The scenario's objectives as judged, see [`crate::objective::judge`].
@@ -456,6 +459,25 @@ pub struct Invariant {
     pub evidence: String,
     /// How much was looked at.
     pub numbers: Vec<NamedNumber>,
+}
+
+/// A validator that contradicted itself at one height, as nodes can prove.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Accusation {
+    /// The consensus instance.
+    pub instance: String,
+    /// The validator.
+    pub validator: String,
+    /// The height.
+    pub height: u64,
+    /// The round of the statement that was seen first.
+    pub round: u32,
+    /// In which way it contradicted itself.
+    pub kind: String,
+    /// How many nodes hold the proof.
+    pub told_by: u64,
+    /// How many nodes were asked.
+    pub asked: u64,
 }
 
 /// A doubt about the measurement.

@@ -1,5 +1,6 @@
 //! Planted bugs: each must be found by its check, and by no other.
 
+mod accusations;
 mod random;
 
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
 use proptest::prelude::*;
 use regatta_api::view::Outcome;
 use regatta_base::{Digest, SecretKey, TransactionId, encode, seed};
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 const HEIGHTS: u64 = 6;
 
@@ -31,6 +32,7 @@ fn rules() -> Rules {
         chain: "test".parse().unwrap(),
         instance: "main".parse().unwrap(),
         validators: (0..4).map(|index| (key(index).public(), weight(index))).collect(),
+        byzantine: BTreeSet::from([2]),
         exclusive: true,
     }
 }
@@ -101,6 +103,7 @@ fn sound() -> (Ledger, Submitted) {
             .collect(),
         proofs,
         absent: Vec::new(),
+        accusations: Vec::new(),
     };
     let row = |number| Submission {
         id: id(number),
@@ -119,7 +122,7 @@ fn sound() -> (Ledger, Submitted) {
 /// Names of the checks that fail, with their evidence.
 fn failing(ledger: &Ledger, submitted: &Submitted) -> Vec<(String, String)> {
     let invariants = check(&rules(), ledger, &[submitted], &mut seed::rng(1, "check"));
-    assert_eq!(invariants.len(), 7);
+    assert_eq!(invariants.len(), 8);
     let failed = invariants.into_iter().filter(|invariant| !invariant.holds);
     failed.map(|invariant| (invariant.name, invariant.evidence)).collect()
 }

@@ -6,6 +6,7 @@ use crate::{
 };
 use proptest::{prelude::*, sample::Index};
 use regatta_base::{Digest, SecretKey, encode, seed};
+use std::collections::BTreeSet;
 
 /// What to make a sound ledger from.
 #[derive(Debug, Clone)]
@@ -73,6 +74,7 @@ impl Shape {
             validators: validators
                 .map(|(index, weight)| (self.key(index).public(), *weight))
                 .collect(),
+            byzantine: BTreeSet::new(),
             exclusive: true,
         }
     }
@@ -171,6 +173,7 @@ impl Shape {
             included,
             proofs: (1..=target).map(|height| self.proof(0, height)).collect(),
             absent: Vec::new(),
+            accusations: Vec::new(),
         };
         (ledger, submitted)
     }

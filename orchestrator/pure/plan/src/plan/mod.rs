@@ -9,7 +9,9 @@ pub use step::{PlannedStep, Step};
 
 use crate::{
     Objective,
-    scenario::{ArrivalKind, FaultKind, NodeOptions, ProviderKind, Rate, Role, TransactionKind, VoteTopology},
+    scenario::{
+        ArrivalKind, Behaviour, FaultKind, NodeOptions, ProviderKind, Rate, Role, TransactionKind, VoteTopology,
+    },
 };
 use regatta_base::{Digest, encode};
 use serde::{Deserialize, Serialize};
@@ -96,6 +98,8 @@ pub enum BuildSource {
     Source(String),
     /// A signed release.
     Release(String),
+    /// Built for tests from the workspace in this folder: its nodes break the protocol where they are told to.
+    Byzantine(String),
 }
 
 /// One node.
@@ -121,6 +125,9 @@ pub struct PlannedNode {
     pub build: String,
     /// Its weight over all instances; 0 does not vote.
     pub weight: u64,
+    /// How it behaves.
+    #[serde(default, skip_serializing_if = "Behaviour::is_honest")]
+    pub behaviour: Behaviour,
 }
 
 impl PlannedNode {

@@ -2,7 +2,7 @@
 
 use super::{Plan, PlannedFault, PlannedLoad};
 use crate::{
-    scenario::Rate,
+    scenario::{Behaviour, Rate},
     units::{Duration, Size},
 };
 use std::fmt::Write;
@@ -65,7 +65,11 @@ impl Plan {
                 "{name:width$}  {role:9}  {address:15}  {:5}  {:5}  ",
                 node.p2p_port, node.http_port
             )?;
-            writeln!(out, "{}", self.names(&self.peers(node.index)))?;
+            let behaviour = match node.behaviour {
+                Behaviour::Honest => String::new(),
+                behaviour => format!("  ({behaviour})"),
+            };
+            writeln!(out, "{}{behaviour}", self.names(&self.peers(node.index)))?;
         }
         match self.nodes.len().saturating_sub(ROWS_MAX) {
             0 => Ok(()),

@@ -35,6 +35,7 @@ pub(super) fn resolve(draft: &mut Draft<'_>) {
         add_instance(draft, &path, instance);
     }
     check_idle(draft);
+    check_behaviour_of_followers(draft);
 }
 
 fn add_instance(draft: &mut Draft<'_>, path: &str, instance: &Consensus) {
@@ -45,6 +46,7 @@ fn add_instance(draft: &mut Draft<'_>, path: &str, instance: &Consensus) {
     let weights = weights(draft, path, instance);
     check_weights(draft, path, &weights);
     check_byzantine(draft, path, instance, &weights);
+    check_behaviour(draft, path, instance, &weights);
     if draft.graph_complete {
         check_links(draft, path, instance, &weights);
     }
@@ -149,6 +151,41 @@ fn check_byzantine(draft: &mut Draft<'_>, path: &str, instance: &Consensus, weig
         let message = format!("{count} validators cannot stand {byzantine} byzantine ones: that takes {needed}");
         let help = format!("use {needed} validators or byzantine = {}", count.saturating_sub(1) / 3);
         draft.error(Code::TooFewValidators, &format!("{path}.byzantine"), message, help);
+    }
+}
+
+/// Those that are to misbehave must be fewer than a third by weight, and not more than the instance says it stands.
+fn check_behaviour(draft: &mut Draft<'_>, path: &str, instance: &Consensus, weights: &BTreeMap<u32, u64>) {
+    let misbehaving = |node: &u32| !draft.nodes[*node as usize].behaviour.is_honest();
+    let count = weights.keys().filter(|node| misbehaving(node)).count() as u64;
+    let bad: u128 = weights
+        .iter()
+        .filter(|(node, _)| misbehaving(node))
+        .map(|(_, weight)| u128::from(*weight))
+        .sum();
+    let total: u128 = weights.values().map(|weight| u128::from(*weight)).sum();
+    if bad > 0 && 3 * bad >= total {
+        let message = format!("weight {bad} of {total} misbehaves: a third or more can break agreement");
+        let help = "add honest validators, or use behaviour = \"honest\"";
+        draft.error(Code::TooFewValidators, path, message, help);
+    }
+    let declared = instance.byzantine.map(u64::from);
+    if let Some(declared) = declared.filter(|declared| count > *declared) {
+        let message = format!("{count} validators misbehave and the instance is meant to stand {declared}");
+        let help = format!("use byzantine = {count} and at least {} validators", 3 * count + 1);
+        draft.error(Code::TooFewValidators, &format!("{path}.byzantine"), message, help);
+    }
+}
+
+/// Only what a validator says can be wrong.
+fn check_behaviour_of_followers(draft: &mut Draft<'_>) {
+    let scenario = draft.scenario;
+    for (index, group) in scenario.group.iter().enumerate() {
+        if !group.behaviour.is_honest() && group.role != Role::Validator {
+            let message = format!("`{}` never votes, so that `behaviour` has no effect", group.name);
+            let path = format!("group.{index}.behaviour");
+            draft.error(Code::NoEffect, &path, message, "remove it, or use role = \"validator\"");
+        }
     }
 }
 

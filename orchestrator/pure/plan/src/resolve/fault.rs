@@ -189,6 +189,8 @@ fn check_overlaps(draft: &mut Draft<'_>, faults: &[(String, PlannedFault)]) {
 /// At the start of each fault, the nodes that are then up and reach each other must still be a quorum, unless somebody
 /// said otherwise.
 fn check_quorum(draft: &mut Draft<'_>, faults: &[(String, PlannedFault)]) {
+    let misbehaves = draft.nodes.iter().filter(|node| !node.behaviour.is_honest());
+    let misbehaving: BTreeSet<u32> = misbehaves.map(|node| node.index).collect();
     for (path, fault) in faults {
         let active: Vec<&PlannedFault> = faults
             .iter()
@@ -200,7 +202,7 @@ fn check_quorum(draft: &mut Draft<'_>, faults: &[(String, PlannedFault)]) {
         }
         let mut able = draft.instances.iter().filter(|instance| instance.total_weight() > 0);
         let broken = able.find_map(|instance| {
-            let weight = weight_left(instance, &active);
+            let weight = weight_left(instance, &active, &misbehaving);
             (!instance.is_quorum(weight)).then(|| (instance.id.clone(), weight, instance.total_weight()))
         });
         if let Some((id, weight, total)) = broken {
@@ -216,11 +218,13 @@ fn takes_away(fault: &PlannedFault) -> bool {
     matches!(fault.kind, FaultKind::Crash | FaultKind::Pause | FaultKind::Partition)
 }
 
-/// The greatest weight of validators that are up and reach each other while the faults of `active` are on.
-fn weight_left(instance: &PlannedInstance, active: &[&PlannedFault]) -> u64 {
+/// The greatest weight of validators that are up and reach each other while the faults of `active` are on. Nobody can
+/// count on those that misbehave.
+fn weight_left(instance: &PlannedInstance, active: &[&PlannedFault], misbehaving: &BTreeSet<u32>) -> u64 {
     let (parted, ended): (Vec<&PlannedFault>, Vec<&PlannedFault>) =
         active.iter().partition(|fault| fault.kind == FaultKind::Partition);
-    let down: BTreeSet<u32> = ended.iter().flat_map(|fault| fault.nodes.iter().copied()).collect();
+    let mut down: BTreeSet<u32> = ended.iter().flat_map(|fault| fault.nodes.iter().copied()).collect();
+    down.extend(misbehaving);
     // Sides of all partitions at once: whoever one of them keeps from a side does not count for it.
     let sides = parted.iter().flat_map(|fault| {
         let others = |side: usize| {

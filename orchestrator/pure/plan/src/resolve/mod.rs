@@ -129,6 +129,13 @@ impl<'a> Draft<'a> {
             };
             (name.clone(), source)
         });
+        let mut builds: BTreeMap<String, BuildSource> = builds.collect();
+        for group in scenario.group.iter().filter(|group| !group.behaviour.is_honest()) {
+            if let Some(BuildSource::Source(folder)) = builds.get(&group.build) {
+                let source = BuildSource::Byzantine(folder.clone());
+                builds.insert(nodes::build_of(group), source);
+            }
+        }
         let budget = &scenario.budget;
         let mut plan = Plan {
             version: PLAN_VERSION,
@@ -136,7 +143,7 @@ impl<'a> Draft<'a> {
             question: scenario.question.clone(),
             seed: scenario.seed,
             provider: scenario.provider.kind,
-            builds: builds.collect(),
+            builds,
             nodes: self.nodes,
             edges: self.edges.into_iter().collect(),
             graph: self.facts,

@@ -60,11 +60,21 @@ fn add_group(draft: &mut Draft<'_>, index: usize, group: &Group) {
             address: net.ipv4.node_address(index).unwrap_or(Ipv4Addr::UNSPECIFIED),
             p2p_port: net.p2p_port,
             http_port: net.http_port,
-            build: group.build.clone(),
+            build: build_of(group),
             weight: 0,
+            behaviour: group.behaviour,
         });
     }
     draft.groups.insert(group.name.clone(), start..start + group.count);
+}
+
+/// The build of a group's nodes: that made for tests when they are to misbehave.
+pub(super) fn build_of(group: &Group) -> String {
+    if group.behaviour.is_honest() {
+        group.build.clone()
+    } else {
+        format!("{}-byzantine", group.build)
+    }
 }
 
 fn check_group(draft: &mut Draft<'_>, path: &str, group: &Group) {

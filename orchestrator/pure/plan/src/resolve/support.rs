@@ -4,7 +4,7 @@ use super::Draft;
 use crate::{
     defaults,
     diagnostic::Code,
-    scenario::{ArrivalKind, Behaviour, FaultKind, Generator, LoadMode, ProviderKind, TransactionKind},
+    scenario::{ArrivalKind, FaultKind, Generator, LoadMode, ProviderKind, TransactionKind},
 };
 
 /// Refuses everything of the schema that nothing carries out.
@@ -138,7 +138,7 @@ fn check_network(draft: &mut Draft<'_>) {
         );
     }
     for (index, group) in scenario.group.iter().enumerate() {
-        if group.behaviour != Behaviour::Honest {
+        if !group.behaviour.is_honest() && scenario.provider.kind != ProviderKind::Local {
             let path = format!("group.{index}.behaviour");
             unsupported(draft, &path, "byzantine behaviour", "use behaviour = \"honest\"");
         }

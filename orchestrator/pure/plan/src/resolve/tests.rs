@@ -1,5 +1,6 @@
 //! Scenarios of every kind against the problems that they must show.
 
+mod behaviour;
 mod golden;
 mod plans;
 mod properties;
@@ -352,7 +353,6 @@ fn what_comes_later_is_refused_and_never_ignored() {
         "build.main={release=\"regatta-node@0.2.0\"}",
         "build={main={source=\".\"},next={source=\"../next\"}}",
         "link={jitter=\"5%\"}",
-        "group.val.behaviour=equivocate",
         "peering.extra={kind=\"file\",path=\"x\"}",
         "load.0.mode=closed",
         "load.0.mode=saturate",

@@ -161,6 +161,17 @@ pub enum ProviderKind {
     Sim,
 }
 
+impl ProviderKind {
+    /// Whether everything stays on this machine, so that programs made for tests may run.
+    #[must_use]
+    pub fn is_on_this_machine(self) -> bool {
+        match self {
+            Self::Local | Self::Netns | Self::Sim => true,
+            Self::Ssh => false,
+        }
+    }
+}
+
 impl fmt::Display for ProviderKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -277,12 +288,31 @@ pub enum Behaviour {
     /// Follows the protocol.
     #[default]
     Honest,
-    /// Signs contradicting statements.
+    /// Shows each half of its neighbours another proposal, and votes for both.
     Equivocate,
-    /// Sends nothing.
+    /// Follows, and says nothing in consensus.
     Silent,
-    /// Sends late.
+    /// Says everything in consensus late, by the base of the round timeout.
     Delay,
+}
+
+impl Behaviour {
+    /// Whether it follows the protocol.
+    #[must_use]
+    pub fn is_honest(&self) -> bool {
+        *self == Self::Honest
+    }
+}
+
+impl fmt::Display for Behaviour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Honest => "honest",
+            Self::Equivocate => "equivocate",
+            Self::Silent => "silent",
+            Self::Delay => "delay",
+        })
+    }
 }
 
 /// One consensus instance.

@@ -5,7 +5,7 @@ mod parts;
 use super::RenderError;
 use crate::{
     figure::{DrawError, Figure, Table, figures},
-    model::{Identity, NamedText},
+    model::{Accusation, Identity, NamedText},
     result::{ChipState, RunResult, Status},
     verdict::labels,
 };
@@ -45,6 +45,8 @@ struct Page<'a> {
     nodes: Vec<NodeRow<'a>>,
     events: Vec<EventRow<'a>>,
     invariants: Vec<Check<'a>>,
+    accusations: &'a [Accusation],
+    accusations_more: usize,
     objectives: Vec<Check<'a>>,
     environment: Vec<Section<'a>>,
     method: Vec<String>,
@@ -111,6 +113,8 @@ pub fn html(result: &RunResult) -> Result<String, RenderError> {
         nodes: parts::nodes(result),
         events: parts::events(result),
         invariants: parts::invariants(result),
+        accusations: parts::accusations(result),
+        accusations_more: parts::accusations_more(result),
         objectives: parts::objectives(result),
         environment: parts::environment(result),
         method: parts::method(result),

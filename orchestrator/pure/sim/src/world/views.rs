@@ -4,7 +4,7 @@ use super::World;
 use crate::HostIndex;
 use regatta_api::{
     metrics::Metric,
-    view::{BlockSummary, BlockView, TransactionStatus},
+    view::{BlockSummary, BlockView, EvidenceView, TransactionStatus},
 };
 use regatta_base::{Digest, Height, InstanceId, TransactionId};
 use regatta_core::Node;
@@ -120,6 +120,13 @@ impl World {
             .node(host)
             .and_then(|node| node.summaries(Some(instance), from, count));
         blocks.unwrap_or_default()
+    }
+
+    /// Proofs of misconduct that a host knows of; none from a host that is down.
+    #[must_use]
+    pub fn evidence(&self, host: HostIndex, instance: &InstanceId) -> Vec<EvidenceView> {
+        let known = self.node(host).and_then(|node| node.evidence(Some(instance)));
+        known.unwrap_or_default()
     }
 
     /// A whole block; `None` when the host does not have it.

@@ -8,7 +8,9 @@ use crate::{model::Disclosure, result::ChipState};
 
 pub(super) use first::{cards, chips, digests};
 pub(super) use method::method;
-pub(super) use tables::{environment, events, files, invariants, nodes, objectives, quantiles};
+pub(super) use tables::{
+    accusations, accusations_more, environment, events, files, invariants, nodes, objectives, quantiles,
+};
 
 /// An aspect of the verdict.
 pub(super) struct Chip<'a> {

@@ -144,11 +144,6 @@ fn providers_and_networks_that_come_later() {
       --> --set link={jitter="5%"}
        = help: remove [link]: the links are those of this machine
     "#);
-    insta::assert_snapshot!(rendered(&["group.val.behaviour=equivocate"]), @r#"
-    error[T041]: byzantine behaviour is not supported by the `local` provider yet
-      --> --set group.val.behaviour=equivocate
-       = help: use behaviour = "honest"
-    "#);
     insta::assert_snapshot!(rendered(&["peering.extra={kind=\"file\",path=\"x\"}"]), @r#"
     error[T041]: a graph from a file is not supported by the `local` provider yet
       --> --set peering.extra={kind="file",path="x"}

@@ -5,9 +5,12 @@ use crate::{
     Counts,
     figure::{Ink, sparkline},
     format,
-    model::{Process, ProcessKind, Role, Sample},
+    model::{Accusation, Process, ProcessKind, Role, Sample},
     result::{ChipState, NodeSummary, RunResult},
 };
+
+/// Proofs of misconduct that the page lists; the result file has all of them.
+const ACCUSATIONS_MAX: usize = 64;
 
 /// A row for each node of the plan.
 pub(in crate::render::html) fn nodes(result: &RunResult) -> Vec<NodeRow<'_>> {
@@ -116,6 +119,17 @@ pub(in crate::render::html) fn invariants(result: &RunResult) -> Vec<Check<'_>> 
             }
         })
         .collect()
+}
+
+/// The first proofs of misconduct.
+pub(in crate::render::html) fn accusations(result: &RunResult) -> &[Accusation] {
+    let all = &result.record.accusations;
+    &all[..all.len().min(ACCUSATIONS_MAX)]
+}
+
+/// How many more there are.
+pub(in crate::render::html) fn accusations_more(result: &RunResult) -> usize {
+    result.record.accusations.len().saturating_sub(ACCUSATIONS_MAX)
 }
 
 /// The objectives and how they went.

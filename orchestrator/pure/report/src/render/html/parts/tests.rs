@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     evaluate,
     fixture::{self, EIGHT, SMALL, objective},
-    model::{LoadMode, NamedText, RunRecord},
+    model::{Accusation, LoadMode, NamedText, RunRecord},
     result::RunResult,
 };
 
@@ -177,4 +177,26 @@ fn moments_have_no_end() {
         (events[1].kind, events[1].node, events[1].to.as_str()),
         ("fault", "val-3", "23.0 s")
     );
+}
+
+#[test]
+fn evidence_is_listed_up_to_a_bound() {
+    let row = |height| Accusation {
+        instance: "main".to_owned(),
+        validator: "bad-0".to_owned(),
+        height,
+        kind: "two first votes".to_owned(),
+        told_by: 3,
+        asked: 4,
+        ..Accusation::default()
+    };
+    let none = changed(|_| {});
+    assert!(accusations(&none).is_empty() && accusations_more(&none) == 0);
+    let many = changed(|record| record.accusations = (1..=70).map(row).collect());
+    assert_eq!((accusations(&many).len(), accusations_more(&many)), (64, 6));
+    let page = crate::render::html::html(&many).unwrap();
+    for text in ["bad-0", "two first votes", "3 of 4 nodes", "6 more are in result.json"] {
+        assert!(page.contains(text), "{text}");
+    }
+    assert!(!crate::render::html::html(&none).unwrap().contains("two first votes"));
 }
