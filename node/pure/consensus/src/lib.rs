@@ -64,6 +64,8 @@
 //! # Deviations from the paper
 //! * HPaxos sends 1a, 1b and 2a messages that carry their causal past. Here a proposal is the 1a, `Vote1`
 //!   a fresh 1b, `Vote2` a 2a, `Timeout` a non-fresh 1b, and certificates stand for the past.
+//! * A TC frees the locks above its high, as in the paper a later 2a for another value does: a quorum that gave
+//!   the round up without them can never complete a QC2 there. Such a `Vote1` is no fresh 1b on paper.
 //! * There is one learner, hence one quorum system, and at most one 2a for each round.
 //! * A proposal that is not safe is ignored and not taken as a reason to give the round up: the
 //!   leader's signature does not cover the justification, which a relay may have swapped.

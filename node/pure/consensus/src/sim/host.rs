@@ -56,6 +56,8 @@ pub(super) struct Host {
     pub(super) evidence: Vec<Evidence>,
     /// What it said, for whoever wants to know it before it leaves.
     pub(super) said: Option<Vec<Message>>,
+    /// What it did, for whoever writes it down.
+    pub(super) done: Option<Vec<Effect>>,
     /// Decided blocks that are executed; those beyond `durable_chain` are lost in a crash.
     pub(super) chain: Vec<Commit>,
     durable_chain: usize,
@@ -77,6 +79,7 @@ impl Host {
             requests: Vec::new(),
             evidence: Vec::new(),
             said: None,
+            done: None,
             chain: Vec::new(),
             durable_chain: 0,
             log: Vec::new(),
@@ -107,6 +110,9 @@ impl Host {
     }
 
     fn carry_out(&mut self, effect: Effect) {
+        if let Some(done) = &mut self.done {
+            done.push(effect.clone());
+        }
         match effect {
             Effect::Persist(record) => self.log.push(record),
             Effect::SignSend(draft) => {

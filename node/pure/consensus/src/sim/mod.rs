@@ -1,5 +1,8 @@
-//! Tests of the whole protocol: hosts with a log that loses its tail, a faulty validator, oracles
+//! Tests of the whole protocol: hosts with a log that loses its tail, a faulty validator, twins, oracles
 //! that watch what leaves each host, directed scripts, and random schedules in virtual time.
+//!
+//! [`stage`] moves everybody one step at a time; [`script`] says the steps, [`storm`] draws them, [`shrink`]
+//! leaves out what does not matter. `docs/testing-consensus.md` says what runs where.
 
 mod archive;
 mod attacks;
@@ -7,6 +10,7 @@ mod campaign;
 mod disk;
 mod faulty;
 mod gate;
+mod golden;
 mod groups;
 mod host;
 mod literal;
@@ -19,6 +23,7 @@ mod scripts;
 mod shrink;
 mod stage;
 mod storm;
+mod trace;
 mod weather;
 mod world;
 

@@ -28,8 +28,8 @@ struct Envelope {
 }
 
 /// The state of a running script.
-pub(super) struct Lab {
-    pub(super) stage: Stage,
+struct Lab {
+    stage: Stage,
     pending: Vec<Envelope>,
     /// Nothing happens by itself.
     slow: bool,
@@ -53,7 +53,7 @@ pub(super) fn run(weights: &[u64], faulty: Option<u16>, knobs: Knobs, script: &s
 
 /// [`run`] with any cast.
 pub(super) fn run_with(cast: Cast, script: &str) -> Vec<String> {
-    let mut lab = Lab::new(cast);
+    let mut lab = Lab::new(Stage::named(cast));
     lab.run(script);
     lab.stage.world.judge_end();
     lab.stage.world.oracle.violations
@@ -61,14 +61,28 @@ pub(super) fn run_with(cast: Cast, script: &str) -> Vec<String> {
 
 /// Runs a script that opens with its cast.
 pub(super) fn replay(knobs: Knobs, script: &str) -> Vec<String> {
+    run_with(cast_of(knobs, script), script)
+}
+
+/// Runs a script that opens with its cast, and returns everything that happens in words.
+pub(super) fn trace(script: &str) -> String {
+    let mut lab = Lab::new(Stage::tracing(cast_of(Knobs::default(), script)));
+    lab.run(script);
+    for violation in &lab.stage.world.oracle.violations.clone() {
+        lab.stage.note(violation);
+    }
+    lab.stage.take_trace()
+}
+
+fn cast_of(knobs: Knobs, script: &str) -> Cast {
     let first = script.lines().find(|line| line.starts_with("cast ")).unwrap();
-    run_with(Cast::parse(first, knobs).unwrap(), script)
+    Cast::parse(first, knobs).unwrap()
 }
 
 impl Lab {
-    pub(super) fn new(cast: Cast) -> Self {
+    fn new(stage: Stage) -> Self {
         Self {
-            stage: Stage::named(cast),
+            stage,
             pending: Vec::new(),
             slow: false,
             held: BTreeSet::new(),
@@ -83,11 +97,12 @@ impl Lab {
     }
 
     /// Carries out one line.
-    pub(super) fn line(&mut self, line: &str) {
+    fn line(&mut self, line: &str) {
         let words: Vec<&str> = line.split_whitespace().collect();
         let Some((&verb, words)) = words.split_first() else {
             return;
         };
+        self.stage.note(&format!("> {line}"));
         match verb {
             "cast" | "#" => {}
             "slowly" => self.slow = true,
@@ -122,7 +137,7 @@ impl Lab {
     }
 
     /// Plays one move and, unless the script goes slowly, what follows from it.
-    pub(super) fn step(&mut self, step: &Move) {
+    fn step(&mut self, step: &Move) {
         let fitted = self.stage.play(step);
         match step.receiver().filter(|_| fitted && !self.slow) {
             Some(who) => self.settle(who),

@@ -6,6 +6,7 @@ use super::{
     disk::Damage,
     host::Request,
     moves::{Act, ActKind, Cue, Move},
+    trace,
     world::{Cast, World},
 };
 use crate::{Content, Input, Message, header_digest};
@@ -36,6 +37,8 @@ pub(super) struct Stage {
     /// Kept only where somebody is going to name messages.
     archive: Option<Archive>,
     moves: Option<Vec<Move>>,
+    /// Moves and what came of them, in words.
+    trace: Option<String>,
 }
 
 impl Stage {
@@ -49,6 +52,7 @@ impl Stage {
             cuts: BTreeMap::new(),
             archive: None,
             moves: None,
+            trace: None,
         }
     }
 
@@ -64,6 +68,29 @@ impl Stage {
         let mut stage = Self::named(cast);
         stage.moves = Some(Vec::new());
         stage
+    }
+
+    /// A stage that writes down every move and every effect in words.
+    pub(super) fn tracing(cast: Cast) -> Self {
+        let mut stage = Self::recording(cast);
+        stage.trace = Some(String::new());
+        for host in stage.world.hosts.values_mut() {
+            host.done = Some(Vec::new());
+        }
+        stage
+    }
+
+    /// Adds a line to the trace, if there is one.
+    pub(super) fn note(&mut self, line: &str) {
+        if let Some(trace) = &mut self.trace {
+            trace.push_str(line);
+            trace.push('\n');
+        }
+    }
+
+    /// The trace so far.
+    pub(super) fn take_trace(&mut self) -> String {
+        self.trace.take().unwrap_or_default()
     }
 
     /// The moves so far, if they were recorded.
@@ -114,9 +141,9 @@ impl Stage {
         if !self.is_alive(to) {
             return false;
         }
-        if let (Some(archive), Some(moves)) = (&mut self.archive, &mut self.moves) {
+        if let (Some(archive), Some(_)) = (&mut self.archive, &self.moves) {
             let parcel = archive.add(label(from, message, &self.world.headers), message);
-            moves.push(Move::Give(parcel, to));
+            self.record(|| Move::Give(parcel, to));
         }
         if let Some(literal) = &mut self.world.literal {
             literal.heard(to, message);
@@ -144,8 +171,12 @@ impl Stage {
         if !self.is_alive(who) {
             return false;
         }
-        self.record(|| Move::Sync(who));
-        for message in self.world.release(who) {
+        self.moves.iter_mut().for_each(|moves| moves.push(Move::Sync(who)));
+        let messages = self.world.release(who);
+        if !messages.is_empty() {
+            self.note(&format!("  {}", Move::Sync(who)));
+        }
+        for message in messages {
             self.send(who, None, Rc::new(message));
         }
         true
@@ -236,6 +267,12 @@ impl Stage {
     /// Takes over what `who` asked for.
     fn absorb(&mut self, who: u16, from: Option<u16>) {
         self.world.judge(who);
+        let host = self.world.hosts.get_mut(&who);
+        let done = host.and_then(|host| host.done.as_mut()).map(std::mem::take);
+        for effect in done.iter().flatten() {
+            let line = format!("    {who} {}", trace::words(who, effect, &self.world.headers));
+            self.note(&line);
+        }
         let Some(host) = self.world.hosts.get_mut(&who) else {
             return;
         };
@@ -267,8 +304,10 @@ impl Stage {
     }
 
     fn record(&mut self, step: impl FnOnce() -> Move) {
-        if let Some(moves) = &mut self.moves {
-            moves.push(step());
+        if self.moves.is_some() {
+            let step = step();
+            self.note(&format!("  {step}"));
+            self.moves.iter_mut().for_each(|moves| moves.push(step.clone()));
         }
     }
 }
