@@ -212,7 +212,11 @@ impl Host {
             self.log.retain(|record| record.height() >= next);
             self.durable_log = self.log.len();
         }
-        self.core = Core::recover_with(config(&self.sets, self.who, next), &self.log, self.knobs);
+        let config = Config {
+            leader_aggregates: self.core.config.leader_aggregates,
+            ..config(&self.sets, self.who, next)
+        };
+        self.core = Core::recover_with(config, &self.log, self.knobs);
         self.alive = true;
         self.life += 1;
         self.input(Input::Start, usize::MAX);

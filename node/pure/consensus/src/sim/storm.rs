@@ -341,8 +341,12 @@ impl Storm {
             self.wire(from, to, message);
             return;
         }
+        let collector = self.collector(message);
         let others = self.stage.world.hosts.keys().copied().filter(|who| *who != from);
-        for to in others.collect::<Vec<_>>() {
+        for to in others
+            .filter(|who| collector.is_none_or(|collector| collector == *who))
+            .collect::<Vec<_>>()
+        {
             self.wire(from, to, message);
         }
         let Some(faulty) = self.stage.world.cast.faulty else {
@@ -355,6 +359,16 @@ impl Storm {
                 }
             }
         }
+    }
+
+    /// The leader to whom alone a first vote goes where leaders collect votes; later rounds tell everybody.
+    fn collector(&self, message: &Message) -> Option<u16> {
+        let world = &self.stage.world;
+        let Message::Vote(vote) = message else { return None };
+        let (height, round) = (vote.statement.height, vote.statement.round);
+        let leader = world.sets.at(height).validators().leader(height, round);
+        let collects = world.cast.aggregates && round == 0;
+        world.sets.who(height, leader).filter(|_| collects)
     }
 
     /// Sends one copy, or none, or two.

@@ -18,6 +18,8 @@ pub(super) enum Kind {
     Weights,
     /// Validators that run twice with one key, in partitions by round.
     Twins,
+    /// Leaders that collect votes, one of them forging now and then.
+    Aggregates,
     /// Validators join, leave and change their weight meanwhile, a forging one among them.
     Changes,
     /// Twins beside a forging validator, seven in all.
@@ -27,11 +29,12 @@ pub(super) enum Kind {
 }
 
 /// All kinds.
-pub(super) const KINDS: [Kind; 8] = [
+pub(super) const KINDS: [Kind; 9] = [
     Kind::Network,
     Kind::Crashes,
     Kind::Faulty,
     Kind::Weights,
+    Kind::Aggregates,
     Kind::Changes,
     Kind::Twins,
     Kind::TwinsAndFaulty,
@@ -73,6 +76,15 @@ impl Kind {
                 crash: 0.01,
                 ..fair(with_faulty(Cast::of(&[3, 1, 4, 2, 3]), rng), rng)
             },
+            Self::Aggregates => {
+                let mut weather = Weather {
+                    mischief: choose(&[0.0, 0.1], rng),
+                    crash: choose(&[0.0, 0.01], rng),
+                    ..fair(with_faulty(equal(choose(&[4, 7], rng)), rng), rng)
+                };
+                weather.cast.aggregates = true;
+                weather
+            }
             Self::Changes => Weather {
                 mischief: 0.3,
                 crash: 0.01,

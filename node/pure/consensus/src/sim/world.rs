@@ -28,6 +28,8 @@ pub(super) struct Cast {
     pub(super) followers: u16,
     /// Payload stays pending until so many blocks are decided.
     pub(super) target: Height,
+    /// Whether leaders collect votes and tell everybody of the certificates.
+    pub(super) aggregates: bool,
     /// Whether the literal model judges what honest nodes say.
     pub(super) literal: bool,
     pub(super) knobs: Knobs,
@@ -43,13 +45,14 @@ impl Cast {
             twins: Vec::new(),
             followers: 0,
             target: 1,
+            aggregates: false,
             literal: false,
             knobs: Knobs::default(),
         }
     }
 
     /// Reads `cast W.. [from H W..].. [faulty N] [twins N..] [followers N] [target N]
-    /// [literal]`.
+    /// [aggregates] [literal]`.
     pub(super) fn parse(line: &str, knobs: Knobs) -> Option<Self> {
         let words: Vec<&str> = line.split_whitespace().collect();
         let first = |name: &str| numbers_after(&words, name).first().copied();
@@ -70,6 +73,7 @@ impl Cast {
             twins: numbers_after(&words, "twins"),
             followers: first("followers").unwrap_or_default(),
             target: first("target").unwrap_or(1).into(),
+            aggregates: words.contains(&"aggregates"),
             literal: words.contains(&"literal"),
             knobs,
         })
@@ -98,6 +102,7 @@ impl fmt::Display for Cast {
             self.twins.iter().try_for_each(|twin| write!(f, " {twin}"))?;
         }
         write!(f, " followers {} target {}", self.followers, self.target)?;
+        f.write_str(if self.aggregates { " aggregates" } else { "" })?;
         f.write_str(if self.literal { " literal" } else { "" })
     }
 }
@@ -129,6 +134,7 @@ impl World {
         let host = |who: u16| {
             let key = who.checked_sub(TWINS_FROM).unwrap_or(who);
             let mut host = Host::new(&sets, key, cast.knobs);
+            host.core.config.leader_aggregates = cast.aggregates;
             host.said = cast.literal.then(Vec::new);
             (who, host)
         };
@@ -257,7 +263,7 @@ mod tests {
     fn a_cast_reads_back_from_its_text() {
         for line in [
             "cast 1 1 1 1 followers 0 target 1",
-            "cast 3 1 4 from 3 3 1 0 from 5 3 2 1 faulty 1 followers 1 target 7",
+            "cast 3 1 4 from 3 3 1 0 from 5 3 2 1 faulty 1 followers 1 target 7 aggregates",
             "cast 1 1 1 1 1 1 1 faulty 0 twins 3 5 followers 0 target 2 literal",
         ] {
             assert_eq!(Cast::parse(line, Knobs::default()).unwrap().to_string(), line);
