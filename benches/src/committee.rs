@@ -99,7 +99,9 @@ impl Committee {
                 self.send(index, &message, spent);
             }
             Effect::Broadcast(message) => self.send(index, &message, spent),
-            Effect::Build { height, round } => {
+            // Only what is decided next is counted: there is no payload for what comes after.
+            Effect::Build { height, .. } if height > self.height => {}
+            Effect::Build { height, round, .. } => {
                 let mut header = vec![0; HEADER_BYTES];
                 header[..8].copy_from_slice(&height.to_be_bytes());
                 self.queue.push_back((index, Input::Built { height, round, header }));
@@ -121,6 +123,7 @@ impl Committee {
             }
             // Nothing is late or lost here, so that there is nothing to repair.
             Effect::SetTimer { .. }
+            | Effect::Prefetch(_)
             | Effect::Evidence(_)
             | Effect::NeedSync { .. }
             | Effect::NeedHeader { .. }

@@ -1,6 +1,7 @@
 //! The step function: inputs in, effects out, one height after the other.
 
 use crate::{
+    ahead::Ahead,
     check::Scope,
     future::FutureBuffer,
     height::HeightState,
@@ -19,9 +20,10 @@ pub struct Core {
     /// Own signer index at this height.
     pub(crate) index: Option<u16>,
     pub(crate) state: HeightState,
-    future: FutureBuffer,
+    pub(crate) ahead: Ahead,
+    pub(crate) future: FutureBuffer,
     /// Records of heights not yet reached: the log may be ahead of the layer above.
-    restored: Vec<WalRecord>,
+    pub(crate) restored: Vec<WalRecord>,
     pub(crate) timers: u64,
     /// Where the last retry tick found the core.
     retry_mark: Option<(Height, Round)>,
@@ -39,6 +41,7 @@ impl Core {
             index: config.scope.index_of(config.key.as_ref()),
             config,
             state: HeightState::default(),
+            ahead: Ahead::default(),
             future: FutureBuffer::default(),
             restored: Vec::new(),
             timers: 0,
@@ -101,6 +104,8 @@ impl Core {
             Input::Built { height, round, header } => {
                 if (height, round) == (self.height, self.state.round) {
                     self.built(header, effects);
+                } else if (height, round) == (self.height + 1, 0) {
+                    self.built_ahead(header, effects);
                 }
             }
             Input::Validated {
@@ -192,7 +197,7 @@ impl Core {
         // Beyond the next height the validators are not known yet, so that nothing was verified.
         if message.height() == self.height + 1 && message.signed().is_some() {
             self.activate(out);
-            self.future.add(message);
+            self.keep_ahead(message, out);
         }
     }
 
@@ -217,6 +222,7 @@ impl Core {
         self.config.scope = scope;
         self.height = done + 1;
         self.state = HeightState::default();
+        self.take_ahead(self.height);
         self.sync_asked = false;
         self.restore();
         if self.state.active {
@@ -239,10 +245,7 @@ impl Core {
                 self.state.restore(record, self.index);
             }
         }
-        let entered_by = match &self.state.entry {
-            Some(Justification::Timeout(certificate)) => Some(certificate.round + 1),
-            _ => None,
-        };
+        let entered_by = self.state.entry.as_ref().map(|entry| entry.round() + 1);
         self.state.entry.take_if(|_| entered_by != Some(self.state.round));
         if mutant!(self, forget_lock) {
             self.state.high = None;

@@ -14,18 +14,20 @@ pub(crate) struct FutureBuffer {
 }
 
 impl FutureBuffer {
-    /// Keeps `message`, about the next height, if it carries one validator's statement.
-    pub(crate) fn add(&mut self, message: Message) {
+    /// Keeps `message`, about the next height, if it carries one validator's statement that is not known and there is
+    /// room; whether it did.
+    pub(crate) fn add(&mut self, message: Message) -> bool {
         let Some(signed) = message.signed().copied() else {
-            return;
+            return false;
         };
         let kept = self.signers.entry(signed.signer).or_default();
         if kept.iter().any(|other| place(other) == place(&message)) {
-            return;
+            return false;
         }
         kept.push(message);
         kept.sort_by_key(place);
         kept.truncate(MESSAGES_PER_SIGNER_MAX);
+        kept.iter().any(|other| place(other) == Some(signed.statement))
     }
 
     /// Takes out what was kept for `height`, in signer order, and forgets the rest: signers of another height

@@ -98,9 +98,9 @@ impl HeightState {
                 self.own.timeout = Some(Draft::timeout((signer, height, round), high));
                 self.round = self.round.max(round);
             }
-            WalRecord::Entry(certificate) => {
-                self.round = self.round.max(certificate.round + 1);
-                self.entry = Some(Justification::Timeout(certificate));
+            WalRecord::Entry(entry) => {
+                self.round = self.round.max(entry.round() + 1);
+                self.entry = Some(entry);
             }
             WalRecord::Decide(commit) => self.decided = Some(commit),
         }

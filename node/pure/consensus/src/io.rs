@@ -3,8 +3,8 @@
 use crate::{
     check::Scope,
     types::{
-        Certificate, Commit, Content, Evidence, Justification, Message, Proposal, Signed, Statement,
-        TimeoutCertificate, TimeoutVote, header_digest,
+        Certificate, Commit, Content, Evidence, Justification, Message, Proposal, Signed, Statement, TimeoutVote,
+        header_digest,
     },
 };
 use regatta_base::{Digest, Height, PublicKey, Round, SecretKey, Signature, ValidatorSet};
@@ -104,15 +104,24 @@ pub enum Effect {
         /// Delay in milliseconds.
         after_ms: u64,
     },
-    /// This node leads: answer with [`Input::Built`].
+    /// This node leads: answer with [`Input::Built`]. Replaces every earlier request.
+    ///
+    /// With a parent the block is for the next height, on a value that is certified and not decided yet: leave
+    /// the request unanswered while no payload is pending beside the parent's, and forget it when this height is
+    /// decided, since it is asked again then.
     Build {
         /// The height to build for.
         height: Height,
         /// The round to build for.
         round: Round,
+        /// The header before it, where that is not decided.
+        parent: Option<Vec<u8>>,
     },
     /// Fetch the payload of this proposal and check it: answer with [`Input::Validated`].
     Validate(Proposal),
+    /// The leader of the next height proposes this, on a value of the current height that may yet be decided:
+    /// fetch its payload and check what can be checked. Nothing is to be answered.
+    Prefetch(Proposal),
     /// This header is final. Execute it and answer with [`Input::Applied`].
     Decide(Commit),
     /// Somebody broke the rules provably.
@@ -262,8 +271,8 @@ pub enum WalRecord {
         /// The QC1 of the own greatest `Vote2` at that time.
         high: Option<Certificate>,
     },
-    /// The certificate through which a round was entered.
-    Entry(TimeoutCertificate),
+    /// The certificate of the round before through which a round was entered.
+    Entry(Justification),
     /// The decision.
     Decide(Commit),
 }
@@ -275,7 +284,7 @@ impl WalRecord {
         match self {
             Self::Propose { height, .. } | Self::Vote1 { height, .. } | Self::Timeout { height, .. } => *height,
             Self::Vote2 { quorum } => quorum.height,
-            Self::Entry(certificate) => certificate.height,
+            Self::Entry(entry) => entry.height(),
             Self::Decide(commit) => commit.height(),
         }
     }

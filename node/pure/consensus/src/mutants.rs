@@ -58,4 +58,8 @@ knobs! {
     persist_late,
     /// A QC1 decides.
     decide_on_qc1,
+    /// A proposal that was made ahead of time is forgotten when its height is entered.
+    forget_ahead,
+    /// A proposal that was made ahead of time is not judged again when its parent is decided.
+    trust_ahead,
 }

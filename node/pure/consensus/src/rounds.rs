@@ -52,8 +52,11 @@ impl Core {
 
     /// Rule "enter (h, r)": forward only. What was decided about earlier rounds stays in `own`.
     pub(crate) fn enter(&mut self, round: Round, entry: Option<Justification>, out: &mut Vec<Effect>) {
-        if let (Some(Justification::Timeout(certificate)), Some(_)) = (&entry, self.voter()) {
-            out.push(Effect::Persist(WalRecord::Entry(certificate.clone())));
+        // A QC1 of this very round is logged with the vote for it.
+        if let Some(entry) = entry.as_ref().filter(|entry| entry.round() < round)
+            && self.voter().is_some()
+        {
+            out.push(Effect::Persist(WalRecord::Entry(entry.clone())));
         }
         self.state.round = round;
         self.state.entry = entry;
@@ -66,7 +69,7 @@ impl Core {
     }
 
     /// Rule "leader(h, r)": a new value in round 0 and wherever nobody in the TC was locked, otherwise
-    /// the value of the TC's high QC1.
+    /// the value of the QC1 that entered this round, or of the TC's high one.
     pub(crate) fn lead(&mut self, out: &mut Vec<Effect>) {
         let (height, round) = (self.height, self.state.round);
         if !self.may_propose() {
@@ -74,8 +77,9 @@ impl Core {
         }
         let locked = match &self.state.entry {
             Some(Justification::Timeout(certificate)) => certificate.high.as_ref().map(|high| high.digest),
+            Some(Justification::Quorum(certificate)) if certificate.round < round => Some(certificate.digest),
             None if round == 0 => None,
-            // Entered without a TC: there is nothing to justify a proposal with.
+            // Entered without a certificate of the round before: there is nothing to justify a proposal with.
             _ => return,
         };
         match locked {
@@ -85,7 +89,12 @@ impl Core {
             },
             None if self.state.work && !self.state.building => {
                 self.state.building = true;
-                out.push(Effect::Build { height, round });
+                self.forget_ahead();
+                out.push(Effect::Build {
+                    height,
+                    round,
+                    parent: None,
+                });
             }
             None => {}
         }

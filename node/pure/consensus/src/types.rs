@@ -111,6 +111,24 @@ pub enum Justification {
     Timeout(TimeoutCertificate),
 }
 
+impl Justification {
+    /// The height that it belongs to.
+    pub(crate) fn height(&self) -> Height {
+        match self {
+            Self::Quorum(certificate) => certificate.height,
+            Self::Timeout(certificate) => certificate.height,
+        }
+    }
+
+    /// The round that it is of: it justifies the next one.
+    pub(crate) fn round(&self) -> Round {
+        match self {
+            Self::Quorum(certificate) => certificate.round,
+            Self::Timeout(certificate) => certificate.round,
+        }
+    }
+}
+
 /// A leader's proposal. The signature covers the header through its digest, not the justification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proposal {

@@ -172,7 +172,11 @@ fn a_leader_builds_once_and_ignores_what_it_did_not_ask_for() {
     };
     let mut leader = validator(1);
     assert_eq!(drive(&mut leader, built(0, HEADER)), [], "nobody asked");
-    let build = Effect::Build { height: 1, round: 0 };
+    let build = Effect::Build {
+        height: 1,
+        round: 0,
+        parent: None,
+    };
     assert!(step(&mut leader, Input::Work).contains(&build));
     assert!(!step(&mut leader, Input::Work).contains(&build));
     assert_eq!(drive(&mut leader, built(1, HEADER)), [], "another round");
@@ -233,9 +237,49 @@ fn a_quorum_of_the_previous_round_justifies_its_own_value_only() {
     let effects = drive(&mut core, justified(HEADER));
     assert_eq!(core.round(), 1);
     assert!(
-        matches!(effects[..], [Effect::SetTimer { .. }, Effect::Validate(_)]),
+        matches!(
+            effects[..],
+            [
+                Effect::Persist(WalRecord::Entry(_)),
+                Effect::SetTimer { .. },
+                Effect::Validate(_)
+            ]
+        ),
         "{effects:?}"
     );
+}
+
+/// A faulty leader may show a quorum of its round to one node and take it along to the next round, where the others
+/// could never follow if they waited for that node's timeout.
+#[test]
+fn who_gave_a_round_up_follows_its_quorum_to_the_next_and_can_show_it_after_a_crash() {
+    let mut core = validator(0);
+    step(&mut core, Input::Work);
+    let mut records: Vec<WalRecord> = drive(&mut core, Input::Timer(1))
+        .into_iter()
+        .filter_map(logged)
+        .collect();
+    let quorum = certificate(&core.config.scope, Phase::One, 1, 0, &[1, 2, 3]);
+    let effects = drive(&mut core, Input::Recv(Message::Quorum(quorum.clone())));
+    assert_eq!((core.round(), said(&effects)), (1, vec![]), "and does not vote for it");
+    records.extend(effects.into_iter().filter_map(logged));
+    let mut core = Core::recover(config(Some(0)), &records);
+    assert_eq!(core.round(), 1);
+    assert!(step(&mut core, Input::Start).contains(&Effect::Broadcast(Message::Quorum(quorum.clone()))));
+    // Its leader proposes the value again, justified by that quorum.
+    let mut leader = Core::recover(config(Some(2)), &[WalRecord::Entry(Justification::Quorum(quorum))]);
+    leader.learn((header_digest(HEADER), HEADER.to_vec()), true);
+    assert_eq!(
+        said(&step(&mut leader, Input::Start)),
+        [Content::Propose(header_digest(HEADER))]
+    );
+}
+
+fn logged(effect: Effect) -> Option<WalRecord> {
+    match effect {
+        Effect::Persist(record) => Some(record),
+        _ => None,
+    }
 }
 
 #[test]
@@ -382,7 +426,7 @@ fn recovery_resends_the_last_round_and_keeps_its_certificate() {
             round: 1,
             high: None,
         },
-        WalRecord::Entry(entry.clone()),
+        WalRecord::Entry(Justification::Timeout(entry.clone())),
         WalRecord::Vote1 {
             height: 1,
             round: 2,
@@ -445,7 +489,7 @@ fn records_survive_encoding() {
             header: HEADER.to_vec(),
             justification: Some(Justification::Timeout(certificate.clone())),
         },
-        WalRecord::Entry(certificate),
+        WalRecord::Entry(Justification::Timeout(certificate)),
     ];
     let bytes = regatta_base::encode(&records);
     assert_eq!(regatta_base::decode(&bytes, 100_000), Ok(records));

@@ -198,6 +198,37 @@ const ATTACKS: &[Attack] = &[
         script: "work 0 1 2 3
             deliver",
     },
+    // What was proposed ahead of time counts when its height is entered.
+    Attack {
+        knob: "forget_ahead",
+        weights: FOUR,
+        faulty: None,
+        charge: "conduct",
+        script: "target 2
+            work 0 1 2 3
+            deliver propose vote1
+            deliver vote2 to 2
+            work 2
+            deliver",
+    },
+    // And is judged again when it is known what it follows.
+    Attack {
+        knob: "trust_ahead",
+        weights: FOUR,
+        faulty: None,
+        charge: "chain",
+        script: "target 2
+            work 0 1 2 3
+            deliver propose
+            deliver vote1 to 2
+            drop vote1 vote2
+            timeout 0 1 3
+            deliver timeout to 0 1 3
+            timeout 0 1 3
+            deliver timeout to 0 1 3
+            deliver to 0 1 3
+            deliver",
+    },
 ];
 
 #[test]

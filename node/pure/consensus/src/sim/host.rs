@@ -20,7 +20,7 @@ pub(super) enum Outgoing {
 #[derive(Debug, Clone)]
 #[allow(clippy::large_enum_variant)] // test code
 pub(super) enum Request {
-    Build(Height, Round),
+    Build(Height, Round, Option<Digest>),
     Validate(Proposal),
     Apply(Height),
     Sync,
@@ -133,7 +133,11 @@ impl Host {
             }
             Effect::Evidence(evidence) => self.evidence.push(evidence),
             Effect::SetTimer { id, after_ms } => self.requests.push(Request::Timer(id, after_ms)),
-            Effect::Build { height, round } => self.requests.push(Request::Build(height, round)),
+            Effect::Build { height, round, parent } => {
+                let parent = parent.map(|parent| header_digest(&parent));
+                self.requests.push(Request::Build(height, round, parent));
+            }
+            Effect::Prefetch(_) => {}
             Effect::Validate(proposal) => self.requests.push(Request::Validate(proposal)),
             Effect::NeedSync { .. } => self.requests.push(Request::Sync),
             Effect::NeedHeader { digest, .. } => self.requests.push(Request::Header(digest)),

@@ -17,6 +17,7 @@ mod literal;
 mod mischief;
 mod moves;
 mod oracle;
+mod pipeline;
 mod rules;
 mod script;
 mod scripts;

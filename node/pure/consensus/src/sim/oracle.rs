@@ -14,6 +14,8 @@ pub(super) struct Oracle {
     pub(super) violations: Vec<String>,
     said: BTreeMap<u16, Vec<Statement>>,
     built: BTreeSet<Digest>,
+    /// What headers that were built ahead of time were built on.
+    parents: BTreeMap<Digest, Digest>,
     dishonest: BTreeSet<u16>,
 }
 
@@ -31,7 +33,17 @@ impl Oracle {
         self.built.insert(digest);
     }
 
-    /// Agreement, validity, certificates.
+    /// This header was built on another one, if it was built before that was decided.
+    pub(super) fn built_on(&mut self, digest: Digest, parent: Option<Digest>) {
+        self.parents.extend(parent.map(|parent| (digest, parent)));
+    }
+
+    /// What a header follows, as far as it says so.
+    pub(super) fn parent(&self, digest: &Digest) -> Option<Digest> {
+        self.parents.get(digest).copied()
+    }
+
+    /// Agreement, validity, certificates, and that each block follows the one before.
     pub(super) fn decision(&mut self, sets: &Sets, host: usize, commit: &Commit) {
         let (height, digest) = (commit.height(), commit.digest());
         let first = *self.decided.entry(height).or_insert(digest);
@@ -39,6 +51,12 @@ impl Oracle {
             self.blame(format!(
                 "agreement: {host} decided {digest:?} at {height}, not {first:?}"
             ));
+        }
+        let before = height.checked_sub(1).and_then(|before| self.decided.get(&before));
+        if let (Some(parent), Some(before)) = (self.parents.get(&digest), before)
+            && parent != before
+        {
+            self.blame(format!("chain: {host} decided {digest:?} at {height} after {before:?}"));
         }
         if !self.built.contains(&digest) {
             self.blame(format!("validity: {host} decided {digest:?}, which nobody made"));

@@ -14,7 +14,13 @@ pub(super) fn words(who: u16, effect: &Effect, headers: &Headers) -> String {
         Effect::SignSend(draft) => format!("says {}", of_statement(&draft.statement, headers)),
         Effect::Broadcast(message) => format!("tells {}", label(who, message, headers)),
         Effect::SetTimer { after_ms, .. } => format!("waits {after_ms} ms"),
-        Effect::Build { height, round } => format!("builds {height}/{round}"),
+        Effect::Build {
+            height,
+            round,
+            parent: None,
+        } => format!("builds {height}/{round}"),
+        Effect::Build { height, round, .. } => format!("builds {height}/{round} ahead"),
+        Effect::Prefetch(_) => "prefetches".to_owned(),
         Effect::Validate(proposal) => format!("validates {}", of_statement(&proposal.vote.statement, headers)),
         Effect::Decide(commit) => format!("decides {}", of_certificate(&commit.certificate, headers)),
         Effect::Evidence(evidence) => {
@@ -54,7 +60,7 @@ fn of_record(record: &WalRecord, headers: &Headers) -> String {
         WalRecord::Vote1 { round, digest, .. } => at(*round, Content::Vote1(*digest)),
         WalRecord::Vote2 { quorum } => format!("vote2 on {}", of_certificate(quorum, headers)),
         WalRecord::Timeout { round, high, .. } => at(*round, Content::Timeout(high.as_ref().map(|high| high.round))),
-        WalRecord::Entry(certificate) => format!("entry {}/{}", certificate.height, certificate.round + 1),
+        WalRecord::Entry(certificate) => format!("entry {}/{}", certificate.height(), certificate.round() + 1),
         WalRecord::Decide(commit) => format!("decision {}", of_certificate(&commit.certificate, headers)),
     }
 }

@@ -8,7 +8,7 @@ use super::{
     moves::numbers_after,
     oracle::Oracle,
 };
-use crate::{Commit, Input, Message, header_digest, mutants::Knobs};
+use crate::{Commit, Input, Message, Proposal, header_digest, mutants::Knobs};
 use regatta_base::{Digest, Height};
 use std::{collections::BTreeMap, fmt};
 
@@ -154,16 +154,23 @@ impl World {
     /// What the layer above answers to `request`, if it does.
     pub(super) fn answer(&mut self, who: u16, request: Request) -> Option<Input> {
         match request {
-            Request::Build(height, round) => {
+            Request::Build(height, _, _) if height > self.cast.target => None,
+            Request::Build(height, round, parent) => {
                 let life = self.hosts[&who].life;
-                let header = self.make(&format!("{who}.{height}.{round}.{life}"));
+                let mut label = format!("{who}.{height}.{round}.{life}");
+                // Built twice for one round it is not the same block.
+                while self.headers.contains_key(&header_digest(label.as_bytes())) {
+                    label.push('+');
+                }
+                let header = self.make(&label);
+                self.oracle.built_on(header_digest(&header), parent);
                 Some(Input::Built { height, round, header })
             }
             Request::Validate(proposal) => Some(Input::Validated {
                 height: proposal.vote.statement.height,
                 round: proposal.vote.statement.round,
                 digest: proposal.digest(),
-                ok: !proposal.header.starts_with(b"bad"),
+                ok: !proposal.header.starts_with(b"bad") && self.follows(who, &proposal),
             }),
             Request::Apply(height) => Some(Input::Applied {
                 height,
@@ -176,6 +183,13 @@ impl World {
             }
             Request::Behind(_) | Request::Timer(..) => None,
         }
+    }
+
+    /// Whether the header follows the last block of `who`, as far as it says what it follows.
+    fn follows(&self, who: u16, proposal: &Proposal) -> bool {
+        let last = self.hosts[&who].chain.last().map(Commit::digest);
+        let parent = self.oracle.parent(&proposal.digest());
+        parent.is_none_or(|parent| last == Some(parent))
     }
 
     /// A header that may be decided.

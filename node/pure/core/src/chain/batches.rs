@@ -123,12 +123,12 @@ impl Batches {
         true
     }
 
-    /// What the next block at `height` should order, oldest first.
-    pub(crate) fn propose(&self, height: Height) -> Vec<Digest> {
+    /// What a block at `height` should order, oldest first, beside what the block before it orders.
+    pub(crate) fn propose(&self, height: Height, before: &[Digest]) -> Vec<Digest> {
         let (mut digests, mut bytes) = (Vec::new(), 0);
         for digest in &self.waiting {
             let Some(held) = self.held.get(digest) else { continue };
-            if !held.votable || !held.batch.may_be_ordered_at(height) {
+            if !held.votable || !held.batch.may_be_ordered_at(height) || before.contains(digest) {
                 continue;
             }
             bytes += held.batch.bytes.len();
@@ -278,10 +278,14 @@ mod tests {
         assert!(batches.hold(&batch(4, 1, 0, half), true));
         assert!(batches.hold(&batch(5, 1, 0, half), true));
         // 2 was not checked here, 3's author is ahead of height 5, 5 no longer fits.
-        assert_eq!(batches.propose(5), [Digest([1; 32]), Digest([4; 32])]);
+        assert_eq!(batches.propose(5, &[]), [Digest([1; 32]), Digest([4; 32])]);
         assert!(batches.hold(&batch(2, 0, 0, 10), true), "becomes votable");
         assert!(!batches.hold(&batch(2, 0, 0, 10), true), "twice is nothing new");
-        assert!(batches.propose(6).contains(&Digest([2; 32])));
+        assert!(batches.propose(6, &[]).contains(&Digest([2; 32])));
+        assert!(
+            !batches.propose(6, &[Digest([2; 32])]).contains(&Digest([2; 32])),
+            "not twice"
+        );
     }
 
     #[test]

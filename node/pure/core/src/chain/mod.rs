@@ -316,7 +316,13 @@ impl Chain {
     /// The earliest time at which [`Chain::tick`] has something to do.
     pub(crate) fn next_deadline(&self) -> Option<Time> {
         let batch = self.batch_due_at();
-        let (agreement, outbox) = (self.agreement.next_deadline(), self.outbox.due_at());
+        let agreement = self
+            .agreement
+            .next_deadline()
+            .into_iter()
+            .chain(self.build_deadline())
+            .min();
+        let outbox = self.outbox.due_at();
         let snapshot = self.snapshots.next_deadline();
         let times = [agreement, outbox, self.sweep_at, batch, self.check_due_at(), snapshot];
         #[cfg(any(test, feature = "byzantine"))]

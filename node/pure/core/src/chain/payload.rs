@@ -184,7 +184,7 @@ impl Chain {
 
     /// Tells a neighbour whose link came up what waits to be ordered.
     pub(super) fn announce_waiting(&mut self, peer: PeerIndex) {
-        for digest in self.batches.propose(self.ledger.height() + 1) {
+        for digest in self.batches.propose(self.ledger.height() + 1, &[]) {
             self.outbox.announce(peer, digest);
         }
     }

@@ -70,6 +70,8 @@ pub(super) struct World {
     pub(super) listener: Option<usize>,
     pub(super) heard: Vec<(PeerIndex, Bytes)>,
     next_request: u64,
+    /// Every frame takes so long and everything else no time, instead of random times.
+    pub(super) steady: Option<Time>,
 }
 
 pub(super) fn secret(index: usize) -> SecretKey {
@@ -161,6 +163,7 @@ impl World {
             listener: None,
             heard: Vec::new(),
             next_request: 0,
+            steady: None,
         };
         (0..nodes).for_each(|index| world.start(index));
         edges.iter().for_each(|&(a, b)| world.connect(a, b));
@@ -270,6 +273,11 @@ impl World {
             .expect("every peer is a host")
     }
 
+    fn delay(&mut self, random: std::ops::Range<Time>, steady: Time) -> Time {
+        let drawn = self.rng.random_range(random);
+        if self.steady.is_some() { steady } else { drawn }
+    }
+
     fn later(&mut self, delay: Time, pending: Pending) {
         self.number += 1;
         self.queue.insert((self.now + delay, self.number), pending);
@@ -322,7 +330,7 @@ impl World {
         match output {
             Output::Append(number, record) => {
                 self.hosts[index].written.push(record);
-                let delay = self.rng.random_range(0..3);
+                let delay = self.delay(0..3, 0);
                 self.later(delay, Pending::Event(index, life, Event::Durable(number)));
             }
             Output::Send { after, .. }
@@ -336,7 +344,7 @@ impl World {
             Output::Send { peer, frame, .. } => self.send(index, peer, frame),
             Output::Work(job, work) => {
                 let result = work.run(&mut seed::rng(self.number, "jobs"));
-                let delay = self.rng.random_range(0..2);
+                let delay = self.delay(0..2, 0);
                 self.later(delay, Pending::Event(index, life, Event::Done(job, result)));
             }
             Output::Reply { request, results, .. } => {
@@ -366,7 +374,7 @@ impl World {
             return;
         };
         self.frames += 1;
-        let wish = self.now + self.rng.random_range(1..4);
+        let wish = self.now + self.delay(1..4, self.steady.unwrap_or_default());
         let at = *self
             .arrival
             .entry((from, to))

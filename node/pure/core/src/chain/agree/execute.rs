@@ -285,6 +285,8 @@ impl Chain {
         }
         self.agreement.last_block_at = Some(ctx.now);
         self.agreement.timer = None;
+        // If it was for the next height, it is asked again.
+        self.agreement.build = None;
         self.agreement.retry_at = None;
         self.agreement.quiet_at = Some(ctx.now + super::QUIET_MS + 2 * self.config.block_interval_ms);
         self.expire_batches(ctx.now);

@@ -27,6 +27,7 @@ impl Chain {
         }
         if let Message::Proposal(proposal) = message {
             self.keep_header(proposal);
+            self.note_proposal(ctx.now, proposal);
         }
         let bytes = encoded(message);
         let Some(key) = key_of(message) else {
@@ -213,6 +214,7 @@ impl Chain {
         }
         if let Message::Proposal(proposal) = &message {
             self.keep_header(proposal);
+            self.note_proposal(ctx.now, proposal);
         }
         let message_is_current = message.height() == self.ledger.height() + 1;
         if let Some(key) = key {

@@ -1,9 +1,12 @@
 //! Agreement: runs the consensus core, does what it asks for, and executes what it decides.
 
+mod build;
 #[cfg(any(test, feature = "byzantine"))]
 mod byzantine;
 mod execute;
 mod messages;
+
+use build::Build;
 
 use super::{
     Chain, encoded,
@@ -64,12 +67,13 @@ pub(crate) struct Agreement {
     deciding: Option<Commit>,
     /// Who brought the decision that is being executed.
     decided_by: Option<PeerIndex>,
-    build: Option<(Height, Round)>,
+    build: Option<Build>,
     timer: Option<(Time, u64)>,
     retry_at: Option<Time>,
     last_block_at: Option<Time>,
+    /// The greatest height of which a proposal was seen, and when the first one was.
+    proposed_at: Option<(Height, Time)>,
     quiet_at: Option<Time>,
-    block_interval_ms: u64,
     /// Who sent the status message that the core is handling.
     asking: Option<PeerIndex>,
     /// Why this instance stopped; it never starts again by itself.
@@ -94,8 +98,8 @@ impl Agreement {
             timer: None,
             retry_at: None,
             last_block_at: None,
+            proposed_at: None,
             quiet_at: None,
-            block_interval_ms: config.block_interval_ms,
             asking: None,
             halted: None,
         }
@@ -118,16 +122,10 @@ impl Agreement {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Time> {
-        let build = self.build.map(|_| self.build_at());
-        [self.timer.map(|(at, _)| at), self.retry_at, self.quiet_at, build]
+        [self.timer.map(|(at, _)| at), self.retry_at, self.quiet_at]
             .into_iter()
             .flatten()
             .min()
-    }
-
-    /// When the next block may be built.
-    fn build_at(&self) -> Time {
-        self.last_block_at.map_or(0, |at| at + self.block_interval_ms)
     }
 
     /// Batches without which the current height cannot go on.
@@ -176,6 +174,7 @@ impl Chain {
     pub(in crate::chain) fn signal_work(&mut self, ctx: &mut Context<'_>) {
         if self.batches.has_waiting() {
             self.drive(ctx, Input::Work);
+            self.try_build(ctx);
         }
     }
 
@@ -208,10 +207,8 @@ impl Chain {
                 self.agreement.timer = Some((ctx.now + after_ms, id));
                 self.retry_soon(ctx.now);
             }
-            Effect::Build { height, round } => {
-                self.agreement.build = Some((height, round));
-                self.build_when_due(ctx.now, inputs);
-            }
+            Effect::Build { height, round, parent } => self.build(ctx.now, (height, round), parent, inputs),
+            Effect::Prefetch(proposal) => self.prefetch(ctx, &proposal),
             Effect::Validate(proposal) => {
                 if self.agreement.validating.len() < VALIDATING_MAX {
                     self.agreement.validating.push(proposal);
@@ -277,36 +274,15 @@ impl Chain {
                 self.outbox.push(peer, self.status_message(), true);
             }
         }
+        self.try_build(ctx);
+    }
+
+    /// Builds the block that is asked for, if its time has come and there is something to put into it.
+    pub(in crate::chain) fn try_build(&mut self, ctx: &mut Context<'_>) {
         let mut inputs = VecDeque::new();
         self.build_when_due(ctx.now, &mut inputs);
         for input in inputs {
             self.drive(ctx, input);
-        }
-    }
-
-    fn build_when_due(&mut self, now: Time, inputs: &mut VecDeque<Input>) {
-        let Some((height, round)) = self.agreement.build else {
-            return;
-        };
-        if height <= self.ledger.height() {
-            self.agreement.build = None;
-        } else if now >= self.agreement.build_at() {
-            self.agreement.build = None;
-            let Some(next_validators) = self.next_set(height) else {
-                return;
-            };
-            let header = Header {
-                height,
-                parent: self.ledger.hash(),
-                batches: self.batches.propose(height),
-                state_root: self.lagged_state_root(height),
-                next_validators,
-            };
-            inputs.push_back(Input::Built {
-                height,
-                round,
-                header: header.encode(),
-            });
         }
     }
 
