@@ -274,6 +274,7 @@ fn config((index, size): (usize, usize), others: &[usize], vote_topology: VoteTo
         instances: vec![InstanceConfig {
             id: samples::instance(),
             block_interval_ms: 10,
+            empty_blocks: false,
             round_timeout_ms: 500,
             round_timeout_ms_max: 5000,
             batch_bytes: 64 * 1024,

@@ -1,5 +1,6 @@
 //! Bodies in MessagePack with field names.
 
+use regatta_api::view::SubmitRequest;
 use serde::{Serialize, de::DeserializeOwned};
 use std::io::Cursor;
 
@@ -11,6 +12,23 @@ pub const MSGPACK: &str = "application/msgpack";
 /// The serializer's text; never for the types of the control interface.
 pub fn encode_body<T: Serialize>(value: &T) -> Result<Vec<u8>, String> {
     rmp_serde::to_vec_named(value).map_err(|error| error.to_string())
+}
+
+/// Encodes a submission in one piece of memory of the right size.
+///
+/// # Errors
+/// As [`encode_body`].
+pub(crate) fn encode_submission(request: &SubmitRequest) -> Result<Vec<u8>, String> {
+    /// More than the encoding adds to a transaction, and more than it adds to all of them.
+    const OVERHEAD: (usize, usize) = (5, 256);
+    let payload: usize = request
+        .transactions
+        .iter()
+        .map(|bytes| bytes.0.len() + OVERHEAD.0)
+        .sum();
+    let mut body = Vec::with_capacity(payload + OVERHEAD.1);
+    rmp_serde::encode::write_named(&mut body, request).map_err(|error| error.to_string())?;
+    Ok(body)
 }
 
 /// Decodes a body in MessagePack and refuses bytes after it.
@@ -30,7 +48,7 @@ pub fn decode_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use regatta_api::view::{BlockView, Latest, SubmitRequest, TransactionStatus};
+    use regatta_api::view::{BlockView, Latest, TransactionStatus};
 
     #[test]
     fn bytes_after_a_body_are_refused() {
@@ -58,7 +76,9 @@ mod tests {
                 instance: instance.map(|name| name.parse().unwrap()),
                 transactions: transactions.into_iter().map(Into::into).collect(),
             };
-            prop_assert_eq!(decode_body(&encode_body(&request).unwrap()), Ok(request));
+            let body = encode_body(&request).unwrap();
+            prop_assert_eq!(&encode_submission(&request).unwrap(), &body);
+            prop_assert_eq!(decode_body(&body), Ok(request));
         }
     }
 }

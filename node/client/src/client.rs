@@ -2,7 +2,7 @@
 
 use crate::{
     ClientError, EventStream,
-    body::{MSGPACK, decode_body, encode_body},
+    body::{MSGPACK, decode_body, encode_submission},
     error::chain,
     exposition,
     frame::FRAMES,
@@ -105,7 +105,7 @@ impl Client {
     /// [`ClientError`]; refusals of single transactions are part of the answer.
     pub async fn submit(&self, request: &SubmitRequest) -> Result<SubmitResponse, ClientError> {
         let path = "/v1/transactions";
-        let body = encode_body(request).map_err(|reason| self.malformed(path, reason))?;
+        let body = encode_submission(request).map_err(|reason| self.malformed(path, reason))?;
         self.call(Method::POST, path, Some(body.into())).await
     }
 

@@ -56,6 +56,7 @@ fn config(test: u8, number: u8, validators: u8) -> NodeConfig {
         instances: vec![InstanceConfig {
             id: "main".parse().unwrap(),
             block_interval_ms: 10,
+            empty_blocks: false,
             round_timeout_ms: 500,
             round_timeout_ms_max: 5000,
             batch_bytes: 64 * 1024,

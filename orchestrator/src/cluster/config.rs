@@ -136,6 +136,7 @@ fn instance_config(plan: &Plan, instance: &PlannedInstance, keys: &[PublicKey]) 
     Ok(InstanceConfig {
         id: instance.id.parse()?,
         block_interval_ms: instance.block_interval_ms,
+        empty_blocks: instance.empty_blocks,
         round_timeout_ms: instance.round_timeout_ms,
         round_timeout_ms_max: ROUND_TIMEOUT_MS_MAX.max(instance.round_timeout_ms),
         batch_bytes: plan.node.batch_bytes.0 as usize,

@@ -18,6 +18,8 @@ use std::collections::BTreeMap;
 
 /// What must be said beside every figure of a load with blobs.
 const BLOB_LABEL: &str = "unsigned, ordered and not executed: only for comparison with systems that do no more";
+/// What must be said beside every figure of nodes that do not wait for their disks.
+const NOT_DURABLE_LABEL: &str = "without a durable journal: votes and acknowledgements do not wait for the disk";
 
 /// Puts the record of a run together and judges its objectives.
 #[must_use]
@@ -104,13 +106,18 @@ fn describe(plan: &Plan, load: &PlannedLoad, outcomes: &[LoadOutcome]) -> Load {
     let measured = outcome.map_or(0, |outcome| outcome.tally.measure.intended);
     let kinds: Vec<&str> = load.mix.iter().map(|(kind, _)| kind.name()).collect();
     let blob = load.mix.iter().any(|(kind, _)| *kind == TransactionKind::Blob);
+    let labels = [(blob, BLOB_LABEL), (!plan.node.durable, NOT_DURABLE_LABEL)];
+    let labels: Vec<&str> = labels
+        .into_iter()
+        .filter_map(|(holds, label)| holds.then_some(label))
+        .collect();
     Load {
         name: kinds.join(" and "),
         mode: LoadMode::Open,
         description: description(plan, load),
         offered_per_s: if seconds > 0.0 { measured as f64 / seconds } else { 0.0 },
         size_bytes: u64::from(load.size),
-        label: blob.then(|| BLOB_LABEL.to_owned()),
+        label: (!labels.is_empty()).then(|| labels.join("; ")),
     }
 }
 

@@ -169,6 +169,13 @@ fn the_plan_fills_in_what_was_run() {
             .as_deref()
             .is_some_and(|label| label.contains("not executed"))
     );
+    let mut hasty = plan.clone();
+    hasty.node.durable = false;
+    let record_of_hasty = assemble(parts(&hasty, &[]));
+    assert!(record_of_hasty.loads.iter().all(|load| {
+        let label = load.label.as_deref();
+        label.is_some_and(|label| label.contains("without a durable journal"))
+    }));
     assert!(
         record.loads[0].description.starts_with("Poisson, 10 tx/s, 512 B"),
         "{}",

@@ -39,6 +39,7 @@ pub(crate) fn plan(validators: u32) -> Plan {
             id: "main".to_owned(),
             validators: (0..validators).map(|index| (index, 1)).collect(),
             block_interval_ms: 10,
+            empty_blocks: false,
             round_timeout_ms: 300,
             vote_topology: VoteTopology::AllToAll,
         }],

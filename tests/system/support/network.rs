@@ -301,6 +301,7 @@ fn config(index: u8, validators: u8, subnet: Subnet, set: &[PublicKey]) -> NodeC
         instances: vec![InstanceConfig {
             id: "main".parse().unwrap(),
             block_interval_ms: 20,
+            empty_blocks: false,
             round_timeout_ms: 500,
             round_timeout_ms_max: 5000,
             batch_bytes: 256 * 1024,

@@ -81,6 +81,9 @@ pub struct InstanceConfig {
     /// Shortest time between two blocks, in milliseconds.
     #[serde(default = "default_block_interval_ms")]
     pub block_interval_ms: u64,
+    /// Whether blocks follow one another also while nothing waits to be ordered.
+    #[serde(default)]
+    pub empty_blocks: bool,
     /// Unit of the round timeout in milliseconds: round r lasts unit · (3 + 2r).
     #[serde(default = "default_round_timeout_ms")]
     pub round_timeout_ms: u64,
@@ -407,6 +410,7 @@ mod tests {
             instances: vec![InstanceConfig {
                 id: "main".parse().unwrap(),
                 block_interval_ms: 10,
+                empty_blocks: false,
                 round_timeout_ms: 500,
                 round_timeout_ms_max: 1000,
                 batch_bytes: 1000,

@@ -47,6 +47,7 @@ fn config() -> NodeConfig {
     let instance = |name: &str| InstanceConfig {
         id: name.parse().unwrap(),
         block_interval_ms: 10,
+        empty_blocks: false,
         round_timeout_ms: 500,
         round_timeout_ms_max: 1000,
         batch_bytes: 1000,

@@ -1,6 +1,6 @@
 //! Numbers as people read them: three significant digits, units, thousands separated by commas.
 
-use crate::result::{Estimate, Quantile, QuantileValue};
+use crate::result::{BlockCost, Estimate, Quantile, QuantileValue};
 
 /// An integer with thousands separators, e.g. `12,345`.
 #[must_use]
@@ -99,6 +99,18 @@ pub fn bytes(value: f64) -> String {
     } else {
         format!("{} {}", number(scaled), units[unit])
     }
+}
+
+/// How fast blocks come and what each costs, in words.
+#[must_use]
+pub fn block_cost(cost: &BlockCost) -> String {
+    format!(
+        "{} a second, each {} of CPU on all nodes together; a node sends {} messages and {} for it",
+        number(cost.blocks_per_s),
+        duration_us(cost.nodes_us),
+        number(cost.messages_per_node),
+        bytes(cost.bytes_per_node)
+    )
 }
 
 /// A large count in short, e.g. `12.3 k`.

@@ -99,6 +99,8 @@ pub struct Summary {
     pub steady: Option<SteadyCheck>,
     /// CPU per successful transaction inside the window; absent without samples or transactions.
     pub cpu: Option<CpuCost>,
+    /// What a block costs; absent without samples or blocks inside the window.
+    pub block_cost: Option<BlockCost>,
     /// One row for each node, in plan order.
     pub nodes: Vec<NodeSummary>,
 }
@@ -225,6 +227,19 @@ pub struct CpuCost {
     pub nodes_us_per_tx: Estimate,
     /// Of the lab: generator, stamps and sampling.
     pub lab_us_per_tx: f64,
+}
+
+/// What a block costs, with everything that the nodes do beside it; from the samples around the window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct BlockCost {
+    /// Finalised blocks for each second of the window.
+    pub blocks_per_s: f64,
+    /// CPU of all nodes together, in microseconds.
+    pub nodes_us: f64,
+    /// Messages that a node sends, on average.
+    pub messages_per_node: f64,
+    /// Bytes that a node sends, on average.
+    pub bytes_per_node: f64,
 }
 
 /// A node over the whole run; rates are over the window.

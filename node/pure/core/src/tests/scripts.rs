@@ -97,6 +97,21 @@ fn an_idle_network_is_silent() {
 }
 
 #[test]
+fn blocks_follow_one_another_without_payload_where_that_is_wanted() {
+    let mesh = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)];
+    let mut world = World::with_config(5, 4, 4, &mesh, |_, mut config| {
+        config.instances[0].empty_blocks = true;
+        config
+    });
+    world.run(2000);
+    let reached = world.height(0);
+    assert!(reached > 10, "height {reached}");
+    world.run(1000);
+    assert!(world.height(0) > reached);
+    world.assert_agreement();
+}
+
+#[test]
 fn votes_reach_validators_that_are_no_neighbours() {
     // A ring in which every other node is a validator: each vote crosses a full node.
     let ring: Vec<_> = (0..8)

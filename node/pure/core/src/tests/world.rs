@@ -106,6 +106,7 @@ pub(super) fn config(index: usize, validators: usize, edges: &[(usize, usize)]) 
         instances: vec![InstanceConfig {
             id: "main".parse().unwrap(),
             block_interval_ms: 10,
+            empty_blocks: false,
             round_timeout_ms: 100,
             round_timeout_ms_max: 1000,
             batch_bytes: 2000,

@@ -164,6 +164,8 @@ pub struct PlannedInstance {
     pub validators: Vec<(u32, u64)>,
     /// Least time between two blocks in milliseconds.
     pub block_interval_ms: u64,
+    /// Whether blocks follow one another also while nothing waits to be ordered.
+    pub empty_blocks: bool,
     /// Base of the round timeout in milliseconds.
     pub round_timeout_ms: u64,
     /// How votes travel.

@@ -116,7 +116,15 @@ impl Plan {
             let timeout = Duration::from_millis(instance.round_timeout_ms);
             write!(out, "instance  {}: {count} validators, weight {total}, ", instance.id)?;
             let votes = instance.vote_topology.name();
-            writeln!(out, "block interval {interval}, round timeout {timeout}, votes {votes}")?;
+            let blocks = if instance.empty_blocks {
+                "empty blocks too, "
+            } else {
+                ""
+            };
+            writeln!(
+                out,
+                "{blocks}block interval {interval}, round timeout {timeout}, votes {votes}"
+            )?;
         }
         Ok(())
     }

@@ -61,6 +61,7 @@ fn add_instance(draft: &mut Draft<'_>, path: &str, instance: &Consensus) {
         id: instance.id.clone(),
         validators: weights.into_iter().collect(),
         block_interval_ms: instance.block_interval.millis(),
+        empty_blocks: instance.empty_blocks,
         round_timeout_ms: instance.round_timeout.millis(),
     });
 }

@@ -327,6 +327,9 @@ pub struct Consensus {
     /// Least time between two blocks; a block may take longer and never less, 0 means as fast as it goes.
     #[serde(default = "default_block_interval")]
     pub block_interval: Duration,
+    /// Whether blocks follow one another also while nothing waits to be ordered: for measuring agreement alone.
+    #[serde(default)]
+    pub empty_blocks: bool,
     /// Base of the round timeout: round r waits base x (3 + 2r).
     #[serde(default = "default_round_timeout")]
     pub round_timeout: Duration,

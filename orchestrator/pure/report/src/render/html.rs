@@ -38,6 +38,7 @@ struct Page<'a> {
     problems: &'a [String],
     labels: Vec<String>,
     cards: Vec<Card>,
+    blocks: Option<String>,
     first: Vec<Drawn>,
     digests: Vec<NamedText>,
     quantiles: Vec<QuantileRow>,
@@ -106,6 +107,12 @@ pub fn html(result: &RunResult) -> Result<String, RenderError> {
         },
         labels: labels(&result.record),
         cards: if speed { parts::cards(result) } else { Vec::new() },
+        blocks: result
+            .summary
+            .block_cost
+            .as_ref()
+            .filter(|_| speed)
+            .map(crate::format::block_cost),
         first: draw(&all, first)?,
         digests: parts::digests(result),
         quantiles: parts::quantiles(result),

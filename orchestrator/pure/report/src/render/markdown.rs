@@ -106,6 +106,9 @@ fn speed(result: &RunResult) -> Vec<String> {
             "| CPU per transaction, all nodes (lab {lab} more) | {value} | {bounds} |"
         ));
     }
+    if let Some(cost) = &summary.block_cost {
+        lines.push(format!("| blocks | {} | |", format::block_cost(cost)));
+    }
     lines.push(String::new());
     let labels = labels(&result.record);
     lines.extend(

@@ -22,6 +22,9 @@ pub fn text(result: &RunResult, report_path: &str) -> String {
     for problem in result.verdict.problems.iter().skip(1) {
         text += &format!("  also: {problem}\n");
     }
+    if let Some(cost) = result.summary.block_cost.as_ref().filter(|_| result.speed_counts()) {
+        text += &format!("  blocks: {}\n", format::block_cost(cost));
+    }
     text += "\n";
     text += &table(result);
     text += &format!("\nreport: {report_path}\n");

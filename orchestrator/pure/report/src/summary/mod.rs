@@ -32,6 +32,7 @@ pub fn summarise(record: &RunRecord) -> Summary {
         generator: checks::generator(record),
         steady: checks::steady(record, &window),
         cpu: resources::cost(record, &window, &blocks),
+        block_cost: resources::block_cost(record, &window),
         nodes: resources::nodes(record, &window),
         window,
         response,

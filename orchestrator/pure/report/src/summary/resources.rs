@@ -2,7 +2,7 @@
 
 use crate::{
     model::{Block, Node, Process, ProcessKind, RunRecord, Sample},
-    result::{CpuCost, NodeSummary, Window},
+    result::{BlockCost, CpuCost, NodeSummary, Window},
     stats,
 };
 use regatta_base::seed;
@@ -37,13 +37,41 @@ fn pieces(window: &Window) -> impl Iterator<Item = (u64, u64)> {
     (0..count).map(move |index| (start + index * PIECE_MS, (start + (index + 1) * PIECE_MS).min(end)))
 }
 
-/// CPU seconds that a process used between two times, between samples by straight lines.
-fn cpu_between(process: &Process, from_ms: u64, to_ms: u64) -> f64 {
-    (cpu_at(&process.samples, to_ms) - cpu_at(&process.samples, from_ms)).max(0.0)
+/// What a block of the window costs the nodes.
+pub(super) fn block_cost(record: &RunRecord, window: &Window) -> Option<BlockCost> {
+    let nodes = || {
+        record
+            .processes
+            .iter()
+            .filter(|process| process.kind == ProcessKind::Node)
+    };
+    let blocks = window.blocks as f64;
+    let sum = |of: fn(&Sample) -> f64| -> f64 {
+        nodes()
+            .map(|process| grown(process, window.start_ms, window.end_ms, of))
+            .sum()
+    };
+    let (cpu_s, count) = (sum(|sample| sample.cpu_s), nodes().count() as f64);
+    (window.blocks > 0 && cpu_s > 0.0).then(|| BlockCost {
+        blocks_per_s: blocks / window.seconds(),
+        nodes_us: cpu_s * 1e6 / blocks,
+        messages_per_node: sum(|sample| sample.messages_out as f64) / blocks / count,
+        bytes_per_node: sum(|sample| sample.bytes_out as f64) / blocks / count,
+    })
 }
 
-/// CPU seconds used up to a moment, by the samples around it.
-fn cpu_at(samples: &[Sample], at_ms: u64) -> f64 {
+/// CPU seconds that a process used between two times.
+fn cpu_between(process: &Process, from_ms: u64, to_ms: u64) -> f64 {
+    grown(process, from_ms, to_ms, |sample| sample.cpu_s)
+}
+
+/// By how much a count of a process grew between two times, between samples by straight lines.
+fn grown(process: &Process, from_ms: u64, to_ms: u64, of: fn(&Sample) -> f64) -> f64 {
+    (value_at(&process.samples, to_ms, of) - value_at(&process.samples, from_ms, of)).max(0.0)
+}
+
+/// A count at a moment, by the samples around it.
+fn value_at(samples: &[Sample], at_ms: u64, of: fn(&Sample) -> f64) -> f64 {
     let next = samples.partition_point(|sample| sample.at_ms < at_ms);
     match (
         next.checked_sub(1).and_then(|index| samples.get(index)),
@@ -52,9 +80,9 @@ fn cpu_at(samples: &[Sample], at_ms: u64) -> f64 {
         (Some(before), Some(after)) => {
             let share =
                 at_ms.saturating_sub(before.at_ms) as f64 / after.at_ms.saturating_sub(before.at_ms).max(1) as f64;
-            before.cpu_s + (after.cpu_s - before.cpu_s) * share
+            of(before) + (of(after) - of(before)) * share
         }
-        (Some(only), None) | (None, Some(only)) => only.cpu_s,
+        (Some(only), None) | (None, Some(only)) => of(only),
         (None, None) => 0.0,
     }
 }

@@ -258,10 +258,49 @@ fn cpu_per_transaction_is_interpolated_over_the_window() {
 }
 
 #[test]
+fn a_block_costs_what_the_nodes_did_between_the_windows_ends() {
+    let process = |kind, messages: u64| Process {
+        kind,
+        samples: (0..=10)
+            .map(|s| Sample {
+                at_ms: s * 1000,
+                cpu_s: 0.3 * s as f64,
+                messages_out: messages * s,
+                bytes_out: 1000 * s,
+                ..Sample::default()
+            })
+            .collect(),
+        ..Process::default()
+    };
+    let record = RunRecord {
+        processes: vec![
+            process(crate::model::ProcessKind::Node, 200),
+            process(crate::model::ProcessKind::Node, 400),
+            process(crate::model::ProcessKind::Lab, 7),
+        ],
+        ..RunRecord::default()
+    };
+    let window = Window {
+        start_ms: 2_500,
+        end_ms: 6_500,
+        blocks: 400,
+        ..Window::default()
+    };
+    let cost = resources::block_cost(&record, &window).unwrap();
+    assert!((cost.blocks_per_s - 100.0).abs() < 1e-6, "{cost:?}");
+    assert!((cost.nodes_us - 6_000.0).abs() < 1e-6, "{cost:?}");
+    assert!((cost.messages_per_node - 3.0).abs() < 1e-6, "{cost:?}");
+    assert!((cost.bytes_per_node - 10.0).abs() < 1e-6, "{cost:?}");
+    assert!(resources::block_cost(&record, &Window { blocks: 0, ..window }).is_none());
+    assert!(resources::block_cost(&RunRecord::default(), &window).is_none());
+}
+
+#[test]
 fn an_empty_record_has_an_empty_summary() {
     let summary = summarise(&RunRecord::default());
     assert_eq!(summary.window, Window::default());
     assert!(summary.goodput_per_s.is_none() && summary.steady.is_none() && summary.cpu.is_none());
+    assert!(summary.block_cost.is_none());
     assert!(
         summary
             .response

@@ -233,7 +233,7 @@ impl Chain {
                     height: commit.height(),
                     validators: self.new_set(commit.height() + SET_LAG),
                 });
-                if self.batches.has_waiting() {
+                if self.wants_block() {
                     inputs.push_back(Input::Work);
                 }
                 if let Some((from, next)) = self.next_decision() {

@@ -172,10 +172,15 @@ impl Chain {
 
     /// Tells the core that payload waits to be ordered.
     pub(in crate::chain) fn signal_work(&mut self, ctx: &mut Context<'_>) {
-        if self.batches.has_waiting() {
+        if self.wants_block() {
             self.drive(ctx, Input::Work);
             self.try_build(ctx);
         }
+    }
+
+    /// Whether the next block should come as soon as it may.
+    fn wants_block(&self) -> bool {
+        self.config.empty_blocks || self.batches.has_waiting()
     }
 
     /// Gives the core one input and does everything that follows from it.

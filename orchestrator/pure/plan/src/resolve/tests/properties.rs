@@ -130,6 +130,7 @@ prop_compose! {
             consensus: vec![Consensus {
                 id: "main".to_owned(),
                 validators: Some(Validators::Weights(BTreeMap::from([("val".to_owned(), weight)]))),
+                empty_blocks: false,
                 block_interval: interval,
                 round_timeout: Duration::from_secs(1),
                 byzantine: Some(1),
