@@ -22,5 +22,6 @@ mod system {
     mod misconduct;
     mod recovery;
     mod scenarios;
+    mod snapshots;
     mod starts;
 }

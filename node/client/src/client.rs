@@ -22,8 +22,8 @@ use hyper_util::{
 use regatta_api::{
     ApiError,
     view::{
-        AccountView, BlockRange, BlockSummary, BlockView, EvidenceList, Latest, PeerView, Readiness, StateView,
-        StatusEvent, SubmitRequest, SubmitResponse, TransactionStatus, Version,
+        AccountView, BlockRange, BlockSummary, BlockView, EvidenceList, Latest, PeerView, Readiness, SnapshotList,
+        StateView, StatusEvent, SubmitRequest, SubmitResponse, TransactionStatus, Version,
     },
 };
 use regatta_base::{Height, InstanceId, PublicKey, TransactionId};
@@ -131,6 +131,14 @@ impl Client {
     /// [`ClientError`]
     pub async fn evidence(&self) -> Result<EvidenceList, ClientError> {
         self.get(&self.scoped("/v1/evidence".to_owned())).await
+    }
+
+    /// Snapshots of the state that the node keeps, of all its instances.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn snapshots(&self) -> Result<SnapshotList, ClientError> {
+        self.get("/v1/snapshots").await
     }
 
     /// Whether the node takes transactions, and what it waits for if not. Both are answers, not errors.

@@ -8,6 +8,7 @@ mod print;
 mod query;
 mod run;
 mod send;
+mod snapshot;
 mod status;
 mod version;
 mod watch;
@@ -45,6 +46,7 @@ enum Verb {
     Send(send::Send),
     Query(query::Query),
     Watch(watch::Watch),
+    Snapshot(snapshot::Snapshot),
     Version(version::Version),
 }
 
@@ -72,6 +74,7 @@ async fn dispatch(verb: Verb) -> Result<(), CliError> {
         Verb::Send(verb) => verb.execute().await,
         Verb::Query(verb) => verb.execute().await,
         Verb::Watch(verb) => verb.execute().await,
+        Verb::Snapshot(verb) => verb.execute(),
         Verb::Version(verb) => verb.execute().await,
     }
 }

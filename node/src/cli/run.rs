@@ -81,7 +81,7 @@ impl Run {
     }
 }
 
-fn read_config(path: &Path) -> Result<NodeConfig, CliError> {
+pub(super) fn read_config(path: &Path) -> Result<NodeConfig, CliError> {
     let shown = path.display();
     let text = std::fs::read_to_string(path).map_err(|error| {
         CliError::usage(format!(

@@ -10,7 +10,7 @@ use axum::{
     extract::{Path, State},
     response::Response,
 };
-use regatta_api::view::{AccountView, BlockRange, BlockView, EvidenceList, Latest, StateView};
+use regatta_api::view::{AccountView, BlockRange, BlockView, EvidenceList, Latest, SnapshotList, StateView};
 use regatta_base::{Height, InstanceId, PublicKey, limits::STATE_KEY_BYTES_MAX};
 use serde::Deserialize;
 
@@ -44,6 +44,22 @@ pub(crate) async fn evidence(State(control): State<Control>, format: Format, Ask
         Ok(EvidenceList { evidence })
     };
     format.reply::<EvidenceList>(result.await)
+}
+
+/// Snapshots of the state that the node keeps and serves.
+#[utoipa::path(
+    get,
+    path = "/v1/snapshots",
+    tag = "ledger",
+    responses((status = 200, description = "At most two of each instance, oldest first.", body = SnapshotList))
+)]
+pub(crate) async fn snapshots(State(control): State<Control>, format: Format) -> Response {
+    let snapshots = control.handle().read(regatta_core::Node::snapshots).await;
+    format.reply(
+        snapshots
+            .map(|snapshots| SnapshotList { snapshots })
+            .map_err(HttpError::from),
+    )
 }
 
 /// A block with the proof that it was decided.

@@ -55,6 +55,13 @@ pub struct SnapshotView {
     pub bytes: u64,
 }
 
+/// Answer to `GET /v1/snapshots`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SnapshotList {
+    /// Oldest first within each instance.
+    pub snapshots: Vec<SnapshotView>,
+}
+
 /// Why an ordered transaction changed nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

@@ -162,7 +162,10 @@ impl Chain {
                 self.replay_block(height, &header.0, &certificate.0, result)
             }
             Record::Evidence { bytes, .. } => self.replay_evidence(&bytes.0),
-            Record::Installed { height, .. } if height <= self.ledger.height() => Ok(()),
+            Record::Installed { height, .. } if height <= self.ledger.height() => {
+                self.snapshots.note_installed(height);
+                Ok(())
+            }
             Record::Installed { height, .. } => Err(NodeError::Journal(format!(
                 "it continues from a snapshot of height {height}, which is missing or damaged; help: load one with \
                  `regatta-node snapshot load`, or move the folder away and let the node fetch everything from its peers \
@@ -173,6 +176,7 @@ impl Chain {
 
     /// Begins, after the last replayed record.
     pub(crate) fn start(&mut self, ctx: &mut Context<'_>) {
+        self.mark_installed(ctx);
         self.settle_batches();
         self.start_agreement(ctx);
         self.signal_work(ctx);

@@ -35,6 +35,24 @@ struct Host {
 }
 
 impl Host {
+    /// A block follows the one before, or the snapshot that was installed, as the real journal demands.
+    fn assert_follows(&self, record: &Record) {
+        let Record::Block { instance, height, .. } = record else {
+            return;
+        };
+        let last = self.written.iter().rev().find_map(|record| match record {
+            Record::Block {
+                instance: of, height, ..
+            }
+            | Record::Installed { instance: of, height } => (of == instance).then_some(*height),
+            _ => None,
+        });
+        assert!(
+            last.is_none_or(|last| last + 1 == *height),
+            "block {height} after {last:?}"
+        );
+    }
+
     /// Records that a crash leaves for certain.
     fn sure(&self) -> usize {
         (self.base + self.durable as i64) as usize
@@ -330,6 +348,7 @@ impl World {
         let life = self.hosts[index].life;
         match output {
             Output::Append(number, record) => {
+                self.hosts[index].assert_follows(&record);
                 self.hosts[index].written.push(record);
                 let delay = self.delay(0..3, 0);
                 self.later(delay, Pending::Event(index, life, Event::Durable(number)));

@@ -86,6 +86,11 @@ impl Snapshots {
         self.last_replayed = height;
     }
 
+    /// The journal goes on after a snapshot of `height`.
+    pub(crate) fn note_installed(&mut self, height: Height) {
+        (self.first_block, self.last_replayed) = (height.saturating_add(1), height);
+    }
+
     /// Whether a snapshot is being fetched, so that blocks need not be.
     pub(crate) fn is_fetching(&self) -> bool {
         self.fetch.as_ref().is_some_and(Fetch::is_under_way) || self.installing.is_some()
@@ -117,6 +122,19 @@ impl Chain {
     /// Goes on from a snapshot that was found on the disk; before the first record is taken back.
     pub(crate) fn restore(&mut self, restored: Restored) {
         self.adopt(restored);
+    }
+
+    /// The journal may end before the snapshot that the node begins with: a crash came between writing the two, or the
+    /// snapshot was loaded by hand. The next block does not follow the journal's last one then.
+    pub(crate) fn mark_installed(&mut self, ctx: &mut Context<'_>) {
+        let height = self.ledger.height();
+        if self.snapshots.last_replayed < height {
+            self.snapshots.note_installed(height);
+            ctx.append(Record::Installed {
+                instance: self.index,
+                height,
+            });
+        }
     }
 
     /// Replaces the state by that of a snapshot.
