@@ -46,6 +46,7 @@ impl Committee {
             key: Some(samples::key("validator", index).public()),
             timeout_base_ms: 1000,
             timeout_cap_ms: 10_000,
+            silent_heights: 1,
             leader_aggregates: false,
             height: 1,
         };

@@ -7,6 +7,7 @@ use crate::{
     height::HeightState,
     io::{Config, Draft, Effect, Input, WalRecord},
     mutants::mutant,
+    silence::Silence,
     types::{Justification, Message},
 };
 use regatta_base::{Height, Round};
@@ -21,6 +22,7 @@ pub struct Core {
     pub(crate) index: Option<u16>,
     pub(crate) state: HeightState,
     pub(crate) ahead: Ahead,
+    pub(crate) silence: Silence,
     pub(crate) future: FutureBuffer,
     /// Records of heights not yet reached: the log may be ahead of the layer above.
     pub(crate) restored: Vec<WalRecord>,
@@ -42,6 +44,7 @@ impl Core {
             config,
             state: HeightState::default(),
             ahead: Ahead::default(),
+            silence: Silence::default(),
             future: FutureBuffer::default(),
             restored: Vec::new(),
             timers: 0,
@@ -134,6 +137,7 @@ impl Core {
                     self.advance(height, scope, effects);
                 }
             }
+            Input::Heard { key, height } => self.heard(&key, height),
             Input::Retry => self.retry(effects),
         }
     }
@@ -169,10 +173,28 @@ impl Core {
             Some(scope) if message.check(scope).is_err() => return,
             _ => {}
         }
+        self.note_signers(&message);
         match message.height().cmp(&self.height) {
             Ordering::Less => self.receive_late(&message, out),
             Ordering::Greater => self.receive_early(message, out),
             Ordering::Equal => self.receive_now(message, out),
+        }
+    }
+
+    /// Whoever signed the message is alive.
+    fn note_signers(&mut self, message: &Message) {
+        let height = message.height();
+        match message {
+            Message::Quorum(certificate) => self.heard_all(&certificate.signers, height),
+            Message::TimeoutQuorum(certificate) => self.heard_all(&certificate.signers, height),
+            Message::Commit(commit) => self.heard_all(&commit.certificate.signers, height),
+            _ => {}
+        }
+        let member = message
+            .signed()
+            .and_then(|signed| self.scope_at(height)?.validators().get(signed.signer));
+        if let Some(key) = member.map(|member| member.key) {
+            self.heard(&key, height);
         }
     }
 
@@ -277,6 +299,7 @@ impl Core {
         self.arm_timer(out);
         self.send_again(out);
         self.lead(out);
+        self.skip_silent(out);
     }
 
     fn retry(&mut self, out: &mut Vec<Effect>) {

@@ -18,6 +18,7 @@ pub(crate) fn config(index: Option<u16>) -> Config {
         key: index.map(|index| PublicKey([index as u8; 32])),
         timeout_base_ms: 100,
         timeout_cap_ms: 1_000,
+        silent_heights: 1,
         leader_aggregates: false,
         height: 1,
     }

@@ -23,6 +23,9 @@ pub struct Config {
     pub timeout_base_ms: u64,
     /// Greatest round timeout in milliseconds.
     pub timeout_cap_ms: u64,
+    /// K: for how many heights a leader that let its turn pass must have signed nothing for its next turn to be given
+    /// up at once; 0 never does that.
+    pub silent_heights: u64,
     /// Whether a leader broadcasts the QC1 and the QC2 of its round when it forms them, for others that send
     /// their votes to it alone.
     pub leader_aggregates: bool,
@@ -77,6 +80,14 @@ pub enum Input {
         height: Height,
         /// The sets that decide `height + 1` and `height + 2`.
         validators: [ValidatorSet; 2],
+    },
+    /// A validator signed a statement about a height that is decided already: it is alive. Only of interest where
+    /// [`Core::lacks_sign_of`](crate::Core::lacks_sign_of) says so.
+    Heard {
+        /// Who.
+        key: PublicKey,
+        /// The height that the statement is about.
+        height: Height,
     },
     /// A tick every few round-trip times; two without a step forward make the core send again. Followers
     /// need it too, although they never set a timer.

@@ -51,6 +51,8 @@
 //! Decide            on QC2 at any r                                          Core::decided
 //! Timeout(r, high)  when the timer fires, the proposal is invalid, or the
 //!                   leader equivocated                                       Core::give_up
+//! Timeout at once  when the round starts, if its leader let its last turn pass
+//!                   and signed nothing since, for K heights                  Core::skip_silent
 //! join r' >= r      on a weak quorum of Timeout(r') or beyond                Core::join
 //! retry             own statements of r, the certificate through which r was
 //!                   entered, Status(h); only Status is answered              Core::send_again
@@ -64,6 +66,11 @@
 //! the one before is decided, and the layer above judges the proposal then. If another value than v is decided, it
 //! finds it invalid, and the round is given up at once. One proposal for each round holds for it as for others: it
 //! is logged, and stands when its height is entered.
+//!
+//! Skipping a silent leader is a timeout like any other, only earlier, so that no safety rests on it, and no liveness
+//! either: without it each round costs its timer. Nobody can silence a correct leader: each node judges by its own
+//! timers and by signatures, one statement clears a leader, timeouts are statements too, and two thirds have to give
+//! a round up. Who withholds a leader's messages from some could have made them time out anyway.
 //!
 //! Why it is safe: if QC2(r, v) exists, a quorum sent `Vote2(r, v)` before giving r up, so that every
 //! TC(r') with r' >= r contains a correct one of them, whose high is at least r; by induction over r'
@@ -83,6 +90,10 @@
 //! * A node that holds QC2 and not the header stops voting, spreads the QC2, and fetches the header.
 //! * Who gave round r up enters r + 1 on QC1(r) alone: its leader may propose that value again, justified by the
 //!   QC1, and a faulty one may show such a proposal to one node only, which then never gives r up.
+//! * A leader counts as silent only after it let a turn pass, and not because its votes were not seen: where votes
+//!   travel to the round's leader alone, or a quorum is complete before the last votes come, most validators are
+//!   heard of seldom. A crashed leader therefore costs one timeout, and one that returns is heard with its first
+//!   statement, be it about a height that is decided already ([`Input::Heard`]).
 //! * `Vote1` is left out where `Vote2` of the same round was cast already.
 //!
 //! # Bounds
@@ -99,6 +110,7 @@ mod io;
 mod mutants;
 mod rounds;
 mod signers;
+mod silence;
 mod tally;
 mod types;
 mod voting;

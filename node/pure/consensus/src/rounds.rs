@@ -26,6 +26,7 @@ impl Core {
         if !self.state.active {
             self.state.active = true;
             self.arm_timer(out);
+            self.skip_silent(out);
         }
     }
 
@@ -66,6 +67,7 @@ impl Core {
         self.state.tally.prune(round);
         self.arm_timer(out);
         self.lead(out);
+        self.skip_silent(out);
     }
 
     /// Rule "leader(h, r)": a new value in round 0 and wherever nobody in the TC was locked, otherwise
@@ -138,6 +140,7 @@ impl Core {
             return;
         }
         self.state.timer = None;
+        self.note_missed();
         let mut high = self.state.high.clone();
         if mutant!(self, timeout_without_high) {
             high = None;

@@ -234,6 +234,7 @@ fn config(sets: &Sets, who: u16, height: Height) -> Config {
         key: Some(key(who)),
         timeout_base_ms: 100,
         timeout_cap_ms: 3_000,
+        silent_heights: 1,
         leader_aggregates: false,
         height,
     }

@@ -80,3 +80,72 @@ fn a_validator_that_left_cannot_vote_any_more() {
          expect evidence 0",
     );
 }
+
+#[test]
+fn a_crashed_leader_costs_one_timeout_and_is_skipped_until_it_is_heard() {
+    clean(
+        &[(1, vec![1; 4])],
+        None,
+        "target 9
+         crash 1
+         work 0 2 3
+         expect silent
+         timeout 0 2 3
+         deliver
+         expect decided 1 2.1.1.0
+         expect decided 4 0.4.0.0
+         # It leads (5, 0), and nobody waits for it.
+         expect decided 5 2.5.1.0
+         expect decided 8 0.8.0.0
+         expect decided 9 2.9.1.0
+         expect silent
+         target 13
+         recover 1
+         deliver
+         work 0 1 2 3
+         deliver
+         expect decided 12 0.12.0.0
+         expect decided 13 1.13.0.1
+         expect silent",
+    );
+}
+
+#[test]
+fn a_leader_that_returns_in_its_own_turn_is_heard_for_the_next_one() {
+    clean(
+        &[(1, vec![1; 4])],
+        None,
+        "target 4
+         crash 1
+         work 0 2 3
+         timeout 0 2 3
+         deliver
+         recover 1
+         deliver
+         target 5
+         work 1
+         # It missed everything since and leads now: it speaks, and the others give nothing up.
+         deliver
+         expect decided 5 1.5.0.1
+         expect silent",
+    );
+}
+
+/// Those who waited join those who did not.
+#[test]
+fn a_weak_quorum_that_skips_takes_the_others_along() {
+    clean(
+        &[(1, vec![1; 4])],
+        None,
+        "target 5
+         crash 1
+         work 0 2 3
+         timeout 0 2
+         deliver timeout to 3
+         expect at 1 1 3
+         deliver
+         expect decided 4 0.4.0.0
+         expect decided 5 2.5.1.0
+         expect silent",
+    );
+}

@@ -332,3 +332,48 @@ fn a_block_reads_back_whole_with_a_certificate_that_verifies() {
     }
     assert!(world.node(3).block(None, height + 1, &stored).is_none());
 }
+
+#[test]
+fn a_crashed_leader_costs_one_timeout_and_one_that_returns_leads_again() {
+    let mut world = World::new(13, 4, 4, &mesh(4));
+    world.run(200);
+    world.crash(1);
+    let late = |world: &World| {
+        let blocks = world.node(0).summaries(None, 1, 10_000).unwrap();
+        blocks
+            .iter()
+            .filter(|block| block.round > 0)
+            .map(|block| block.height)
+            .collect::<Vec<_>>()
+    };
+    let mut sequence = 0;
+    let mut rounds = |world: &mut World, blocks: u64| {
+        let mut slowest = 0;
+        for _ in 0..blocks {
+            sequence += 1;
+            let (before, since) = (world.height(0), world.now);
+            world.submit(0, vec![opaque(1, sequence)]);
+            while world.height(0) == before {
+                world.run(5);
+            }
+            slowest = slowest.max(world.now - since);
+        }
+        slowest
+    };
+    assert!(rounds(&mut world, 8) >= 300, "its first turn costs the timeout");
+    assert!(!late(&world).is_empty());
+    let slowest = rounds(&mut world, 24);
+    assert!(slowest < 300, "and further ones do not: {slowest} ms");
+    world.start(1);
+    [0, 2, 3].into_iter().for_each(|other| world.connect(1, other));
+    world.run(3000);
+    rounds(&mut world, 8);
+    let before = world.height(0);
+    rounds(&mut world, 16);
+    assert!(
+        late(&world).iter().all(|height| *height <= before),
+        "{:?}",
+        late(&world)
+    );
+    world.assert_agreement();
+}

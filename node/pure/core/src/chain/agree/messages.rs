@@ -81,7 +81,8 @@ impl Chain {
                     return;
                 }
             }
-            (_, Some(_)) if height < next => return,
+            (_, Some(_)) if height < next && !self.is_sign_of_life(&message) => return,
+            (_, Some(_)) if height < next => {}
             (_, Some(_)) if height > next + HEIGHTS_AHEAD_MAX => {
                 self.catchup.note_height(from, height - 1);
                 self.keep_early(from, message, encoded);
@@ -126,6 +127,14 @@ impl Chain {
                 ctx.fault(from, format!("consensus message: {error}"));
             }
         }
+    }
+
+    /// Whether a statement about a decided height shows that a leader lives which seemed dead.
+    fn is_sign_of_life(&self, message: &Message) -> bool {
+        let height = message.height();
+        let signed = message.signed();
+        let member = signed.and_then(|signed| self.ledger.sets().at(height)?.validators().get(signed.signer));
+        member.is_some_and(|member| self.agreement.core.lacks_sign_of(&member.key, height))
     }
 
     /// Keeps a message whose signers the next block makes known; later ones come again by retry.
@@ -212,6 +221,10 @@ impl Chain {
             self.on_commit(ctx, from, commit, set);
             return;
         }
+        if message.height() <= self.ledger.height() {
+            self.on_late(ctx, from, &message, &encoded);
+            return;
+        }
         if let Message::Proposal(proposal) = &message {
             self.keep_header(proposal);
             self.note_proposal(ctx.now, proposal);
@@ -230,6 +243,20 @@ impl Chain {
             self.retry_soon(ctx.now);
         }
         self.drive(ctx, Input::Recv(message));
+    }
+
+    /// A verified statement about a decided height: of use only as a sign of life, which is passed on once.
+    fn on_late(&mut self, ctx: &mut Context<'_>, from: PeerIndex, message: &Message, encoded: &HexBytes) {
+        let height = message.height();
+        let scope = self.ledger.sets().at(height).filter(|_| self.is_sign_of_life(message));
+        let signed = message.signed();
+        let member = signed.and_then(|signed| scope?.validators().get(signed.signer));
+        if let Some(key) = member.map(|member| member.key) {
+            for peer in self.relay_receivers(ctx.links, message, from) {
+                self.outbox.push(peer, encoded.clone(), false);
+            }
+            self.drive(ctx, Input::Heard { key, height });
+        }
     }
 
     /// A verified decision: the next one goes to the core, later ones wait for it.
