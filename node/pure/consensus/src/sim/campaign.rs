@@ -2,7 +2,8 @@
 //! prints when one of them breaks a promise.
 
 use super::{
-    shrink::Failure,
+    script::replay,
+    shrink::{Failure, calm},
     storm::{Outcome, play},
     weather::{KINDS, Kind, schedule},
 };
@@ -80,7 +81,10 @@ fn describe(number: u64, outcome: &Outcome, knobs: Knobs) -> String {
     );
     match Failure::find(seed, &weather) {
         Some(failure) => format!("{head}\n{}", failure.shrink().script()),
-        None => format!("{head}\nno script: it takes the clock to show this"),
+        None => format!(
+            "{head}\nno script: it takes the clock to show this, in this weather too\n{:?}",
+            calm(seed, &weather)
+        ),
     }
 }
 
@@ -157,6 +161,35 @@ fn a_long_campaign_breaks_nothing() {
 #[expect(clippy::disallowed_methods, reason = "whoever starts a campaign says how long it is")]
 fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap())
+}
+
+#[test]
+fn a_failure_is_described_by_its_number_its_seed_and_a_script() {
+    let mutant = Knobs {
+        decide_on_qc1: true,
+        ..Knobs::default()
+    };
+    let number = KINDS.len() as u64;
+    let (_, seed, weather) = schedule(number, mutant);
+    let text = describe(number, &play(seed, &weather), mutant);
+    let opening = format!("schedule {number} (Network, seed 1)");
+    assert!(text.starts_with(&opening), "{text}");
+    let script = &text[text.find("cast ").unwrap()..];
+    assert_ne!(replay(mutant, script), [""; 0], "{text}");
+}
+
+#[test]
+fn what_gets_stuck_is_shown_in_the_calmest_weather() {
+    let (_, _, mut weather) = schedule(KINDS.len() as u64 - 1, Knobs::default());
+    weather.cast.weights = vec![1, 1, 1, 3];
+    weather.cast.faulty = Some(3);
+    let calmest = calm(0, &weather);
+    assert_eq!(
+        (calmest.loss, calmest.crash, calmest.mischief, calmest.spells),
+        (0.0, 0.0, 0.0, 0)
+    );
+    let stuck = play(0, &calmest).violations;
+    assert!(stuck.len() == 1 && stuck[0].starts_with("liveness"), "{stuck:?}");
 }
 
 #[test]

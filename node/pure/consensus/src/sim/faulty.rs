@@ -60,8 +60,10 @@ impl Faulty {
         }
         match message {
             Message::Proposal(proposal) => {
-                self.headers
-                    .push((proposal.vote.statement.height, proposal.header.clone()));
+                let header = (proposal.vote.statement.height, proposal.header.clone());
+                if !self.headers.contains(&header) {
+                    self.headers.push(header);
+                }
             }
             Message::Timeout(TimeoutVote { high: Some(high), .. }) => {
                 self.quorums.insert((high.height, high.round), high.clone());

@@ -6,7 +6,6 @@ use super::{
     moves::{Act, ActKind},
     world::World,
 };
-use crate::header_digest;
 use rand::{Rng, RngExt, seq::IndexedRandom};
 use regatta_base::{Height, Round};
 
@@ -35,7 +34,9 @@ fn lead(world: &World, faulty: &Faulty, place: (Height, Round), rng: &mut impl R
     let (height, round) = place;
     let first = pick_header(faulty, place, rng);
     let second = pick_header(faulty, place, rng);
-    let equivocate = rng.random_bool(0.5);
+    // What does most harm is one thing that everybody hears; next to it comes telling everybody something else.
+    let united = rng.random_bool(0.4);
+    let equivocate = !united && rng.random_bool(0.7);
     let kind = match round {
         0 => ActKind::Propose,
         _ if rng.random_bool(0.1) => ActKind::Extend,
@@ -49,7 +50,7 @@ fn lead(world: &World, faulty: &Faulty, place: (Height, Round), rng: &mut impl R
         with = world.hosts.keys().copied().collect();
     }
     // Between telling everybody and keeping it from almost everybody.
-    let withheld = rng.random_range(0.0..0.7);
+    let withheld = if united { 0.0 } else { rng.random_range(0.0..0.7) };
     let mut acts = Vec::new();
     for &to in world.hosts.keys() {
         if rng.random_bool(withheld) {
@@ -80,7 +81,7 @@ fn lead(world: &World, faulty: &Faulty, place: (Height, Round), rng: &mut impl R
 fn vote(world: &World, faulty: &Faulty, (height, round): (Height, Round), rng: &mut impl Rng) -> Vec<(u16, Act)> {
     let mut acts = Vec::new();
     for &to in world.hosts.keys() {
-        let header = known_header(faulty, (height, round), rng);
+        let header = known_header(world, faulty, (height, round), rng);
         let kind = match rng.random_range(0..8) {
             0 | 1 => ActKind::Vote1,
             2 | 3 => ActKind::Vote2,
@@ -113,15 +114,13 @@ fn pick_header(faulty: &Faulty, (height, round): (Height, Round), rng: &mut impl
 }
 
 /// What a QC1 of that place is for, or what somebody proposed at that height.
-fn known_header(faulty: &Faulty, (height, round): (Height, Round), rng: &mut impl Rng) -> String {
+fn known_header(world: &World, faulty: &Faulty, place: (Height, Round), rng: &mut impl Rng) -> String {
+    let (height, round) = place;
     let known = old_headers(faulty, height);
-    let locked = faulty.quorum(height, round).map(|quorum| quorum.digest);
-    let locked = faulty
-        .headers
-        .iter()
-        .find(|(_, header)| Some(header_digest(header)) == locked);
+    let locked = faulty.quorum(height, round);
+    let locked = locked.and_then(|quorum| world.headers.get(&quorum.digest));
     match (locked, known.choose(rng)) {
-        (Some((_, header)), _) if rng.random_bool(0.5) => text(header),
+        (Some(header), _) if rng.random_bool(0.5) => text(header),
         (_, Some(header)) => header.clone(),
         _ => "nothing".to_owned(),
     }

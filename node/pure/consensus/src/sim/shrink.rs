@@ -6,7 +6,7 @@
 use super::{
     moves::Move,
     stage::Stage,
-    storm::{Weather, record},
+    storm::{self, Weather, record},
     world::Cast,
 };
 
@@ -97,6 +97,28 @@ impl Failure {
             }
         }
     }
+}
+
+/// The calmest weather in which the schedule of `seed` still breaks a promise: for failures that take the
+/// clock to show, like that of getting stuck.
+pub(super) fn calm(seed: u64, weather: &Weather) -> Weather {
+    let steps: [fn(&mut Weather); 6] = [
+        |weather| weather.mischief = 0.0,
+        |weather| weather.crash = 0.0,
+        |weather| weather.loss = 0.0,
+        |weather| weather.divided = 0,
+        |weather| weather.spells = 0,
+        |weather| weather.spells = 1,
+    ];
+    let mut calmest = weather.clone();
+    for step in steps {
+        let mut calmer = calmest.clone();
+        step(&mut calmer);
+        if calmer.spells <= calmest.spells && !storm::play(seed, &calmer).violations.is_empty() {
+            calmest = calmer;
+        }
+    }
+    calmest
 }
 
 /// Plays moves up to the first violation.

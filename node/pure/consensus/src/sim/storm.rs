@@ -37,6 +37,8 @@ pub(super) struct Weather {
     pub(super) calm_ms: u64,
     /// How many spells of suppression there are.
     pub(super) spells: usize,
+    /// The kinds of messages that all spells suppress, if any are given; such spells come early and stay.
+    pub(super) suppress: &'static [&'static str],
     /// For how many rounds of each height the nodes are divided into groups that do not hear each other.
     pub(super) divided: Round,
 }
@@ -69,9 +71,9 @@ enum Event {
 struct Spell {
     from: u64,
     until: u64,
-    /// Only messages of this kind, if one is given.
-    kind: Option<&'static str>,
-    /// Bit i: node i is cut off from the rest (or, with a kind, does not receive it).
+    /// Only messages of these kinds, if any are given.
+    kinds: &'static [&'static str],
+    /// Bit i: node i is cut off from the rest (or, with kinds, does not receive them).
     cut: u16,
 }
 
@@ -120,20 +122,19 @@ pub(super) fn record(seed: u64, weather: &Weather) -> (Outcome, Vec<Move>) {
 }
 
 impl Spell {
-    fn random(calm_ms: u64, rng: &mut ChaCha8Rng) -> Self {
-        let kinds = [
-            None,
-            Some("propose"),
-            Some("vote1"),
-            Some("vote2"),
-            Some("vote2"),
-            Some("timeout"),
-        ];
-        let from = rng.random_range(0..calm_ms);
+    fn random(weather: &Weather, rng: &mut ChaCha8Rng) -> Self {
+        let kinds: [&[&str]; 6] = [&[], &["propose"], &["vote1"], &["vote2"], &["vote2"], &["timeout"]];
+        let (from, lasts, kinds) = match weather.suppress {
+            [] => {
+                let kinds = kinds[rng.random_range(0..kinds.len())];
+                (rng.random_range(0..weather.calm_ms), rng.random_range(50..800), kinds)
+            }
+            kinds => (rng.random_range(0..50), rng.random_range(600..weather.calm_ms), kinds),
+        };
         Self {
             from,
-            until: from + rng.random_range(50..800),
-            kind: kinds[rng.random_range(0..kinds.len())],
+            until: from + lasts,
+            kinds,
             cut: rng.random(),
         }
     }
@@ -141,9 +142,9 @@ impl Spell {
     fn stops(&self, now: u64, (from, to): (u16, u16), kind: &str) -> bool {
         let cut = |who: u16| self.cut >> (who % 16) & 1 == 1;
         (self.from..self.until).contains(&now)
-            && match self.kind {
-                Some(stopped) => stopped == kind && cut(to),
-                None => cut(from) != cut(to),
+            && match self.kinds {
+                [] => cut(from) != cut(to),
+                kinds => kinds.contains(&kind) && cut(to),
             }
     }
 }
@@ -154,9 +155,7 @@ impl Storm {
         let hosts: Vec<u16> = stage.world.hosts.keys().copied().collect();
         Self {
             skews: hosts.iter().map(|who| (*who, rng.random_range(0.6..1.6))).collect(),
-            spells: (0..weather.spells)
-                .map(|_| Spell::random(weather.calm_ms, &mut rng))
-                .collect(),
+            spells: (0..weather.spells).map(|_| Spell::random(weather, &mut rng)).collect(),
             groups: Groups::random(&hosts, weather.divided, &mut rng),
             weather: weather.clone(),
             stage,

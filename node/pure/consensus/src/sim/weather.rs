@@ -14,7 +14,9 @@ pub(super) enum Kind {
     Crashes,
     /// A validator that forges, equivocates, withholds and denies, while votes are suppressed.
     Faulty,
-    /// The same among validators of unequal weights, with crashes.
+    /// One that leads the second round and forges, while some do not hear of decisions.
+    Forging,
+    /// A faulty one among validators of unequal weights, with crashes.
     Weights,
     /// Validators that run twice with one key, in partitions by round.
     Twins,
@@ -29,10 +31,11 @@ pub(super) enum Kind {
 }
 
 /// All kinds.
-pub(super) const KINDS: [Kind; 9] = [
+pub(super) const KINDS: [Kind; 10] = [
     Kind::Network,
     Kind::Crashes,
     Kind::Faulty,
+    Kind::Forging,
     Kind::Weights,
     Kind::Aggregates,
     Kind::Changes,
@@ -71,6 +74,19 @@ impl Kind {
                 spells: rng.random_range(2..12),
                 ..fair(with_faulty(equal(4), rng), rng)
             },
+            Self::Forging => {
+                let cast = Cast {
+                    faulty: Some(2),
+                    ..equal(4)
+                };
+                Weather {
+                    mischief: rng.random_range(0.3..0.95),
+                    loss: 0.02,
+                    spells: 1,
+                    suppress: &["vote2", "commit"],
+                    ..fair(cast, rng)
+                }
+            }
             Self::Weights => Weather {
                 mischief: 0.2,
                 crash: 0.01,
@@ -161,6 +177,7 @@ fn fair(cast: Cast, rng: &mut ChaCha8Rng) -> Weather {
         mischief: 0.0,
         calm_ms: 2_500,
         spells: 4,
+        suppress: &[],
         divided: 0,
     }
 }
