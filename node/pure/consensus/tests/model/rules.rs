@@ -188,14 +188,17 @@ impl Height {
     }
 
     /// Whether there is something through which a validator may have come to `round`.
-    fn enterable(&self, state: &State, round: usize) -> bool {
+    fn enterable(&self, state: &State, node: &Node, round: usize) -> bool {
         let Some(previous) = round.checked_sub(1) else {
             return true;
         };
         let justified = VALUES.into_iter().any(|value| self.proposes(state, round, value));
         // One honest timeout and the faulty one's are a weak quorum.
         let joined = state.nodes.iter().any(|node| node.gave_up(round));
-        justified || joined || state.quorum1_value(round).is_some() || !self.certified_highs(state, previous).is_empty()
+        // Who gave a round up follows its QC1 to the next.
+        let followed = node.left[previous] && state.quorum1_value(previous).is_some();
+        let certified = state.quorum1_value(round).is_some() || !self.certified_highs(state, previous).is_empty();
+        justified || joined || followed || certified
     }
 
     fn proposes(&self, state: &State, round: usize, value: Value) -> bool {
@@ -218,7 +221,7 @@ impl Height {
             }
         }
         // Giving the last round up leads nowhere.
-        if here && round + 1 < ROUNDS && self.enterable(state, round) {
+        if here && round + 1 < ROUNDS && self.enterable(state, node, round) {
             acts.push(Act::Leave(place, round));
         }
     }
@@ -242,8 +245,7 @@ impl Model for Height {
         for round in 0..ROUNDS {
             let free = !self.faulty_leads[round] && state.proposed[round].is_none();
             for value in VALUES.into_iter().filter(|_| free) {
-                let previous = round.checked_sub(1);
-                if previous.is_none_or(|previous| self.safe_by_timeouts(state, previous, value)) {
+                if self.safe(state, round, value) {
                     acts.push(Act::Propose(round, value));
                 }
             }

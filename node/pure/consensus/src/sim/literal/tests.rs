@@ -11,6 +11,9 @@ use std::collections::BTreeMap;
 
 /// Numbers of schedules that are compared.
 const SCHEDULES: u64 = 8_000;
+/// Defects between heights, of which the literal model of one height knows nothing.
+const BEYOND: [&str; 1] = ["trust_ahead"];
+
 /// Schedules without twins, whose one key has two pasts.
 fn compared(knobs: Knobs) -> impl Iterator<Item = (u64, Vec<String>, BTreeMap<&'static str, u64>)> {
     let played = (0..SCHEDULES).map(move |number| (number, schedule(number, knobs)));
@@ -40,7 +43,7 @@ fn the_literal_model_notices_each_defect() {
     for (name, mutant) in Knobs::each() {
         let dispute = |violations: &[String]| violations.iter().find(|said| said.starts_with("literal")).cloned();
         let caught = compared(mutant).find_map(|(number, violations, _)| Some((number, dispute(&violations)?)));
-        let (number, dispute) = caught.unwrap_or_else(|| panic!("{name} survives"));
-        println!("{name}: schedule {number}, {dispute}");
+        println!("{name}: {caught:?}");
+        assert_eq!(caught.is_none(), BEYOND.contains(&name), "{name}: {caught:?}");
     }
 }
