@@ -20,6 +20,7 @@ mod system {
     mod idle;
     mod limits;
     mod misconduct;
+    mod partitions;
     mod recovery;
     mod scenarios;
     mod snapshots;

@@ -2,9 +2,10 @@
 
 use crate::{meter::Meter, p2p::PeerBoard};
 use bytes::Bytes;
+use regatta_api::testing::Direction;
 use regatta_api::view::{BlockSummary, BlockView, Latest, PeerView, Readiness, StatusEvent, SubmitResult};
 use regatta_base::{Height, InstanceId};
-use regatta_core::{Node, StoredBlock};
+use regatta_core::{Node, PeerIndex, StoredBlock};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -187,6 +188,16 @@ impl NodeHandle {
     #[expect(clippy::unused_async, reason = "callers treat all questions alike")]
     pub async fn peers(&self) -> Vec<PeerView> {
         self.0.peers.views()
+    }
+
+    /// Cuts these links, by the position of the peer in the configuration, and heals all others.
+    pub(crate) fn cut_links(&self, cuts: Vec<(PeerIndex, Direction)>) {
+        self.0.peers.cuts().set(cuts);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn peer_board(&self) -> &PeerBoard {
+        &self.0.peers
     }
 
     /// Whether the node takes transactions, and what it waits for otherwise.

@@ -2,7 +2,7 @@
 
 use crate::{
     ClientError, EventStream,
-    body::{MSGPACK, decode_body, encode_submission},
+    body::{MSGPACK, decode_body, encode_body, encode_submission},
     error::chain,
     exposition,
     frame::FRAMES,
@@ -21,6 +21,7 @@ use hyper_util::{
 };
 use regatta_api::{
     ApiError,
+    testing::LinkCuts,
     view::{
         AccountView, BlockRange, BlockSummary, BlockView, EvidenceList, Latest, PeerView, Readiness, SnapshotList,
         StateView, StatusEvent, SubmitRequest, SubmitResponse, TransactionStatus, Version,
@@ -139,6 +140,16 @@ impl Client {
     /// [`ClientError`]
     pub async fn snapshots(&self) -> Result<SnapshotList, ClientError> {
         self.get("/v1/snapshots").await
+    }
+
+    /// Cuts these links of the node and heals all others; only nodes that are configured for faults take the order.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn cut_links(&self, cuts: &LinkCuts) -> Result<LinkCuts, ClientError> {
+        let path = "/v1/faults/links";
+        let body = encode_body(cuts).map_err(|reason| self.malformed(path, reason))?;
+        self.call(Method::PUT, path, Some(body.into())).await
     }
 
     /// Whether the node takes transactions, and what it waits for if not. Both are answers, not errors.

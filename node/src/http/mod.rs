@@ -5,6 +5,7 @@
 
 mod body;
 mod error;
+mod faults;
 mod ledger;
 mod limits;
 mod negotiate;
@@ -29,7 +30,7 @@ use axum::{
     Router,
     http::HeaderMap,
     response::Response,
-    routing::{MethodRouter, get, post},
+    routing::{MethodRouter, get, post, put},
 };
 use error::HttpError;
 use limits::Limits;
@@ -47,6 +48,7 @@ struct Shared {
     handle: NodeHandle,
     limits: Limits,
     instances: Vec<InstanceId>,
+    faults: bool,
     version: Box<dyn Fn() -> Version + Send + Sync>,
     subscribers: Arc<Semaphore>,
     body_bytes: Arc<Semaphore>,
@@ -64,6 +66,7 @@ impl Control {
         Self(Arc::new(Shared {
             handle,
             instances: config.instances.iter().map(|instance| instance.id.clone()).collect(),
+            faults: config.testing.faults,
             version: Box::new(move || crate::build_info::version(chain.clone(), name.clone(), key)),
             subscribers: Arc::new(Semaphore::new(limits.subscribers_max)),
             body_bytes: Arc::new(Semaphore::new(limits.body_bytes_max)),
@@ -110,6 +113,9 @@ pub(crate) fn router(control: Control) -> Router {
     let mut router = Router::new();
     for (path, methods) in routes() {
         router = router.route(path, methods);
+    }
+    if control.0.faults {
+        router = router.route(faults::LINKS, put(faults::links));
     }
     router
         .fallback(unknown_route)

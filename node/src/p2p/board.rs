@@ -1,5 +1,6 @@
 //! What is known about each configured peer, for people and for readiness.
 
+use super::cut::Cuts;
 use crate::meter::Meter;
 use regatta_api::{PeerConfig, metrics::Metric, view::PeerView};
 use regatta_core::PeerIndex;
@@ -10,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct PeerBoard {
     rows: Mutex<Vec<PeerView>>,
     meter: Arc<Meter>,
+    cuts: Cuts,
 }
 
 impl PeerBoard {
@@ -30,7 +32,14 @@ impl PeerBoard {
         Self {
             rows: Mutex::new(rows),
             meter,
+            cuts: Cuts::default(),
         }
+    }
+
+    /// Which links tests have cut.
+    #[must_use]
+    pub fn cuts(&self) -> &Cuts {
+        &self.cuts
     }
 
     /// One row for each configured peer, in the order of the configuration.

@@ -7,6 +7,7 @@
 mod admission;
 mod backoff;
 mod board;
+mod cut;
 mod frame;
 mod handler;
 mod identity;
@@ -18,6 +19,7 @@ mod reasons;
 mod transport;
 
 pub use board::PeerBoard;
+pub use cut::Cuts;
 pub use identity::BadKey;
 pub use link::{FrameShare, NetworkEvent};
 pub use network::{Network, NetworkError, Setup};

@@ -4,6 +4,7 @@ use super::{
     admission::{Admission, Admitted, PeerNews},
     backoff::Backoff,
     board::PeerBoard,
+    cut::Cuttable,
     handler::StreamNews,
     identity::{BadKey, keypair, multiaddr, peer_id},
     link::{self, LinkEnd, NetworkEvent, Shared},
@@ -49,6 +50,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 const STREAM_TIMEOUT: Duration = Duration::from_secs(5);
 /// Handshakes of others that may be unfinished at once, beyond one for each peer.
 const HANDSHAKES_SPARE: usize = 32;
+/// How often a peer whose link is cut is looked at.
+const CUT_PAUSE: Duration = Duration::from_millis(100);
 /// Dials at a time: handshakes are costly, and hundreds at once would time out together.
 const DIALS_MAX: usize = 8;
 /// Streams that a connection may have: ours is one, the rest is room for closing ones.
@@ -266,6 +269,11 @@ impl Task {
             let State::Down { due: Some(due) } = self.slots[peer].state else {
                 continue;
             };
+            let due = if self.board.cuts().is_dead(peer) {
+                due.max(now + CUT_PAUSE)
+            } else {
+                due
+            };
             if due > now {
                 next = Some(next.map_or(due, |next| next.min(due)));
             } else if dialling < DIALS_MAX {
@@ -397,6 +405,12 @@ impl Task {
         if matches!(self.slots[peer].state, State::Up(_)) {
             self.take_down(peer, "replaced by a newer connection").await;
         }
+        if self.board.cuts().is_dead(peer) {
+            self.slots[peer].state = State::Closing;
+            self.swarm.close_connection(connection);
+            return;
+        }
+        let stream = Cuttable::new(stream, peer, Arc::clone(&self.board));
         let queue = Arc::new(LinkQueue::default());
         let (shared, ends, link_queue) = (self.shared.clone(), self.ends.clone(), Arc::clone(&queue));
         self.tell(NetworkEvent::Up(peer)).await;

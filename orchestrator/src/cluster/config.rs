@@ -12,7 +12,10 @@ use regatta_api::{
     testing::{Behaviour, TestingConfig},
 };
 use regatta_base::{ChainId, PublicKey, SecretKey, ids::NameError, seed};
-use regatta_plan::{Plan, PlannedInstance, PlannedNode, scenario};
+use regatta_plan::{
+    Plan, PlannedInstance, PlannedNode,
+    scenario::{self, FaultKind},
+};
 use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
@@ -101,6 +104,7 @@ pub(crate) fn node_configs(plan: &Plan) -> Result<Vec<NodeConfig>, ConfigError> 
             },
             testing: TestingConfig {
                 behaviour: behaviour(node),
+                faults: plan.faults.iter().any(|fault| fault.kind == FaultKind::Partition),
                 ..TestingConfig::default()
             },
             instances: instances.clone(),

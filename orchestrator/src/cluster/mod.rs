@@ -18,6 +18,7 @@ use crate::{
 };
 use futures::future::join_all;
 use regatta_base::Digest;
+use regatta_client::Client;
 use regatta_plan::{Plan, PlannedNode, scenario::Network};
 use std::{
     collections::BTreeMap,
@@ -275,6 +276,23 @@ impl Cluster {
 
     fn process(&self, node: u32) -> Option<Process> {
         self.locked()[node as usize].clone()
+    }
+
+    /// The plan that the nodes are of.
+    pub(crate) fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// A client of a node's control interface.
+    pub(crate) fn client(&self, node: u32) -> Client {
+        wait::client(&self.plan.nodes[node as usize])
+    }
+
+    /// Stops a node's process from running, or lets it go on. One that has ended stays as it ended.
+    pub(crate) fn pause(&self, node: u32, paused: bool) {
+        if let Some(process) = self.process(node) {
+            process.pause(paused);
+        }
     }
 
     /// Kills a node.

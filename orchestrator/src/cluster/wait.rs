@@ -178,6 +178,6 @@ impl Cluster {
     }
 }
 
-fn client(node: &PlannedNode) -> Client {
+pub(super) fn client(node: &PlannedNode) -> Client {
     Client::new(http_address(node)).with_deadline(ANSWER_DEADLINE)
 }

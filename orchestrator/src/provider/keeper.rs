@@ -231,6 +231,8 @@ impl Supervised {
                 self.ordered = true;
                 self.signal(Signal::SIGKILL);
             }
+            Order::Pause => self.signal(Signal::SIGSTOP),
+            Order::Resume => self.signal(Signal::SIGCONT),
         }
     }
 

@@ -78,6 +78,10 @@ pub(super) enum Order {
     Stop(Duration),
     /// SIGKILL.
     Kill,
+    /// SIGSTOP.
+    Pause,
+    /// SIGCONT.
+    Resume,
 }
 
 /// A process that the lab started. It is ended when the provider that started it goes away.
@@ -142,6 +146,11 @@ impl Process {
     pub(crate) async fn kill(&self) -> Exit {
         self.order(Order::Kill);
         self.ended().await
+    }
+
+    /// Stops it from running, or lets it go on.
+    pub(crate) fn pause(&self, paused: bool) {
+        self.order(if paused { Order::Pause } else { Order::Resume });
     }
 
     fn order(&self, order: Order) {

@@ -307,7 +307,8 @@ impl Runner {
         let names: Vec<String> = self.plan.nodes.iter().map(|node| node.name.clone()).collect();
         let field = self.field()?;
         field.live.sample().await;
-        field.live.fault_began(fault.index, inject::describe(&fault, &names));
+        let text = format!("{}{}", inject::describe(&fault, &names), inject::means(&fault));
+        field.live.fault_began(fault.index, text);
         inject::inject(&field.cluster, &fault).await?;
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! What only tests ask of a node: misconduct, faults that it makes itself, a wrong clock.
 
+use regatta_base::PublicKey;
 use serde::{Deserialize, Serialize};
 
 /// Extras for tests; a node of a real network has none of them.
@@ -46,6 +47,38 @@ impl std::fmt::Display for Behaviour {
             Self::Delay => "delay",
         })
     }
+}
+
+/// `PUT /v1/faults/links`, and its answer: every link of this node that carries nothing. All others are healed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinkCuts {
+    /// The links, at most one for each configured peer.
+    pub cut: Vec<LinkCut>,
+}
+
+/// A link that carries nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinkCut {
+    /// The configured peer at its other end.
+    pub peer: PublicKey,
+    /// Which way nothing passes.
+    #[serde(default)]
+    pub direction: Direction,
+}
+
+/// A way along a link, as this node sees it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// To this node.
+    In,
+    /// From this node.
+    Out,
+    /// Both.
+    #[default]
+    Both,
 }
 
 /// How far the node's own clock is wrong.

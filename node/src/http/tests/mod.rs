@@ -1,5 +1,6 @@
 //! The control interface on a real socket, before a core that decides nothing by itself.
 
+mod faults;
 mod hostile;
 mod limits;
 pub(crate) mod reference;
@@ -86,7 +87,14 @@ impl Harness {
     }
 
     async fn with_limits(limits: Limits) -> Self {
-        let config = config();
+        Self::with(config(), limits).await
+    }
+
+    async fn with_config(config: NodeConfig) -> Self {
+        Self::with(config, Limits::default()).await
+    }
+
+    async fn with(config: NodeConfig, limits: Limits) -> Self {
         let meter = Arc::new(Meter::default());
         let peers = Arc::new(PeerBoard::new(&config.peers, Arc::clone(&meter)));
         let (handle, requests) = NodeHandle::new(meter, peers, Arc::new(|_, _| None), CancellationToken::new());

@@ -27,10 +27,6 @@ pub(super) fn check(draft: &mut Draft<'_>) {
             let what = format!("the fault `{}`", fault.kind);
             unsupported(draft, &format!("fault.{index}.kind"), &what, "use kind = \"crash\"");
         }
-        if fault.one_way && scenario.provider.kind != ProviderKind::Sim {
-            let path = format!("fault.{index}.one_way");
-            unsupported(draft, &path, "a partition of one direction", "use kind = \"sim\"");
-        }
     }
     for index in 0..scenario.churn.len() {
         unsupported(
@@ -46,7 +42,7 @@ pub(super) fn check(draft: &mut Draft<'_>) {
 fn injects(provider: ProviderKind, fault: FaultKind) -> bool {
     match provider {
         ProviderKind::Sim => matches!(fault, FaultKind::Crash | FaultKind::Pause | FaultKind::Partition),
-        _ => fault == FaultKind::Crash,
+        _ => matches!(fault, FaultKind::Crash | FaultKind::Pause | FaultKind::Partition),
     }
 }
 

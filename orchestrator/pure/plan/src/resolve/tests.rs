@@ -359,7 +359,6 @@ fn what_comes_later_is_refused_and_never_ignored() {
         "load.0.arrivals=replay",
         "load.0.mix={opaque=1,kudos=1}",
         "load.0.mix={opaque=1,multichat=1}",
-        "fault.0.kind=pause",
         "fault.0.kind=link",
         "fault.0.kind=disk_full",
         "churn=[{group=\"full\",session={weibull=[0.6,\"120s\"]},rejoin={exp=\"20s\"}}]",

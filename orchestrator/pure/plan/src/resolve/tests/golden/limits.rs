@@ -178,9 +178,9 @@ fn loads_and_faults_that_come_later() {
       --> --set load.0.mix={opaque=1,kudos=1}
        = help: use `opaque`, `put` or `blob`
     "#);
-    insta::assert_snapshot!(rendered(&["fault.0.kind=pause"]), @r#"
-    error[T041]: the fault `pause` is not supported by the `local` provider yet
-      --> --set fault.0.kind=pause
+    insta::assert_snapshot!(rendered(&["fault.0.kind=link"]), @r#"
+    error[T041]: the fault `link` is not supported by the `local` provider yet
+      --> --set fault.0.kind=link
        = help: use kind = "crash"
     "#);
     insta::assert_snapshot!(rendered(&["churn=[{group=\"full\",session={weibull=[0.6,\"120s\"]},rejoin={exp=\"20s\"}}]"]), @r#"
