@@ -3,7 +3,10 @@
 #![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use regatta_apps::{CheckedBatch, NamedBatch, State, View, check_transactions};
+use regatta_apps::{
+    CheckedBatch, NamedBatch, State, View, check_transactions,
+    transaction::{transaction_id, transaction_ids},
+};
 use regatta_base::seed;
 use regatta_benches::samples;
 use std::hint::black_box;
@@ -28,6 +31,23 @@ fn transactions(criterion: &mut Criterion) {
                 );
             });
         }
+    }
+    group.finish();
+}
+
+fn ids(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("ids");
+    let domain = samples::domain();
+    for (name, transactions) in [("opaque", samples::opaque(512, 64)), ("put", samples::put(512, 64))] {
+        let slices: Vec<&[u8]> = transactions.iter().map(|bytes| &bytes[..]).collect();
+        group.throughput(Throughput::Elements(slices.len() as u64));
+        group.bench_function(BenchmarkId::new("side by side", name), |bencher| {
+            bencher.iter(|| transaction_ids(&domain, black_box(&slices)));
+        });
+        group.bench_function(BenchmarkId::new("one by one", name), |bencher| {
+            let one = |bytes: &&[u8]| transaction_id(&domain, black_box(bytes));
+            bencher.iter(|| slices.iter().map(one).collect::<Vec<_>>());
+        });
     }
     group.finish();
 }
@@ -78,5 +98,5 @@ fn execution(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(kernels, transactions, batches, execution);
+criterion_group!(kernels, transactions, ids, batches, execution);
 criterion_main!(kernels);

@@ -14,12 +14,10 @@ use std::{
 
 /// Memory, offset and length of what goes past the page cache are multiples of this.
 pub(super) const PAGE: usize = 4096;
-/// A group of this size is worth it.
-const DIRECT_GROUP: usize = 64 * 1024;
+/// A group of this size is worth it. It grows the file by itself: zeros ahead of it would be written twice.
+const LARGE_GROUP: usize = 64 * 1024;
 /// Zeros written ahead of small groups: flushing a write inside the file costs less than growing the file.
 const ZEROS_AHEAD: usize = 1024 * 1024;
-/// A group of this size grows the file by itself.
-const LARGE_GROUP: usize = 256 * 1024;
 
 /// A file open for writing.
 #[derive(Debug)]
@@ -56,7 +54,7 @@ impl JournalFile {
 
     /// Writes a group at `at` and, when `durable`, returns after it is on the device.
     pub(super) fn append(&mut self, group: &[u8], at: u64, durable: bool) -> io::Result<()> {
-        if group.len() < DIRECT_GROUP || !self.write_direct(group, at)? {
+        if group.len() < LARGE_GROUP || !self.write_direct(group, at)? {
             self.file.write_all_at(group, at)?;
         }
         let end = at + group.len() as u64;
