@@ -18,6 +18,7 @@ mod system {
     mod faults;
     mod hostile;
     mod idle;
+    mod instances;
     mod limits;
     mod misconduct;
     mod partitions;

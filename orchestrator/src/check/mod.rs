@@ -6,12 +6,14 @@
 //! check(rules, ledger, submitted, rng) -> Vec<Invariant>        pure, linear in the ledger's size
 //! ```
 //! Invariants: `agreement`, `continuity`, `certificates`, `accusations`, `no_loss`, `no_duplicates`, `integrity` (when the
-//! cluster is ours alone) and `convergence`. Each says what was looked at, or the first violations found.
+//! cluster is ours alone) and `convergence`; of several instances `isolation` too. Each says what was looked at, or the
+//! first violations found.
 
 mod accusations;
 mod collect;
 mod evidence;
 mod ids;
+mod isolation;
 mod ledger;
 mod nodes;
 mod proofs;
@@ -21,6 +23,7 @@ mod tests;
 mod transactions;
 
 pub use collect::collect;
+pub use isolation::{Part, isolation, join};
 pub use ledger::{Absence, Accusation, BlockRow, Found, Inclusion, Ledger, NodeLedger, Proof, Rules};
 
 pub use simulated::{read_simulated, simulated_target};

@@ -22,16 +22,17 @@ pub fn simulated_target(rules: &Rules, world: &World) -> Height {
     heights.max().unwrap_or(0)
 }
 
-/// Reads the ledgers of one instance up to `target`; `names` are those of the hosts.
+/// Reads the ledgers of one instance up to `target`; `names` are the hosts that run it with their names.
 #[must_use]
 pub fn read_simulated(
     rules: &Rules,
     world: &World,
-    names: &[String],
+    names: &[(usize, String)],
     target: Height,
     submitted: &[&Submitted],
 ) -> Ledger {
-    let read = |(host, name): (usize, &String)| {
+    let read = |(host, name): &(usize, String)| {
+        let host = *host;
         let count = usize::try_from(target).unwrap_or(usize::MAX);
         let mut blocks = Vec::new();
         while blocks.len() < count {
@@ -48,21 +49,19 @@ pub fn read_simulated(
             error: world.failure(host).or(down),
         }
     };
-    let nodes: Vec<NodeLedger> = names.iter().enumerate().map(read).collect();
+    let nodes: Vec<NodeLedger> = names.iter().map(read).collect();
     let mut ledger = Ledger {
         target,
         reference: highest(&nodes),
         nodes,
         ..Ledger::default()
     };
-    read_proofs(rules, world, &mut ledger);
-    ledger.accusations = (0..names.len())
-        .flat_map(|host| {
-            let told = world.evidence(host, &rules.instance).into_iter();
-            told.map(move |view| Accusation {
-                node: host as u32,
-                view,
-            })
+    read_proofs(rules, world, names, &mut ledger);
+    ledger.accusations = (0u32..)
+        .zip(names)
+        .flat_map(|(node, (host, _))| {
+            let told = world.evidence(*host, &rules.instance).into_iter();
+            told.map(move |view| Accusation { node, view })
         })
         .collect();
     let included = IdIndex::new(ledger.included.iter().map(|inclusion| &inclusion.id));
@@ -74,21 +73,21 @@ pub fn read_simulated(
     ledger
 }
 
-fn read_proofs(rules: &Rules, world: &World, ledger: &mut Ledger) {
+fn read_proofs(rules: &Rules, world: &World, names: &[(usize, String)], ledger: &mut Ledger) {
     let most = (SAMPLE_BLOCKS.0 / ledger.nodes.len().max(1)).clamp(1, SAMPLE_BLOCKS.1) as u64;
-    for host in 0..ledger.nodes.len() {
-        let is_reference = host == ledger.reference;
-        let height = ledger.nodes[host].height();
+    for (node, (host, _)) in names.iter().enumerate() {
+        let is_reference = node == ledger.reference;
+        let height = ledger.nodes[node].height();
         let step = if is_reference { 1 } else { height.div_ceil(most).max(1) };
         // Downwards from the top, so that the last block of every node is among those read.
         let mut heights: Vec<Height> = (0..height).step_by(step as usize).map(|below| height - below).collect();
         heights.reverse();
         for height in heights {
             // A block that is missing here is missed by the check of certificates.
-            let Some(block) = world.block(host, &rules.instance, height) else {
+            let Some(block) = world.block(*host, &rules.instance, height) else {
                 continue;
             };
-            ledger.proofs.push(proof(host as u32, &block));
+            ledger.proofs.push(proof(node as u32, &block));
             if is_reference {
                 ledger.included.extend(inclusions(&block));
             }
@@ -96,9 +95,9 @@ fn read_proofs(rules: &Rules, world: &World, ledger: &mut Ledger) {
     }
 }
 
-fn ask(rules: &Rules, world: &World, names: &[String], id: &TransactionId) -> Found {
-    for (host, name) in names.iter().enumerate() {
-        match world.status(host, &rules.instance, id) {
+fn ask(rules: &Rules, world: &World, names: &[(usize, String)], id: &TransactionId) -> Found {
+    for (host, name) in names {
+        match world.status(*host, &rules.instance, id) {
             Some(TransactionStatus::Executed { height, .. }) => return Found::Later(height),
             Some(TransactionStatus::Pending) => return Found::Pending(name.clone()),
             Some(TransactionStatus::Unknown) | None => {}

@@ -56,6 +56,9 @@ pub(super) struct Load {
     /// Group or node that gets the load; without it, where the scenario's first load goes, or all nodes
     #[arg(long)]
     target: Option<String>,
+    /// Consensus instance; without it, that of the scenario's first load, or the first one
+    #[arg(long)]
+    instance: Option<String>,
 }
 
 fn kind(text: &str) -> Result<TransactionKind, String> {
@@ -93,19 +96,31 @@ impl Load {
 
     fn planned(&self, plan: &Plan) -> Result<PlannedLoad, CliError> {
         let usage = |text: String| CliError::Usage(format!("error: {text}"));
-        let instance = plan
-            .instances
-            .first()
-            .ok_or_else(|| usage("the plan has no consensus instance".to_owned()))?;
-        let targets = match (&self.target, plan.loads.first()) {
-            (Some(target), _) => select(plan, target),
-            (None, Some(load)) => load.targets.clone(),
-            (None, None) => plan.nodes.iter().map(|node| node.index).collect(),
+        let first = plan.loads.first();
+        let wanted = self.instance.as_deref().or(first.map(|load| load.instance.as_str()));
+        let instance = match wanted {
+            Some(id) => plan.instance(id),
+            None => plan.instances.first(),
         };
+        let instance = instance.ok_or_else(|| {
+            let known: Vec<&str> = plan.instances.iter().map(|instance| instance.id.as_str()).collect();
+            let name = wanted.unwrap_or_default();
+            usage(format!(
+                "no consensus instance `{name}`\n  help: the plan has {}",
+                known.join(", ")
+            ))
+        })?;
+        let mut targets = match (&self.target, first) {
+            (Some(target), _) => select(plan, target),
+            (None, Some(load)) if load.instance == instance.id => load.targets.clone(),
+            (None, _) => plan.nodes.iter().map(|node| node.index).collect(),
+        };
+        targets.retain(|&node| instance.runs(node));
         if targets.is_empty() {
             return Err(usage(format!(
-                "no group or node `{}`\n  help: `regatta status {}` lists the nodes",
+                "no group or node `{}` that runs instance `{}`\n  help: `regatta status {}` lists the nodes",
                 self.target.as_deref().unwrap_or_default(),
+                instance.id,
                 self.run
             )));
         }
@@ -215,7 +230,25 @@ mod tests {
             kind: TransactionKind::Put,
             size: Size(64),
             target: target.map(str::to_owned),
+            instance: None,
         }
+    }
+
+    #[test]
+    fn a_load_goes_to_nodes_that_run_its_instance() {
+        let mut plan = plan(4);
+        let mut side = plan.instances[0].clone();
+        (side.id, side.validators, side.followers) = ("side".to_owned(), vec![(0, 1), (1, 1)], vec![3]);
+        plan.instances.push(side);
+        let planned = |instance: &str, target| {
+            let load = Load {
+                instance: Some(instance.to_owned()),
+                ..load(target)
+            };
+            load.planned(&plan).map(|load| (load.instance, load.targets))
+        };
+        assert_eq!(planned("side", None).unwrap(), ("side".to_owned(), vec![0, 1, 3]));
+        assert!(planned("side", Some("val-2")).is_err() && planned("other", None).is_err());
     }
 
     #[test]

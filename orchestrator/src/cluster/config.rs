@@ -71,16 +71,17 @@ pub(crate) fn node_key(plan: &Plan, node: &PlannedNode) -> SecretKey {
 /// [`ConfigError`] names the node whose configuration is refused.
 pub(crate) fn node_configs(plan: &Plan) -> Result<Vec<NodeConfig>, ConfigError> {
     let keys: Vec<PublicKey> = plan.nodes.iter().map(|node| node_key(plan, node).public()).collect();
-    let relays_needed = plan
+    let instances: Vec<(&PlannedInstance, bool, InstanceConfig)> = plan
         .instances
         .iter()
-        .any(|instance| !validators_connected(plan, instance));
-    let instances: Vec<InstanceConfig> = plan
-        .instances
-        .iter()
-        .map(|instance| instance_config(plan, instance, &keys))
-        .collect::<Result<_, _>>()?;
+        .map(|instance| {
+            let needs_relays = !validators_connected(plan, instance);
+            Ok((instance, needs_relays, instance_config(plan, instance, &keys)?))
+        })
+        .collect::<Result<_, NameError>>()?;
     let config = |node: &PlannedNode| -> Result<NodeConfig, ConfigError> {
+        let own = || instances.iter().filter(|(instance, ..)| instance.runs(node.index));
+        let votes_everywhere = own().all(|(instance, ..)| instance.votes(node.index));
         let config = NodeConfig {
             chain: chain(plan)?,
             name: node.name.clone(),
@@ -89,7 +90,7 @@ pub(crate) fn node_configs(plan: &Plan) -> Result<Vec<NodeConfig>, ConfigError> 
             ip: IpAddr::V4(node.address),
             p2p_port: node.p2p_port,
             http_port: node.http_port,
-            relay_votes: node.is_validator() || relays_needed,
+            relay_votes: votes_everywhere || own().any(|(_, needs_relays, _)| *needs_relays),
             mempool: MempoolConfig {
                 transactions_max: plan.node.mempool_transactions as usize,
                 bytes_max: plan.node.mempool_bytes.0 as usize,
@@ -107,7 +108,7 @@ pub(crate) fn node_configs(plan: &Plan) -> Result<Vec<NodeConfig>, ConfigError> 
                 faults: plan.faults.iter().any(|fault| fault.kind == FaultKind::Partition),
                 ..TestingConfig::default()
             },
-            instances: instances.clone(),
+            instances: own().map(|(.., config)| config.clone()).collect(),
             peers: peers(plan, node, &keys),
         };
         let node = node.name.clone();
@@ -218,6 +219,7 @@ mod tests {
     fn split_plan() -> Plan {
         let mut plan = plan(2);
         plan.nodes.push(node(2, "full", Role::Full));
+        plan.instances[0].followers = vec![2];
         plan.edges = vec![(0, 2), (1, 2)];
         plan
     }
@@ -242,6 +244,22 @@ mod tests {
         plan.edges.push((0, 1));
         let configs = node_configs(&plan).unwrap();
         assert!(!configs[2].relay_votes && configs[0].relay_votes);
+    }
+
+    #[test]
+    fn a_node_is_told_of_the_instances_that_it_runs() {
+        let mut plan = split_plan();
+        plan.edges.push((0, 1));
+        let mut side = plan.instances[0].clone();
+        (side.id, side.validators, side.followers) = ("side".to_owned(), vec![(0, 1)], vec![2]);
+        plan.instances[0].followers = Vec::new();
+        plan.instances.push(side);
+        let configs = node_configs(&plan).unwrap();
+        let runs = |node: usize| -> Vec<&str> { configs[node].instances.iter().map(|one| one.id.as_str()).collect() };
+        assert_eq!(
+            (runs(0), runs(1), runs(2)),
+            (vec!["main", "side"], vec!["main"], vec!["side"])
+        );
     }
 
     #[test]

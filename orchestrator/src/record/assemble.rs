@@ -3,7 +3,7 @@
 use crate::{
     check::Ledger,
     load::{LoadOutcome, Tally},
-    record::{RecordParts, accused, findings, merge, objectives},
+    record::{RecordParts, accused, findings, instances, merge, objectives},
 };
 use regatta_plan::{
     Plan, PlannedInstance, PlannedLoad,
@@ -37,6 +37,7 @@ pub fn assemble(parts: RecordParts<'_>) -> RunRecord {
         identity: identity(parts.identity, plan),
         nodes: nodes(plan, &parts.binaries),
         edges: edges(plan),
+        instances: instances::of_plan(plan, &loads, parts.ledgers),
         phases: parts.phases,
         loads: plan.loads.iter().map(|load| describe(plan, load, &loads)).collect(),
         latency: merge::latency(&loads),
@@ -168,6 +169,7 @@ fn agreement(instance: &PlannedInstance) -> impl Iterator<Item = Disclosure> + u
     let timeout = format!("{} ms × (3 + 2 × round)", instance.round_timeout_ms);
     let lines = [
         ("validators", format::integer(instance.validators.len() as u64)),
+        ("followers", format::integer(instance.followers.len() as u64)),
         ("weight", format::integer(instance.total_weight())),
         ("votes", instance.vote_topology.name().to_owned()),
         ("least block interval", interval),
@@ -217,17 +219,13 @@ fn in_order(mut events: Vec<Event>) -> Vec<Event> {
 
 /// The ledger knows all transactions of a block, the load only its own.
 fn fill_transactions(record: &mut RunRecord, plan: &Plan, ledgers: &[Ledger]) {
-    // Heights name a block only where there is one instance.
-    let ([_], [ledger]) = (plan.instances.as_slice(), ledgers) else {
-        return;
-    };
-    let Some(node) = ledger.nodes.get(ledger.reference) else {
-        return;
-    };
     for block in &mut record.blocks {
+        let instances = plan.instances.iter().zip(ledgers);
+        let of = instances.filter(|(instance, _)| instance.id == block.instance);
+        let node = of.filter_map(|(_, ledger)| ledger.nodes.get(ledger.reference)).next();
         let row = (block.height as usize)
             .checked_sub(1)
-            .and_then(|index| node.blocks.get(index));
+            .and_then(|index| node?.blocks.get(index));
         block.transactions = row.map_or(block.transactions, |row| u64::from(row.transactions));
     }
 }

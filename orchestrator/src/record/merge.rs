@@ -68,7 +68,10 @@ pub(super) fn blocks(plan: &Plan, loads: Vec<LoadOutcome>) -> Vec<Block> {
             let key = (instance.clone(), block.height);
             match blocks.get_mut(&key) {
                 Some(known) => join(known, &block),
-                None => drop(blocks.insert(key, block)),
+                None => {
+                    let instance = instance.clone();
+                    blocks.insert(key, Block { instance, ..block });
+                }
             }
         }
     }
@@ -96,6 +99,7 @@ mod tests {
     /// A load with blocks at these heights, each with some latencies.
     fn load(index: u32, blocks: &[(u64, Vec<u64>)]) -> LoadOutcome {
         let block = |(height, micros): &(u64, Vec<u64>)| Block {
+            instance: String::new(),
             height: *height,
             at_ms: height * 50 + u64::from(index),
             transactions: micros.len() as u64,

@@ -10,6 +10,7 @@ mod accused;
 mod assemble;
 mod findings;
 mod host;
+mod instances;
 mod merge;
 mod objectives;
 mod parts;

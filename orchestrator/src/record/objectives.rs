@@ -7,6 +7,7 @@ use regatta_report::{
     objective::{Bound, Side, judge},
     result::Summary,
 };
+use std::collections::BTreeMap;
 
 /// Judges every objective of the plan.
 pub(super) fn judge_all(plan: &Plan, record: &RunRecord, summary: &Summary) -> Vec<Objective> {
@@ -105,18 +106,32 @@ fn faults(record: &RunRecord) -> impl Iterator<Item = &Event> {
 }
 
 /// The longest time in the measure phase without a new block, in milliseconds; times under a fault left out if so
-/// wanted.
+/// wanted. Of several instances that of the worst one.
 fn stall(record: &RunRecord, outside_faults: bool) -> Option<f64> {
     let window = record.phases.iter().find(|phase| phase.kind == PhaseKind::Measure)?;
-    let mut times: Vec<u64> = record.blocks.iter().map(|block| block.at_ms).collect();
-    times.retain(|at_ms| (window.start_ms..window.end_ms).contains(at_ms));
-    times.extend([window.start_ms, window.end_ms]);
-    times.sort_unstable();
-    let under_fault = |from: u64, to: u64| faults(record).any(|fault| fault.start_ms < to && fault.end_ms > from);
-    let gaps = times
-        .windows(2)
-        .filter(|gap| !(outside_faults && under_fault(gap[0], gap[1])));
-    gaps.map(|gap| (gap[1] - gap[0]) as f64).reduce(f64::max)
+    let mut times: BTreeMap<&str, Vec<u64>> = record
+        .instances
+        .iter()
+        .map(|instance| (instance.id.as_str(), Vec::new()))
+        .collect();
+    if times.is_empty() {
+        times.insert("", Vec::new());
+    }
+    for block in &record.blocks {
+        if (window.start_ms..window.end_ms).contains(&block.at_ms) {
+            times.entry(&block.instance).or_default().push(block.at_ms);
+        }
+    }
+    let longest = times.into_values().map(|mut times| {
+        times.extend([window.start_ms, window.end_ms]);
+        times.sort_unstable();
+        let under_fault = |from: u64, to: u64| faults(record).any(|fault| fault.start_ms < to && fault.end_ms > from);
+        let gaps = times
+            .windows(2)
+            .filter(|gap| !(outside_faults && under_fault(gap[0], gap[1])));
+        gaps.map(|gap| (gap[1] - gap[0]) as f64).reduce(f64::max)
+    });
+    longest.flatten().reduce(f64::max)
 }
 
 /// The greatest resident memory of a node in bytes.
@@ -189,6 +204,31 @@ mod tests {
         record.blocks.clear();
         assert_eq!(stall(&record, false), Some(2100.0));
         assert_eq!(stall(&RunRecord::default(), false), None);
+    }
+
+    #[test]
+    fn of_two_instances_the_worse_one_stalls() {
+        let mut record = record();
+        let instance = |id: &str| regatta_report::model::Instance {
+            id: id.to_owned(),
+            ..Default::default()
+        };
+        record.instances = vec![instance("a"), instance("b")];
+        record
+            .blocks
+            .iter_mut()
+            .for_each(|block| block.instance = "a".to_owned());
+        assert_eq!(stall(&record, false), Some(2100.0), "b has no block at all");
+        let of_b: Vec<Block> = record
+            .blocks
+            .iter()
+            .map(|block| Block {
+                instance: "b".to_owned(),
+                ..block.clone()
+            })
+            .collect();
+        record.blocks.extend(of_b);
+        assert_eq!(stall(&record, false), Some(600.0));
     }
 
     #[test]

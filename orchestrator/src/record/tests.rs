@@ -66,6 +66,7 @@ fn outcome(load: u32, first_ms: u64) -> LoadOutcome {
             .to_vec(),
     };
     let block = |height, at_ms| Block {
+        instance: String::new(),
         height,
         at_ms,
         transactions: 5,

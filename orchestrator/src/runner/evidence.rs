@@ -105,8 +105,13 @@ impl Evidence {
             match rules(plan, instance) {
                 Ok(rules) => {
                     let submitted = self.submitted(plan, &instance.id);
+                    let runs = |endpoint: &&Endpoint| {
+                        let node = plan.node(&endpoint.name);
+                        node.is_some_and(|node| instance.runs(node.index))
+                    };
+                    let endpoints: Vec<Endpoint> = endpoints.iter().filter(runs).cloned().collect();
                     self.ledgers
-                        .push(check::collect(&rules, endpoints, &submitted, COLLECT_LIMIT).await);
+                        .push(check::collect(&rules, &endpoints, &submitted, COLLECT_LIMIT).await);
                 }
                 Err(error) => self.failed(&error.to_string()),
             }
@@ -118,13 +123,29 @@ impl Evidence {
         let Ok(mut rng) = StdRng::try_from_rng(&mut SysRng) else {
             return self.failed("the system has no randomness for the checks");
         };
+        let mut checks = Vec::new();
+        let mut parts = Vec::new();
         for (instance, ledger) in plan.instances.iter().zip(&self.ledgers) {
             if let Ok(rules) = rules(plan, instance) {
                 let submitted = self.submitted(plan, &instance.id);
-                self.invariants
-                    .extend(check::check(&rules, ledger, &submitted, &mut rng));
+                checks.push((instance.id.as_str(), check::check(&rules, ledger, &submitted, &mut rng)));
+                parts.push(check::Part {
+                    instance: &instance.id,
+                    ledger,
+                    submitted,
+                });
             }
         }
+        let invariants = if parts.len() > 1 {
+            let isolation = check::isolation(&parts);
+            check::join(checks).into_iter().chain([isolation]).collect()
+        } else {
+            checks
+                .into_iter()
+                .flat_map(|(_, invariants)| invariants)
+                .collect::<Vec<_>>()
+        };
+        self.invariants.extend(invariants);
     }
 
     pub(super) fn submitted(&self, plan: &Plan, instance: &str) -> Vec<&Submitted> {

@@ -6,7 +6,7 @@ use crate::{
     load::{self, Endpoint, LoadLimits, LoadSpec, Prepared, RunClock},
     sample::{Sampler, SamplerConfig, Watched},
 };
-use regatta_plan::{Plan, PlannedLoad};
+use regatta_plan::{Plan, PlannedLoad, PlannedNode};
 use regatta_report::model::ProcessKind;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -90,7 +90,10 @@ pub(crate) fn load_spec(plan: &Plan, load: &PlannedLoad, salt: String, clock: Ru
     let endpoints: Vec<Endpoint> = plan.nodes.iter().map(endpoint).collect();
     let targets = load.targets.iter().map(|&node| endpoints[node as usize].clone());
     // Validators know best what became of a transaction whose answer was lost.
-    let (validators, others): (Vec<_>, Vec<_>) = plan.nodes.iter().partition(|node| node.is_validator());
+    let instance = plan.instance(&load.instance);
+    let runs = |node: &&PlannedNode| instance.is_none_or(|instance| instance.runs(node.index));
+    let votes = |node: &&PlannedNode| instance.is_some_and(|instance| instance.votes(node.index));
+    let (validators, others): (Vec<_>, Vec<_>) = plan.nodes.iter().filter(runs).partition(votes);
     Ok(LoadSpec {
         load: load.clone(),
         phases: plan.phases,

@@ -41,6 +41,7 @@ pub(crate) fn plan(validators: u32) -> Plan {
             block_interval_ms: 10,
             empty_blocks: false,
             round_timeout_ms: 300,
+            followers: Vec::new(),
             vote_topology: VoteTopology::AllToAll,
         }],
         phases: PlannedPhases {

@@ -70,6 +70,28 @@ fn quickstart_is_eight_processes_for_under_half_a_minute() {
 }
 
 #[test]
+fn instances_overlap_and_one_validator_is_critical_in_one_of_its_two() {
+    let plan = load("instances").plan;
+    let instance = |id: &str| plan.instance(id).unwrap();
+    let sizes = ["alpha", "beta", "gamma"].map(|id| instance(id).validators.len());
+    assert_eq!(sizes, [4, 4, 7]);
+    let node = plan.node("val-3").unwrap().index;
+    let without = |id: &str| {
+        let others = instance(id).validators.iter().filter(|(other, _)| *other != node);
+        instance(id).is_quorum(others.map(|(_, weight)| weight).sum())
+    };
+    assert!(instance("alpha").votes(node) && instance("gamma").votes(node));
+    assert!(!without("alpha") && without("gamma"));
+    let full = plan.node("full-0").unwrap().index;
+    assert!(instance("alpha").runs(full) && !instance("gamma").runs(full));
+    assert!(
+        plan.loads
+            .iter()
+            .all(|load| load.targets.iter().all(|&target| instance(&load.instance).runs(target)))
+    );
+}
+
+#[test]
 fn hundred_is_sparse_and_well_connected() {
     let plan = load("hundred").plan;
     assert_eq!((plan.nodes.len(), plan.edges.len()), (100, 400));

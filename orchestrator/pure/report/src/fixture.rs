@@ -80,6 +80,7 @@ pub(crate) fn record(shape: Shape) -> RunRecord {
     let processes = processes(shape, &nodes, &blocks, &mut rng);
     RunRecord {
         identity: identity(shape),
+        instances: Vec::new(),
         latency: latency(shape, &blocks),
         phases: phases(shape),
         loads: vec![Load {
@@ -238,6 +239,7 @@ fn blocks(shape: Shape, rng: &mut ChaCha8Rng) -> Vec<Block> {
         });
         let latency = Counts::of_values(latencies, 3);
         blocks.push(Block {
+            instance: String::new(),
             height: blocks.len() as u64 + 1,
             at_ms,
             transactions,

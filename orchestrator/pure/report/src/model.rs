@@ -17,6 +17,9 @@ pub struct RunRecord {
     pub nodes: Vec<Node>,
     /// The links of the static peering graph.
     pub edges: Vec<Edge>,
+    /// Consensus instances, in plan order.
+    #[serde(default)]
+    pub instances: Vec<Instance>,
     /// The phases with the times at which they were observed to begin and end.
     pub phases: Vec<Phase>,
     /// What was submitted and how.
@@ -142,6 +145,25 @@ pub struct Node {
     pub binary_digest: String,
     /// Behaviour when not honest, e.g. `equivocate`.
     pub byzantine: Option<String>,
+}
+
+/// One consensus instance of the plan, and what became of the transactions that were meant for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Instance {
+    /// Its name.
+    pub id: String,
+    /// How votes travel in it, as scenario files write it.
+    pub votes: String,
+    /// Nodes that vote.
+    pub validators: u64,
+    /// Nodes that follow without a vote.
+    pub followers: u64,
+    /// Weight of all validators.
+    pub weight: u64,
+    /// The greatest height that a node had at the end; 0 if no ledger was read.
+    pub height: u64,
+    /// The ends of its transactions.
+    pub accounting: Accounting,
 }
 
 /// A link between two nodes, by name.
@@ -287,6 +309,9 @@ pub struct Second {
 /// One finalised block as the submitting clients saw it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Block {
+    /// The consensus instance that decided it.
+    #[serde(default)]
+    pub instance: String,
     /// Its height.
     pub height: u64,
     /// When the first client learnt that it is final.

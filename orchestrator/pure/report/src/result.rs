@@ -103,6 +103,26 @@ pub struct Summary {
     pub block_cost: Option<BlockCost>,
     /// One row for each node, in plan order.
     pub nodes: Vec<NodeSummary>,
+    /// One row for each consensus instance, in plan order.
+    #[serde(default)]
+    pub instances: Vec<InstanceSummary>,
+}
+
+/// What one consensus instance did inside the window.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct InstanceSummary {
+    /// Its name.
+    pub id: String,
+    /// Finalised blocks.
+    pub blocks: u64,
+    /// Mean time between two of its blocks, in milliseconds.
+    pub block_interval_ms: Option<Estimate>,
+    /// Transactions executed with success for each second.
+    pub goodput_per_s: Option<Estimate>,
+    /// Median response latency.
+    pub response_p50: QuantileValue,
+    /// 99th percentile of the response latency.
+    pub response_p99: QuantileValue,
 }
 
 /// The measured time after the warm-up cut.

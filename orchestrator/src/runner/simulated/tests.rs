@@ -168,7 +168,7 @@ fn other_history(plan: &Plan) -> World {
 fn a_fork_with_valid_certificates_is_caught_by_the_same_checks() {
     let plan = whole_plan(SIMULATED);
     let rules = rules(&plan, &plan.instances[0]).unwrap();
-    let names: Vec<String> = plan.nodes.iter().map(|node| node.name.clone()).collect();
+    let names: Vec<(usize, String)> = plan.nodes.iter().map(|node| node.name.clone()).enumerate().collect();
     let read = |world: &World| {
         let target = check::simulated_target(&rules, world);
         check::read_simulated(&rules, world, &names, target, &[])

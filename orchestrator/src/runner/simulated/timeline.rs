@@ -213,8 +213,10 @@ impl Simulation {
     /// Reads all ledgers, after nodes that are behind had time to catch up.
     pub(super) async fn collect(&mut self) {
         let plan = std::sync::Arc::clone(&self.plan);
-        let names: Vec<String> = plan.nodes.iter().map(|node| node.name.clone()).collect();
         for instance in &plan.instances {
+            let hosts = plan.nodes.iter().enumerate();
+            let hosts = hosts.filter(|(_, node)| instance.runs(node.index));
+            let names: Vec<(usize, String)> = hosts.map(|(host, node)| (host, node.name.clone())).collect();
             let rules = match rules(&plan, instance) {
                 Ok(rules) => rules,
                 Err(error) => return self.evidence.failed(&error.to_string()),
@@ -223,7 +225,7 @@ impl Simulation {
             let target = check::simulated_target(&rules, world);
             let end = self.now() + CATCH_UP_NS;
             let behind = |world: &World| {
-                let mut hosts = 0..world.len();
+                let mut hosts = names.iter().map(|(host, _)| *host);
                 hosts.any(|host| world.is_up(host) && world.height(host, &rules.instance) < target)
             };
             while self.now() < end && !self.ended_early && self.world.as_ref().is_some_and(behind) {

@@ -68,6 +68,12 @@ impl Plan {
         Digest::of("regatta plan v1", &[&encode(self)])
     }
 
+    /// The instance called `id`.
+    #[must_use]
+    pub fn instance(&self, id: &str) -> Option<&PlannedInstance> {
+        self.instances.iter().find(|instance| instance.id == id)
+    }
+
     /// Node indices that `node` is linked to, ascending.
     #[must_use]
     pub fn peers(&self, node: u32) -> Vec<u32> {
@@ -162,6 +168,8 @@ pub struct PlannedInstance {
     pub id: String,
     /// Voters: node index and weight, ascending by index.
     pub validators: Vec<(u32, u64)>,
+    /// Nodes that run it and do not vote, ascending.
+    pub followers: Vec<u32>,
     /// Least time between two blocks in milliseconds.
     pub block_interval_ms: u64,
     /// Whether blocks follow one another also while nothing waits to be ordered.
@@ -179,6 +187,18 @@ impl PlannedInstance {
         self.validators
             .iter()
             .fold(0, |sum, (_, weight)| sum.saturating_add(*weight))
+    }
+
+    /// Whether `node` votes in it.
+    #[must_use]
+    pub fn votes(&self, node: u32) -> bool {
+        self.validators.binary_search_by_key(&node, |(node, _)| *node).is_ok()
+    }
+
+    /// Whether `node` votes in it or follows it.
+    #[must_use]
+    pub fn runs(&self, node: u32) -> bool {
+        self.votes(node) || self.followers.binary_search(&node).is_ok()
     }
 
     /// Whether `weight` is a quorum: more than two thirds.

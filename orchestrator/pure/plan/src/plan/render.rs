@@ -115,6 +115,9 @@ impl Plan {
             let interval = Duration::from_millis(instance.block_interval_ms);
             let timeout = Duration::from_millis(instance.round_timeout_ms);
             write!(out, "instance  {}: {count} validators, weight {total}, ", instance.id)?;
+            if self.instances.len() > 1 {
+                write!(out, "{} followers, ", instance.followers.len())?;
+            }
             let votes = instance.vote_topology.name();
             let blocks = if instance.empty_blocks {
                 "empty blocks too, "

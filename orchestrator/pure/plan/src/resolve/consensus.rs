@@ -34,6 +34,7 @@ pub(super) fn resolve(draft: &mut Draft<'_>) {
         }
         add_instance(draft, &path, instance);
     }
+    check_unused(draft);
     check_idle(draft);
     check_behaviour_of_followers(draft);
 }
@@ -44,11 +45,13 @@ fn add_instance(draft: &mut Draft<'_>, path: &str, instance: &Consensus) {
         draft.error(Code::BadName, &format!("{path}.id"), error.to_string(), help);
     }
     let weights = weights(draft, path, instance);
+    let followers = followers(draft, path, instance, &weights);
     check_weights(draft, path, &weights);
     check_byzantine(draft, path, instance, &weights);
     check_behaviour(draft, path, instance, &weights);
     if draft.graph_complete {
         check_links(draft, path, instance, &weights);
+        check_reach(draft, path, instance, &weights, &followers);
     }
     check_timeout(draft, path, instance);
     for (&node, &weight) in &weights {
@@ -60,6 +63,7 @@ fn add_instance(draft: &mut Draft<'_>, path: &str, instance: &Consensus) {
         vote_topology,
         id: instance.id.clone(),
         validators: weights.into_iter().collect(),
+        followers: followers.into_iter().collect(),
         block_interval_ms: instance.block_interval.millis(),
         empty_blocks: instance.empty_blocks,
         round_timeout_ms: instance.round_timeout.millis(),
@@ -109,6 +113,21 @@ fn weights(draft: &mut Draft<'_>, path: &str, instance: &Consensus) -> BTreeMap<
         }
     }
     weights
+}
+
+/// Who runs the instance without a vote.
+fn followers(draft: &mut Draft<'_>, path: &str, instance: &Consensus, weights: &BTreeMap<u32, u64>) -> BTreeSet<u32> {
+    let mut followers = BTreeSet::new();
+    match &instance.followers {
+        None => followers.extend(0..draft.nodes.len() as u32),
+        Some(names) => {
+            for (index, name) in names.iter().enumerate() {
+                followers.extend(draft.select(name, &format!("{path}.followers.{index}")));
+            }
+        }
+    }
+    followers.retain(|node| !weights.contains_key(node));
+    followers
 }
 
 fn check_weights(draft: &mut Draft<'_>, path: &str, weights: &BTreeMap<u32, u64>) {
@@ -191,24 +210,6 @@ fn check_behaviour_of_followers(draft: &mut Draft<'_>) {
 }
 
 fn check_links(draft: &mut Draft<'_>, path: &str, instance: &Consensus, weights: &BTreeMap<u32, u64>) {
-    let components = draft.graph.components();
-    let reached: BTreeSet<u32> = weights.keys().map(|&node| components[node as usize]).collect();
-    if reached.len() > 1 {
-        let first = *weights.keys().next().unwrap_or(&0);
-        let apart = weights
-            .keys()
-            .find(|&&node| components[node as usize] != components[first as usize]);
-        let (a, b) = (
-            &draft.nodes[first as usize].name,
-            &draft.nodes[*apart.unwrap_or(&first) as usize].name,
-        );
-        let message = format!(
-            "validators `{a}` and `{b}` of instance `{}` cannot reach each other",
-            instance.id
-        );
-        let help = "connect the validators, e.g. core = { kind = \"full_mesh\", of = \"val\" }";
-        draft.error(Code::UnreachableValidators, path, message, help);
-    }
     if instance.vote_topology == Some(VoteTopology::AllToAll)
         && let Some((a, b)) = not_linked(draft, weights)
     {
@@ -216,6 +217,33 @@ fn check_links(draft: &mut Draft<'_>, path: &str, instance: &Consensus, weights:
         let message = format!("`{a}` and `{b}` vote all to all and are not linked directly");
         let help = "use vote_topology = \"relay\" or a full mesh";
         draft.error(Code::NotLinkedDirectly, &format!("{path}.vote_topology"), message, help);
+    }
+}
+
+/// Whoever runs the instance must reach its validators over nodes that run it: others pass nothing of it on.
+fn check_reach(
+    draft: &mut Draft<'_>,
+    path: &str,
+    instance: &Consensus,
+    weights: &BTreeMap<u32, u64>,
+    followers: &BTreeSet<u32>,
+) {
+    let Some(&first) = weights.keys().next() else { return };
+    let runs = |node: u32| weights.contains_key(&node) || followers.contains(&node);
+    let reached = draft.graph.reached(first, runs);
+    let apart = weights.keys().chain(followers).find(|node| !reached.contains(node));
+    let Some(&apart) = apart else { return };
+    let (a, b) = (&draft.nodes[first as usize].name, &draft.nodes[apart as usize].name);
+    let id = &instance.id;
+    if weights.contains_key(&apart) {
+        let message = format!("validators `{a}` and `{b}` of instance `{id}` cannot reach each other");
+        let help = "connect the validators, e.g. core = { kind = \"full_mesh\", of = \"val\" }";
+        draft.error(Code::UnreachableValidators, path, message, help);
+    } else if draft.graph.reached(first, |_| true).contains(&apart) {
+        // A graph that is not connected is a problem of its own.
+        let message = format!("`{b}` follows instance `{id}` and reaches its validators only over nodes that do not");
+        let help = "let the nodes between follow it too, or link it with a node that runs it";
+        draft.error(Code::UnreachableValidators, &format!("{path}.followers"), message, help);
     }
 }
 
@@ -276,6 +304,22 @@ fn check_timeout(draft: &mut Draft<'_>, path: &str, instance: &Consensus) {
         let help = format!("use \"{}\" or more", instance.block_interval);
         draft.warning(Code::RoundTimeoutShort, &path, message, help);
     }
+}
+
+/// Nodes that have nothing to do.
+fn check_unused(draft: &mut Draft<'_>) {
+    let unused = |index: &u32| !draft.instances.iter().any(|instance| instance.runs(*index));
+    let unused: Vec<u32> = (0..draft.nodes.len() as u32).filter(unused).collect();
+    if draft.instances.is_empty() || unused.is_empty() {
+        return;
+    }
+    let names: Vec<&str> = unused
+        .iter()
+        .map(|&node| draft.nodes[node as usize].name.as_str())
+        .collect();
+    let message = format!("{} would run no instance", listed(&names));
+    let help = "add them to the `followers` of an instance, or remove them";
+    draft.error(Code::NothingToRun, "consensus", message, help);
 }
 
 /// Nodes that are called validators and vote nowhere.

@@ -37,14 +37,15 @@ pub(super) fn resolve(draft: &mut Draft<'_>) {
                 "lower the rate or shorten the phases",
             );
         }
+        let instance = instance(draft, &path, load);
         let planned = PlannedLoad {
             index: index as u32,
-            instance: instance(draft, &path, load),
             arrivals: load.arrivals,
             rate: load.rate,
             mix,
             size: u32::try_from(load.size.0).unwrap_or(u32::MAX),
-            targets: targets(draft, &path, load),
+            targets: targets(draft, &path, load, &instance),
+            instance,
             senders: load.senders,
             timeout_ms: load.timeout.millis(),
             duration_ms,
@@ -205,12 +206,15 @@ fn instance(draft: &mut Draft<'_>, path: &str, load: &Load) -> String {
     name.clone()
 }
 
-/// The nodes that get the load: what is named, less the observers.
-fn targets(draft: &mut Draft<'_>, path: &str, load: &Load) -> Vec<u32> {
+/// The nodes that get the load: what is named and runs the instance, less the observers.
+fn targets(draft: &mut Draft<'_>, path: &str, load: &Load, instance: &str) -> Vec<u32> {
     let path = format!("{path}.target");
+    let instance = draft.instances.iter().find(|planned| planned.id == instance).cloned();
+    let runs = |node: u32| instance.as_ref().is_none_or(|instance| instance.runs(node));
     let with_role = |role: Role| {
         let nodes = draft.nodes.iter().filter(move |node| node.role == role);
-        nodes.map(|node| node.index).collect::<Vec<_>>()
+        let nodes = nodes.map(|node| node.index);
+        nodes.filter(|&node| runs(node)).collect::<Vec<_>>()
     };
     let Some(name) = &load.target else {
         let full = with_role(Role::Full);
@@ -223,15 +227,18 @@ fn targets(draft: &mut Draft<'_>, path: &str, load: &Load) -> Vec<u32> {
     let before = draft.problems.len();
     let named = draft.select(name, &path);
     let takes_load = |node: &u32| draft.nodes[*node as usize].role != Role::Observer;
-    let targets: Vec<u32> = named.into_iter().filter(takes_load).collect();
-    if targets.is_empty() && draft.problems.len() == before {
+    let able: Vec<u32> = named.into_iter().filter(takes_load).collect();
+    if able.is_empty() && draft.problems.len() == before {
         let message = format!("`{name}` has no node that takes load: observers never do");
-        draft.error(
-            Code::NoNodes,
-            &path,
-            message,
-            "name a group of validators or full nodes",
-        );
+        let help = "name a group of validators or full nodes";
+        draft.error(Code::NoNodes, &path, message, help);
+        return able;
+    }
+    let targets: Vec<u32> = able.into_iter().filter(|&node| runs(node)).collect();
+    if targets.is_empty() && draft.problems.len() == before {
+        let id = instance.map(|instance| instance.id).unwrap_or_default();
+        let message = format!("`{name}` has no node that runs instance `{id}`");
+        draft.error(Code::NoNodes, &path, message, "name nodes that vote in it or follow it");
     }
     targets
 }

@@ -149,10 +149,6 @@ fn check_network(draft: &mut Draft<'_>) {
             );
         }
     }
-    for index in 1..scenario.consensus.len() {
-        let what = "more than one consensus instance";
-        unsupported(draft, &format!("consensus.{index}"), what, "keep one [[consensus]]");
-    }
 }
 
 fn check_load(draft: &mut Draft<'_>) {

@@ -365,10 +365,8 @@ fn what_comes_later_is_refused_and_never_ignored() {
     ] {
         assert_codes(&[text], &[Code::Unsupported]);
     }
-    let second = "consensus=[{id=\"main\"},{id=\"other\"}]";
-    assert_codes(&[second], &[Code::Unsupported]);
     let twice = "consensus=[{id=\"main\"},{id=\"main\"}]";
-    assert_codes(&[twice], &[Code::DuplicateName, Code::Unsupported]);
+    assert_codes(&[twice], &[Code::DuplicateName]);
     let keyless = "provider={kind=\"ssh\",host=[{addr=\"a\"},{addr=\"b\",host_key=\"k\"},{addr=\"c\",host_key=\"k\"}]}";
     assert_codes(&[keyless], &[Code::Unsupported, Code::BadHostKey, Code::BadHostKey]);
 }

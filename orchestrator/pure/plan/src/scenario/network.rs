@@ -324,6 +324,10 @@ pub struct Consensus {
     /// Who votes: `{ GROUP-or-NODE = WEIGHT }` or a list of groups and nodes; without it, every validator with weight 1.
     #[serde(default)]
     pub validators: Option<Validators>,
+    /// Groups and nodes that follow the instance without voting; without it, all that do not vote. Other nodes do not run
+    /// it at all: they neither hold nor pass on anything of it.
+    #[serde(default)]
+    pub followers: Option<Vec<String>>,
     /// Least time between two blocks; a block may take longer and never less, 0 means as fast as it goes.
     #[serde(default = "default_block_interval")]
     pub block_interval: Duration,

@@ -43,6 +43,20 @@ impl Graph {
         component
     }
 
+    /// The nodes that `start` reaches over nodes for which `passes` holds, itself included.
+    pub(crate) fn reached(&self, start: u32, passes: impl Fn(u32) -> bool) -> BTreeSet<u32> {
+        let mut reached = BTreeSet::from([start]);
+        let mut pending = vec![start];
+        while let Some(node) = pending.pop() {
+            for &next in &self.neighbours[node as usize] {
+                if passes(next) && reached.insert(next) {
+                    pending.push(next);
+                }
+            }
+        }
+        reached
+    }
+
     /// Hops from `start` to every node by breadth-first search; `u32::MAX` where there is no path.
     pub(crate) fn distances(&self, start: u32) -> Vec<u32> {
         let mut distance = vec![u32::MAX; self.neighbours.len()];

@@ -2,7 +2,7 @@
 
 mod parts;
 
-use super::RenderError;
+use super::{RenderError, instances};
 use crate::{
     figure::{DrawError, Figure, Table, figures},
     model::{Accusation, Identity, NamedText},
@@ -43,6 +43,8 @@ struct Page<'a> {
     digests: Vec<NamedText>,
     quantiles: Vec<QuantileRow>,
     sections: Vec<FigureSection>,
+    instances: Vec<Vec<String>>,
+    instances_head: [&'static str; 11],
     nodes: Vec<NodeRow<'a>>,
     events: Vec<EventRow<'a>>,
     invariants: Vec<Check<'a>>,
@@ -117,6 +119,8 @@ pub fn html(result: &RunResult) -> Result<String, RenderError> {
         digests: parts::digests(result),
         quantiles: parts::quantiles(result),
         sections,
+        instances: instances::rows(result),
+        instances_head: instances::HEAD,
         nodes: parts::nodes(result),
         events: parts::events(result),
         invariants: parts::invariants(result),

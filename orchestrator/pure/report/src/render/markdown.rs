@@ -1,5 +1,6 @@
 //! The result for a comment: at most 60 lines of Markdown.
 
+use super::instances;
 use crate::{
     format,
     model::{Process, ProcessKind, Role},
@@ -11,6 +12,7 @@ use crate::{
 pub(super) const LINES_MAX: usize = 60;
 const PROBLEMS_MAX: usize = 8;
 const CHECKS_MAX: usize = 12;
+const INSTANCES_MAX: usize = 6;
 const LABELS_MAX: usize = 3;
 const OBJECTIVES_MAX: usize = 8;
 
@@ -46,6 +48,7 @@ pub fn markdown(result: &RunResult) -> String {
     if result.speed_counts() {
         lines.extend(speed(result));
     }
+    lines.extend(instances_table(result));
     lines.extend(checks(result));
     lines.extend(cost(result));
     let dirty = if identity.dirty {
@@ -120,6 +123,22 @@ fn speed(result: &RunResult) -> Vec<String> {
     if !labels.is_empty() {
         lines.push(String::new());
     }
+    lines
+}
+
+/// A row for each consensus instance, if there are several.
+fn instances_table(result: &RunResult) -> Vec<String> {
+    let rows = instances::rows(result);
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let line = |cells: &[String]| format!("| {} |", cells.join(" | "));
+    let head: Vec<String> = instances::HEAD.iter().map(|&head| head.to_owned()).collect();
+    let rule = vec!["---".to_owned(); head.len()];
+    let shown = rows.iter().take(INSTANCES_MAX);
+    let shown = shown.map(|row| line(&row.iter().map(|cell| escape(cell)).collect::<Vec<String>>()));
+    let mut lines: Vec<String> = [line(&head), line(&rule)].into_iter().chain(shown).collect();
+    lines.push(String::new());
     lines
 }
 

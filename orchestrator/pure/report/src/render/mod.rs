@@ -2,6 +2,7 @@
 
 mod csv;
 mod html;
+mod instances;
 mod json;
 mod junit;
 mod markdown;

@@ -1,5 +1,6 @@
 //! The result for a terminal: the verdict, a row for each node, where the report is.
 
+use super::instances;
 use crate::{
     format,
     model::Node,
@@ -11,6 +12,8 @@ const HEAD: [&str; 13] = [
     "node", "role", "address", "height", "tx", "cpu", "memory", "msgs in", "msgs out", "in", "out", "peers", "restarts",
 ];
 const LEFT_ALIGNED: usize = 3;
+/// The same of the instances.
+const INSTANCES_LEFT_ALIGNED: usize = 2;
 /// With more nodes than this only the unusual ones get a row of their own.
 const ROWS_MAX: usize = 40;
 
@@ -27,6 +30,7 @@ pub fn text(result: &RunResult, report_path: &str) -> String {
     }
     text += "\n";
     text += &table(result);
+    text += &instances_table(result);
     text += &format!("\nreport: {report_path}\n");
     text
 }
@@ -36,13 +40,34 @@ fn table(result: &RunResult) -> String {
     let (shown, hidden) = choose(result);
     let mut rows: Vec<Vec<String>> = vec![HEAD.iter().map(|&head| head.to_owned()).collect()];
     rows.extend(shown.iter().map(|(node, summary)| row(node, summary)));
-    let widths: Vec<usize> = (0..HEAD.len())
+    let mut text = aligned(&rows, LEFT_ALIGNED);
+    if hidden > 0 {
+        text += &format!("... and {} like them\n", format::plural(hidden as u64, "node"));
+    }
+    text
+}
+
+/// A row for each consensus instance, if there are several.
+fn instances_table(result: &RunResult) -> String {
+    let rows = instances::rows(result);
+    if rows.is_empty() {
+        return String::new();
+    }
+    let head = instances::HEAD.iter().map(|&head| head.to_owned()).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
+    format!("\n{}", aligned(&rows, INSTANCES_LEFT_ALIGNED))
+}
+
+/// Rows in columns as wide as their widest cell; the first `left` columns are left-aligned.
+fn aligned(rows: &[Vec<String>], left: usize) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
+    let widths: Vec<usize> = (0..columns)
         .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
         .collect();
     let mut text = String::new();
-    for row in &rows {
+    for row in rows {
         let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
-            if column < LEFT_ALIGNED {
+            if column < left {
                 format!("{cell:<width$}")
             } else {
                 format!("{cell:>width$}")
@@ -50,9 +75,6 @@ fn table(result: &RunResult) -> String {
         });
         text += cells.collect::<Vec<String>>().join("  ").trim_end();
         text.push('\n');
-    }
-    if hidden > 0 {
-        text += &format!("... and {} like them\n", format::plural(hidden as u64, "node"));
     }
     text
 }

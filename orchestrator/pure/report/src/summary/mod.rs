@@ -1,6 +1,7 @@
 //! What a record adds up to: window, quantiles, goodput, accounting, generator, steadiness, cost, nodes.
 
 mod checks;
+mod instances;
 mod resources;
 mod window;
 
@@ -10,6 +11,7 @@ use crate::{
     stats::{self, BlockSample},
 };
 use regatta_base::seed;
+use std::collections::BTreeMap;
 
 /// The quantiles that every report prints.
 pub(crate) const QUANTILES: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
@@ -25,15 +27,16 @@ pub fn summarise(record: &RunRecord) -> Summary {
         .collect();
     let accounting = checks::accounting(&record.accounting);
     let response = quantiles(record, &blocks, accounting.lost_share);
-    let goodput_per_s = goodput(record, &window, &blocks);
+    let goodput_per_s = goodput(record.identity.seed, &window, &blocks);
     Summary {
         offered_per_s: offered(record, &window),
-        block_interval_ms: block_interval(record, &blocks),
+        block_interval_ms: interval(record.identity.seed, &blocks),
         generator: checks::generator(record),
         steady: checks::steady(record, &window),
         cpu: resources::cost(record, &window, &blocks),
         block_cost: resources::block_cost(record, &window),
         nodes: resources::nodes(record, &window),
+        instances: instances::summaries(record, &window),
         window,
         response,
         goodput_per_s,
@@ -72,7 +75,7 @@ fn quantiles(record: &RunRecord, blocks: &[&Block], lost_share: f64) -> Vec<Quan
 }
 
 /// Successful transactions for each second of the window, with the pieces between two blocks as units of resampling.
-fn goodput(record: &RunRecord, window: &Window, blocks: &[&Block]) -> Option<Estimate> {
+fn goodput(seed: u64, window: &Window, blocks: &[&Block]) -> Option<Estimate> {
     let mut since = window.start_ms;
     let mut pieces = Vec::with_capacity(blocks.len() + 1);
     for block in blocks {
@@ -82,16 +85,18 @@ fn goodput(record: &RunRecord, window: &Window, blocks: &[&Block]) -> Option<Est
     }
     // What follows the last block counts as time without a result, so that a stall cannot flatter the rate.
     pieces.push((0.0, window.end_ms.saturating_sub(since) as f64 / 1000.0));
-    stats::ratio(&pieces, &mut seed::rng(record.identity.seed, "report goodput"))
+    stats::ratio(&pieces, &mut seed::rng(seed, "report goodput"))
 }
 
-/// Mean time between consecutive blocks in milliseconds.
-fn block_interval(record: &RunRecord, blocks: &[&Block]) -> Option<Estimate> {
-    let gaps: Vec<(f64, f64)> = blocks
-        .windows(2)
-        .map(|pair| (pair[1].at_ms.saturating_sub(pair[0].at_ms) as f64, 1.0))
-        .collect();
-    stats::ratio(&gaps, &mut seed::rng(record.identity.seed, "report block interval"))
+/// Mean time between consecutive blocks of one instance, in milliseconds.
+fn interval(seed: u64, blocks: &[&Block]) -> Option<Estimate> {
+    let mut before: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut gaps: Vec<(f64, f64)> = Vec::with_capacity(blocks.len());
+    for block in blocks {
+        let since = before.insert(&block.instance, block.at_ms);
+        gaps.extend(since.map(|since| (block.at_ms.saturating_sub(since) as f64, 1.0)));
+    }
+    stats::ratio(&gaps, &mut seed::rng(seed, "report block interval"))
 }
 
 /// Mean intended rate over the full seconds of the window.

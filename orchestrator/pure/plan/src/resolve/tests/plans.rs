@@ -195,6 +195,25 @@ fn votes_travel_as_size_and_graph_suggest() {
 }
 
 #[test]
+fn everybody_follows_what_does_not_say_who_does() {
+    let plan = plan_with(&[]);
+    assert_eq!(plan.instances[0].followers, [4, 5, 6, 7]);
+    let named = plan_with(&["consensus=[{id=\"main\",followers=[\"full-1\",\"val\"]},{id=\"side\"}]"]);
+    assert_eq!(named.instances[0].followers, [5]);
+    assert_eq!(named.instances[1].followers, [4, 5, 6, 7]);
+    assert_eq!(
+        (
+            named.instances[0].runs(4),
+            named.instances[0].runs(5),
+            named.instances[0].votes(5)
+        ),
+        (false, true, false)
+    );
+    assert_eq!(named.loads[0].targets, [5], "the first instance, and those who run it");
+    assert_eq!(named.nodes[0].weight, 2, "over all instances");
+}
+
+#[test]
 fn the_seed_moves_the_graph_and_nothing_else_of_it() {
     let rule = "peering.mesh={kind=\"k_regular\",of=\"all\",k=3}";
     let (one, same, two) = (plan_with(&[rule]), plan_with(&[rule]), plan_with(&[rule, "seed=2"]));

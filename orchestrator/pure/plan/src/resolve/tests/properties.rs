@@ -131,6 +131,7 @@ prop_compose! {
                 id: "main".to_owned(),
                 validators: Some(Validators::Weights(BTreeMap::from([("val".to_owned(), weight)]))),
                 empty_blocks: false,
+                followers: None,
                 block_interval: interval,
                 round_timeout: Duration::from_secs(1),
                 byzantine: Some(1),

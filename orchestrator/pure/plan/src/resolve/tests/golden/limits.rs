@@ -161,6 +161,46 @@ fn votes_from_all_to_all_need_a_link_for_each_pair() {
     "#);
 }
 
+/// A star around `val-0` with one full node, and a second instance with these keys.
+fn side_instance(keys: &str) -> String {
+    let instances = format!("consensus=[{{id=\"main\"}},{{id=\"side\",{keys}}}]");
+    let star = "peering.mesh={kind=\"star\",of=\"all\"}";
+    let text = rendered(&[&instances, star, "group.full.count=1", "fault=[]"]);
+    let of_side = text.lines().skip_while(|line| !line.contains("side"));
+    of_side.map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn whoever_runs_an_instance_reaches_its_validators_over_nodes_that_run_it() {
+    insta::assert_snapshot!(side_instance("validators=[\"val-1\",\"val-2\"],followers=[]"), @r#"
+    error[T021]: validators `val-1` and `val-2` of instance `side` cannot reach each other
+      --> --set consensus=[{id="main"},{id="side",validators=["val-1","val-2"],followers=[]}]
+       = help: connect the validators, e.g. core = { kind = "full_mesh", of = "val" }
+    "#);
+    insta::assert_snapshot!(side_instance("validators=[\"val-1\"],followers=[\"full-0\"]"), @r#"
+    error[T021]: `full-0` follows instance `side` and reaches its validators only over nodes that do not
+      --> --set consensus=[{id="main"},{id="side",validators=["val-1"],followers=["full-0"]}]
+       = help: let the nodes between follow it too, or link it with a node that runs it
+    "#);
+    assert_eq!(
+        side_instance("validators=[\"val-1\",\"val-2\"],followers=[\"val-0\"]"),
+        ""
+    );
+}
+
+#[test]
+fn a_node_that_runs_nothing_and_a_load_for_nobody_are_refused() {
+    insta::assert_snapshot!(rendered(&["consensus.main.followers=[\"full-0\"]", "load.0.target=full-1"]), @r#"
+    error[T045]: `full-1`, `full-2`, `full-3` would run no instance
+      --> s.toml:12:1
+       = help: add them to the `followers` of an instance, or remove them
+
+    error[T044]: `full-1` has no node that runs instance `main`
+      --> --set load.0.target=full-1
+       = help: name nodes that vote in it or follow it
+    "#);
+}
+
 #[test]
 fn loads_and_faults_that_come_later() {
     insta::assert_snapshot!(rendered(&["load.0.mode=closed"]), @r#"
@@ -187,11 +227,6 @@ fn loads_and_faults_that_come_later() {
     error[T041]: churn is not supported by the `local` provider yet
       --> --set churn=[{group="full",session={weibull=[0.6,"120s"]},rejoin={exp="20s"}}]
        = help: remove [[churn]], or write single crashes as [[fault]]
-    "#);
-    insta::assert_snapshot!(rendered(&["consensus=[{id=\"main\"},{id=\"other\"}]"]), @r#"
-    error[T041]: more than one consensus instance is not supported by the `local` provider yet
-      --> --set consensus=[{id="main"},{id="other"}]
-       = help: keep one [[consensus]]
     "#);
 }
 

@@ -89,10 +89,6 @@ fn names_that_do_not_exist() {
     error[T010]: there are two instances `main`
       --> --set consensus=[{id="main"},{id="main"}]
        = help: give each an id of its own
-
-    error[T041]: more than one consensus instance is not supported by the `local` provider yet
-      --> --set consensus=[{id="main"},{id="main"}]
-       = help: keep one [[consensus]]
     "#);
     insta::assert_snapshot!(rendered(&["consensus.main.id=Main"]), @r#"
     error[T009]: `Main` is not a name: use 1 to 64 of a-z, 0-9, `-`, `_`, `.`, starting with a letter or digit
