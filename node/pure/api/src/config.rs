@@ -151,6 +151,15 @@ pub struct SnapshotConfig {
     pub lag: u64,
 }
 
+impl SnapshotConfig {
+    /// None is written, and none is fetched however far behind the node is.
+    pub const OFF: Self = Self {
+        interval: 0,
+        // The greatest integer that TOML knows.
+        lag: i64::MAX as u64,
+    };
+}
+
 impl Default for SnapshotConfig {
     fn default() -> Self {
         Self {
@@ -429,7 +438,10 @@ mod tests {
 
     #[test]
     fn text_round_trips() {
-        let config = sample();
+        let mut config = sample();
+        assert_eq!(NodeConfig::parse(&config.to_toml().unwrap()), Ok(config.clone()));
+        config.instances[0].snapshots = SnapshotConfig::OFF;
+        config.store.retain_blocks = Retain::All;
         assert_eq!(NodeConfig::parse(&config.to_toml().unwrap()), Ok(config));
     }
 
@@ -457,6 +469,17 @@ mod tests {
         }
         let errors = config.check().unwrap_err();
         assert!(errors.0[0].contains("65 instances"), "{errors}");
+    }
+
+    #[test]
+    fn blocks_are_retained_by_number_or_all_and_nothing_else() {
+        let text = |value: &str| sample().to_toml().unwrap().replace("retain_blocks = 1000", value);
+        let retain = |value: &str| NodeConfig::parse(&text(value)).map(|config| config.store.retain_blocks);
+        assert_eq!(retain("retain_blocks = \"all\""), Ok(Retain::All));
+        assert_eq!(retain("retain_blocks = 7"), Ok(Retain::Last(7)));
+        for wrong in ["retain_blocks = \"none\"", "retain_blocks = -1", "segment_bytes = 1"] {
+            assert!(retain(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::{
     network::{Card, Lane},
 };
 use gate::Gate;
-use regatta_api::{NodeConfig, metrics::Metric};
+use regatta_api::{NodeConfig, config::SnapshotConfig, metrics::Metric};
 use regatta_base::SecretKey;
 use regatta_core::{Event, JobId, JobResult, Node, PeerIndex, Protocol, RequestId, Time};
 use std::collections::{BTreeSet, VecDeque};
@@ -247,7 +247,7 @@ impl Host {
 /// Simulated disks keep every block: no snapshot is written, and none is fetched.
 fn without_snapshots(mut config: NodeConfig) -> NodeConfig {
     for instance in &mut config.instances {
-        (instance.snapshots.interval, instance.snapshots.lag) = (0, u64::MAX);
+        instance.snapshots = SnapshotConfig::OFF;
     }
     config
 }
