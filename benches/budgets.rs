@@ -9,7 +9,7 @@ use regatta_apps::CheckedBatch;
 use regatta_benches::{
     committee::Committee,
     network::{Network, Traffic},
-    samples,
+    samples, simulation,
 };
 use std::{collections::BTreeMap, fmt::Write, fs, path::PathBuf};
 
@@ -120,6 +120,17 @@ fn sizes() -> BTreeMap<String, u64> {
     ])
 }
 
+/// A simulated network: one seed gives one trace, of which the first six bytes stand here.
+fn simulated() -> BTreeMap<String, u64> {
+    let outcome = simulation::simulate(4, &samples::opaque(200, 10), regatta_sim::FREE, None);
+    let [a, b, c, d, e, f, ..] = outcome.trace.0;
+    section([
+        ("events", outcome.events),
+        ("height", outcome.height),
+        ("trace", u64::from_be_bytes([0, 0, a, b, c, d, e, f])),
+    ])
+}
+
 fn counted() -> Counts {
     let committees = [4, 20, 100].map(|size| (format!("consensus-{size}-validators"), committee(size)));
     let networks = [4, 10].map(|size| {
@@ -130,10 +141,12 @@ fn counted() -> Counts {
     });
     let sizes = [("sizes".to_owned(), sizes())];
     let kinds = votes_by_topology();
+    let simulated = [("simulation-4-validators".to_owned(), simulated())];
     committees
         .into_iter()
         .chain(networks)
         .chain(kinds)
+        .chain(simulated)
         .chain(sizes)
         .collect()
 }

@@ -248,7 +248,7 @@ fn steps(size: usize, degree: usize) -> Vec<usize> {
     (0..half as u32).map(|power| usize::pow(base, power)).collect()
 }
 
-fn config((index, size): (usize, usize), others: &[usize], vote_topology: VoteTopology) -> NodeConfig {
+pub(crate) fn config((index, size): (usize, usize), others: &[usize], vote_topology: VoteTopology) -> NodeConfig {
     let public = |index: usize| -> PublicKey { samples::key("validator", index).public() };
     let peer = |other: &usize| PeerConfig {
         name: format!("val-{other}"),

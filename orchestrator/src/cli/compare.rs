@@ -27,6 +27,9 @@ pub(super) struct Compare {
     /// Change that counts, in percent
     #[arg(long, value_name = "PERCENT", default_value_t = 5.0)]
     margin: f64,
+    /// Print Markdown
+    #[arg(long, conflicts_with = "json")]
+    markdown: bool,
 }
 
 impl Compare {
@@ -40,6 +43,8 @@ impl Compare {
         let comparison = compare(&base, &head, self.margin / 100.0);
         if global.json {
             print_json(&comparison)?;
+        } else if self.markdown {
+            print(&comparison.markdown())?;
         } else {
             print(&comparison.text())?;
         }

@@ -99,6 +99,38 @@ pub const MEASURED: Costs = Costs {
     replay_ns: 20_000,
 };
 
+/// Nothing costs anything: only delays are left.
+pub const FREE: Costs = Costs {
+    turn_ns: 0,
+    write_ns: 0,
+    send_ns: 0,
+    send_byte_ps: 0,
+    receive_ns: 0,
+    receive_byte_ps: 0,
+    consensus_ns: 0,
+    consensus_byte_ps: 0,
+    frame_ns: 0,
+    frame_byte_ps: 0,
+    done_ns: 0,
+    signature_ns: 0,
+    signature_batch_ns: 0,
+    signature_batched_ns: 0,
+    transaction_byte_ps: 0,
+    transaction_ns: 0,
+    execute_ns: 0,
+    block_ns: 0,
+    step_ns: 0,
+    record_ns: 0,
+    record_byte_ps: 0,
+    flush_ns: 0,
+    request_ns: 0,
+    publish_ns: 0,
+    tick_ns: 0,
+    connect_ns: 0,
+    start_ns: 0,
+    replay_ns: 0,
+};
+
 fn bytes(count: usize, byte_ps: u64) -> Nanos {
     count as u64 * byte_ps / 1000
 }

@@ -22,7 +22,7 @@ mod trace;
 mod work;
 mod world;
 
-pub use costs::{Costs, MEASURED};
+pub use costs::{Costs, FREE, MEASURED};
 pub use disk::DiskModel;
 pub use machine::MachineModel;
 pub use network::NetworkModel;

@@ -3,7 +3,7 @@
 use super::{Change, ChangeKind};
 use crate::{
     format,
-    result::{Estimate, Quantile, QuantileValue, RunResult, Summary},
+    result::{Estimate, NodeSummary, Quantile, QuantileValue, RunResult, Summary},
 };
 
 /// Half of a 95 % interval in standard errors.
@@ -68,6 +68,10 @@ pub(super) fn changes(base: &RunResult, head: &RunResult, margin: f64) -> Vec<Ch
     all.push(shown("largest memory of a node", most(a), most(b), format::bytes));
     let [sent_a, sent_b] = [base, head].map(sent_per_transaction);
     all.push(shown("bytes sent per transaction", sent_a, sent_b, format::bytes));
+    let [base_block, head_block] = [base, head].map(|result| per_block(result, |node| node.messages_out));
+    all.push(shown("messages sent per block", base_block, head_block, format::number));
+    let [base_block, head_block] = [base, head].map(|result| per_block(result, |node| node.bytes_out));
+    all.push(shown("bytes sent per block", base_block, head_block, format::bytes));
     all.retain(|change| change.base != "–" || change.head != "–");
     all
 }
@@ -77,6 +81,14 @@ fn sent_per_transaction(result: &RunResult) -> Option<f64> {
     let sent: f64 = result.summary.nodes.iter().map(|node| node.bytes_out as f64).sum();
     let ok = result.record.accounting.finalised_ok;
     (ok > 0 && sent > 0.0).then(|| sent / ok as f64)
+}
+
+/// What all nodes did for each block of the longest ledger.
+fn per_block(result: &RunResult, what: fn(&NodeSummary) -> u64) -> Option<f64> {
+    let nodes = &result.summary.nodes;
+    let blocks = nodes.iter().map(|node| node.height).max().unwrap_or(0);
+    let sum: u64 = nodes.iter().map(what).sum();
+    (blocks > 0 && sum > 0).then(|| sum as f64 / blocks as f64)
 }
 
 /// A metric with an interval on both sides, judged.

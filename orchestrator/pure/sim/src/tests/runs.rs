@@ -1,6 +1,7 @@
 //! Runs without faults: what becomes final and when, and that one seed gives one trace.
 
 use super::*;
+use crate::FREE;
 
 #[test]
 fn nodes_agree_and_clients_hear_of_every_transaction() {
@@ -71,7 +72,7 @@ fn distance_is_what_a_decision_takes() {
     // The batch must reach the others, then the proposal and two votes; a leader waits for its block interval at most.
     for delay_ms in [5, 20] {
         let delay = delay_ms * MILLISECOND;
-        let (longest, shortest) = response(delay, free());
+        let (longest, shortest) = response(delay, FREE);
         assert!(shortest >= 3 * delay, "{shortest} at {delay_ms} ms");
         assert!(longest <= 8 * delay + 120 * MILLISECOND, "{longest} at {delay_ms} ms");
     }
@@ -83,7 +84,7 @@ fn work_takes_its_time_on_the_processor() {
         turn_ns: 2 * MILLISECOND,
         ..MEASURED
     };
-    assert!(response(MILLISECOND, slow).0 > response(MILLISECOND, free()).0);
+    assert!(response(MILLISECOND, slow).0 > response(MILLISECOND, FREE).0);
     let cpu = |shared| {
         let mut setup = setup(4, 4, 5);
         setup.machine = MachineModel { cores: 1, shared };
