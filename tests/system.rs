@@ -22,6 +22,7 @@ mod system {
     mod limits;
     mod misconduct;
     mod partitions;
+    mod power;
     mod recovery;
     mod scenarios;
     mod snapshots;
