@@ -194,6 +194,11 @@ pub(super) fn proof(node: u32, block: &BlockView) -> Proof {
         signers: signers
             .map(|signer| (signer.index, signer.key, signer.signature))
             .collect(),
+        header: block.header.0.to_vec(),
+        next_validators: block
+            .next_validators
+            .as_ref()
+            .map(|members| members.iter().map(|member| (member.key, member.weight)).collect()),
     }
 }
 

@@ -11,7 +11,8 @@ pub struct Rules {
     pub chain: ChainId,
     /// The instance.
     pub instance: InstanceId,
-    /// Keys and weights in the order of the nodes' configuration, which is the order of signer indices.
+    /// Keys and weights in the order of the nodes' configuration, which is the order of signer indices until a block
+    /// changes the set.
     pub validators: Vec<(PublicKey, u64)>,
     /// Signer indices of the validators that the scenario lets misbehave: nobody else may be convicted.
     pub byzantine: BTreeSet<u16>,
@@ -111,6 +112,10 @@ pub struct Proof {
     pub message: Vec<u8>,
     /// Signer index, claimed key and signature.
     pub signers: Vec<(u16, PublicKey, Signature)>,
+    /// The encoded header.
+    pub header: Vec<u8>,
+    /// The validators of the next height as this answer gives them, if they change.
+    pub next_validators: Option<Vec<(PublicKey, u64)>>,
 }
 
 /// An acknowledged or final transaction that no block of the reference node up to the target holds.

@@ -1,4 +1,5 @@
-//! Certificates: each block was signed by more than two thirds of the weight that the scenario gives.
+//! Certificates: each block was signed by more than two thirds of the weight of its height's validators, whom the
+//! scenario gives at first and the chain of headers from then on.
 
 use crate::check::{
     evidence::Evidence,
@@ -6,11 +7,12 @@ use crate::check::{
 };
 use rand::CryptoRng;
 use regatta_base::{
-    Digest, PublicKey, encode,
+    Digest, Height, PublicKey, decode, encode,
     keys::{Claim, verify_each},
 };
 use regatta_report::model::Invariant;
-use std::collections::BTreeSet;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Claims that are verified in one batch: larger ones gain little and take memory.
 const BATCH: usize = 4096;
@@ -19,32 +21,47 @@ const DOMAIN: &[u8] = b"regatta consensus v1";
 /// The byte that stands for the second vote, whose quorum decides.
 const VOTE2: u8 = 3;
 
-/// The scenario's weights and what they make of a certificate.
-struct Judge<'a> {
-    rules: &'a Rules,
+/// The validators of one height and what they make of a certificate.
+struct Judge {
+    validators: Vec<(PublicKey, u64)>,
+    set: Digest,
     /// Domain, chain, instance and validator set: the beginning of what each certificate signs.
     prefix: Vec<u8>,
     total: u128,
 }
 
-/// Domain ‖ chain ‖ instance ‖ validator set: the beginning of everything that a validator signs.
+/// What a header says, as far as it matters here.
+#[derive(Serialize, Deserialize)]
+struct Header(Height, Digest, Vec<Digest>, Digest, Digest);
+
+fn set_digest(validators: &[(PublicKey, u64)]) -> Digest {
+    Digest::of("regatta validator set v1", &[&encode(&validators)])
+}
+
+/// Domain ‖ chain ‖ instance ‖ the scenario's validator set: the beginning of everything that a validator signs as
+/// long as no block changes the set.
 pub(crate) fn signed_prefix(rules: &Rules) -> Vec<u8> {
+    prefix_of(rules, &set_digest(&rules.validators))
+}
+
+fn prefix_of(rules: &Rules, set: &Digest) -> Vec<u8> {
     let mut prefix = DOMAIN.to_vec();
     for name in [rules.chain.as_str(), rules.instance.as_str()] {
         prefix.push(name.len() as u8);
         prefix.extend_from_slice(name.as_bytes());
     }
-    let set = Digest::of("regatta validator set v1", &[&encode(&rules.validators)]);
     prefix.extend_from_slice(&set.0);
     prefix
 }
 
-impl<'a> Judge<'a> {
-    fn new(rules: &'a Rules) -> Self {
+impl Judge {
+    fn new(rules: &Rules, validators: Vec<(PublicKey, u64)>) -> Self {
+        let set = set_digest(&validators);
         Self {
-            rules,
-            prefix: signed_prefix(rules),
-            total: rules.validators.iter().map(|(_, weight)| u128::from(*weight)).sum(),
+            prefix: prefix_of(rules, &set),
+            set,
+            total: validators.iter().map(|(_, weight)| u128::from(*weight)).sum(),
+            validators,
         }
     }
 
@@ -62,18 +79,17 @@ impl<'a> Judge<'a> {
     /// Why `proof` proves nothing, its signatures aside; the claims to verify otherwise.
     fn claims<'p>(&self, proof: &'p Proof) -> Result<Vec<Claim<'p>>, String> {
         if proof.message != self.message(proof) {
-            return Err("the signed bytes do not name this block under the scenario's validators".to_owned());
+            return Err("the signed bytes do not name this block under the validators of its height".to_owned());
         }
         let (mut seen, mut weight, mut claims) = (BTreeSet::new(), 0u128, Vec::new());
         for (index, key, signature) in &proof.signers {
             let (known, own): (PublicKey, u64) = *self
-                .rules
                 .validators
                 .get(usize::from(*index))
                 .ok_or_else(|| format!("signer {index} is no validator"))?;
             if known != *key {
                 return Err(format!(
-                    "signer {index} shows key {}, the scenario gives {}",
+                    "signer {index} shows key {}, the set of its height has {}",
                     key.short(),
                     known.short()
                 ));
@@ -94,12 +110,58 @@ impl<'a> Judge<'a> {
             Err(format!("weight {weight} of {} is no quorum", self.total))
         }
     }
+
+    /// The judge of the height after `proof`'s block, if that has other validators: named by the block's header,
+    /// which its certificate signs, and shown beside it.
+    fn next(&self, rules: &Rules, proof: &Proof) -> Result<Option<Self>, String> {
+        if Digest::of("regatta block header v1", &[&proof.header]) != proof.hash {
+            return Err("the header is not the one that was decided".to_owned());
+        }
+        let header: Result<Header, _> = decode(&proof.header, proof.header.len());
+        let Header(.., named) = header.map_err(|error| format!("the header does not decode: {error}"))?;
+        if named == self.set {
+            return Ok(None);
+        }
+        match &proof.next_validators {
+            Some(validators) if set_digest(validators) == named => Ok(Some(Self::new(rules, validators.clone()))),
+            _ => Err("the next validators are not those that the header names".to_owned()),
+        }
+    }
 }
 
-/// Every height of the reference node, and every other block that was read in full, has a valid certificate.
+/// The validators of each height, by the first height that each set decides: the scenario's first, then what the
+/// reference node's chain of headers proves.
+fn judges(rules: &Rules, ledger: &Ledger, evidence: &mut Evidence) -> BTreeMap<Height, Judge> {
+    let mut judges = BTreeMap::from([(0, Judge::new(rules, rules.validators.clone()))]);
+    let of_reference = |proof: &&Proof| proof.node as usize == ledger.reference;
+    let chain: BTreeMap<Height, &Proof> = ledger
+        .proofs
+        .iter()
+        .filter(of_reference)
+        .map(|proof| (proof.height, proof))
+        .collect();
+    for (height, proof) in chain {
+        let next = judge_of(&judges, height).map(|judge| judge.next(rules, proof));
+        match next {
+            Some(Ok(Some(judge))) => {
+                judges.insert(height + 1, judge);
+            }
+            Some(Err(why)) => evidence.violation(|| describe(ledger, proof, &why)),
+            Some(Ok(None)) | None => {}
+        }
+    }
+    judges
+}
+
+fn judge_of(judges: &BTreeMap<Height, Judge>, height: Height) -> Option<&Judge> {
+    judges.range(..=height).next_back().map(|(_, judge)| judge)
+}
+
+/// Every height of the reference node, and every other block that was read in full, has a valid certificate by the
+/// validators of its height.
 pub(crate) fn certificates(rules: &Rules, ledger: &Ledger, rng: &mut impl CryptoRng) -> Invariant {
     let mut evidence = Evidence::new("certificates");
-    let judge = Judge::new(rules);
+    let judges = judges(rules, ledger, &mut evidence);
     let mut batch: Vec<(usize, Claim<'_>)> = Vec::new();
     let (mut signatures, mut proven) = (0u64, BTreeSet::new());
     for (position, proof) in ledger.proofs.iter().enumerate() {
@@ -107,9 +169,10 @@ pub(crate) fn certificates(rules: &Rules, ledger: &Ledger, rng: &mut impl Crypto
             proven.insert(proof.height);
         }
         belongs(&mut evidence, ledger, proof);
-        match judge.claims(proof) {
-            Ok(claims) => batch.extend(claims.into_iter().map(|claim| (position, claim))),
-            Err(why) => evidence.violation(|| describe(ledger, proof, &why)),
+        match judge_of(&judges, proof.height).map(|judge| judge.claims(proof)) {
+            Some(Ok(claims)) => batch.extend(claims.into_iter().map(|claim| (position, claim))),
+            Some(Err(why)) => evidence.violation(|| describe(ledger, proof, &why)),
+            None => {}
         }
         if batch.len() >= BATCH || position + 1 == ledger.proofs.len() {
             signatures += batch.len() as u64;
@@ -123,7 +186,8 @@ pub(crate) fn certificates(rules: &Rules, ledger: &Ledger, rng: &mut impl Crypto
     evidence.number("certificates", ledger.proofs.len() as u64);
     evidence.number("signatures", signatures);
     evidence.finish(format!(
-        "{} certificates with {signatures} valid signatures by more than 2/3 of {} validators' weight",
+        "{} certificates with {signatures} valid signatures by more than 2/3 of the weight of each height's \
+         validators, {} at first",
         ledger.proofs.len(),
         rules.validators.len()
     ))

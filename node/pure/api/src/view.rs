@@ -167,6 +167,16 @@ pub struct SignerView {
     pub signature: Signature,
 }
 
+/// A validator and its weight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ValidatorView {
+    /// Its key.
+    #[schema(value_type = String)]
+    pub key: PublicKey,
+    /// Its weight.
+    pub weight: u64,
+}
+
 /// `GET /v1/blocks/{height}`: a block with the proof that it was decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BlockView {
@@ -185,6 +195,11 @@ pub struct BlockView {
     pub signers: Vec<SignerView>,
     /// Weight of the whole validator set.
     pub weight_total: u64,
+    /// The encoded header: `hash` is its digest, and its last field names the validators of the next height.
+    #[schema(value_type = String)]
+    pub header: HexBytes,
+    /// The validators of the next height in the order of their indices, where they are not those of this one.
+    pub next_validators: Option<Vec<ValidatorView>>,
 }
 
 /// `GET /v1/blocks?from=H&count=N`: consecutive short forms, for checks over a whole ledger.

@@ -12,7 +12,7 @@ use crate::{
 };
 use proptest::prelude::*;
 use regatta_api::view::Outcome;
-use regatta_base::{Digest, SecretKey, TransactionId, encode, seed};
+use regatta_base::{Digest, PublicKey, SecretKey, TransactionId, encode, seed};
 use std::{collections::BTreeSet, time::Duration};
 
 const HEIGHTS: u64 = 6;
@@ -37,8 +37,19 @@ fn rules() -> Rules {
     }
 }
 
+/// A header as nodes encode it, naming the scenario's validators as the next ones.
+fn header(height: u64) -> Vec<u8> {
+    header_naming(height, &rules().validators)
+}
+
+fn header_naming(height: u64, next: &[(PublicKey, u64)]) -> Vec<u8> {
+    let set = Digest::of("regatta validator set v1", &[&encode(&next)]);
+    let batches: Vec<Digest> = vec![Digest::of("test batch", &[&height.to_be_bytes()])];
+    encode(&(height, Digest::ZERO, batches, Digest::ZERO, set))
+}
+
 fn hash(height: u64) -> Digest {
-    Digest::of("test block", &[&height.to_be_bytes()])
+    Digest::of("regatta block header v1", &[&header(height)])
 }
 
 /// What a validator signs, written down here a second time on purpose.
@@ -68,6 +79,8 @@ fn proof(node: u32, height: u64, signers: &[u16]) -> Proof {
         contents: Digest::of("test contents", &[&height.to_be_bytes()]),
         signers: signers.iter().map(sign).collect(),
         message,
+        header: header(height),
+        next_validators: None,
     }
 }
 
@@ -458,4 +471,77 @@ async fn a_node_that_is_gone_is_part_of_the_ledger() {
     let ledger = collect(&rules(), &endpoints, &[], Duration::ZERO).await;
     assert_eq!(ledger.target, 3);
     assert!(ledger.nodes[1].error.is_some() && ledger.nodes[1].blocks.is_empty());
+}
+
+/// Gives the block at `height` a header that names other validators, and decides it by the old ones.
+fn change_validators(ledger: &mut Ledger, height: u64, next: &[(PublicKey, u64)], shown: &[(PublicKey, u64)]) {
+    let header = header_naming(height, next);
+    let hash = Digest::of("regatta block header v1", &[&header]);
+    for node in &mut ledger.nodes {
+        node.blocks[height as usize - 1].hash = hash;
+        if let Some(child) = node.blocks.get_mut(height as usize) {
+            child.parent = hash;
+        }
+    }
+    for proof in ledger.proofs.iter_mut().filter(|proof| proof.height == height) {
+        (proof.hash, proof.header) = (hash, header.clone());
+        proof.next_validators = Some(shown.to_vec());
+        let at = proof.message.len() - 32;
+        proof.message[at..].copy_from_slice(&hash.0);
+        let message = proof.message.clone();
+        for (index, _, signature) in &mut proof.signers {
+            *signature = key(*index).sign(&message);
+        }
+    }
+}
+
+/// Two of the old validators and two new ones.
+fn others() -> Vec<(PublicKey, u64)> {
+    [0, 3, 7, 8].map(|index| (key(index).public(), 1)).to_vec()
+}
+
+#[test]
+fn a_set_that_a_certified_header_names_is_followed() {
+    let (mut ledger, submitted) = sound();
+    change_validators(&mut ledger, HEIGHTS - 1, &others(), &others());
+    let violations = failing(&ledger, &submitted);
+    assert_eq!(
+        violations.len(),
+        1,
+        "the last height is signed by the old set: {violations:?}"
+    );
+    assert!(violations[0].1.contains("validators of its height"), "{violations:?}");
+    let set = Digest::of("regatta validator set v1", &[&encode(&others())]);
+    for proof in ledger.proofs.iter_mut().filter(|proof| proof.height == HEIGHTS) {
+        let at = proof.message.len() - 32 - 4 - 8 - 1 - 32;
+        proof.message[at..at + 32].copy_from_slice(&set.0);
+        let signed = |(index, member): (u16, u16)| (index, key(member).public(), key(member).sign(&proof.message));
+        proof.signers = [(0, 0), (1, 3), (3, 8)].map(signed).to_vec();
+        proof.header = header_naming(HEIGHTS, &others());
+    }
+    let header = header_naming(HEIGHTS, &others());
+    let hash = Digest::of("regatta block header v1", &[&header]);
+    for proof in ledger.proofs.iter_mut().filter(|proof| proof.height == HEIGHTS) {
+        proof.hash = hash;
+        let at = proof.message.len() - 32;
+        proof.message[at..].copy_from_slice(&hash.0);
+        let signed = |(index, member): (u16, u16)| (index, key(member).public(), key(member).sign(&proof.message));
+        proof.signers = [(0, 0), (1, 3), (3, 8)].map(signed).to_vec();
+    }
+    for node in &mut ledger.nodes {
+        node.blocks[HEIGHTS as usize - 1].hash = hash;
+    }
+    assert_eq!(failing(&ledger, &submitted), []);
+}
+
+#[test]
+fn a_set_that_no_certified_header_names_is_found() {
+    finds("certificates", &["are not those that the header names"], |ledger, _| {
+        let mut shown = others();
+        shown[2].1 += 1;
+        change_validators(ledger, HEIGHTS, &others(), &shown);
+    });
+    finds("certificates", &["not the one that was decided"], |ledger, _| {
+        ledger.proofs[2].header.push(0);
+    });
 }

@@ -80,7 +80,13 @@ impl Shape {
     }
 
     fn hash(&self, height: u64) -> Digest {
-        self.digest("block", height)
+        Digest::of("regatta block header v1", &[&self.header(height)])
+    }
+
+    fn header(&self, height: u64) -> Vec<u8> {
+        let set = Digest::of("regatta validator set v1", &[&encode(&self.rules().validators)]);
+        let batches = vec![self.digest("batch", height)];
+        encode(&(height, Digest::ZERO, batches, Digest::ZERO, set))
     }
 
     fn proof(&self, node: u32, height: u64) -> Proof {
@@ -108,6 +114,8 @@ impl Shape {
             contents: self.digest("contents", height),
             signers: signers.collect(),
             message,
+            header: self.header(height),
+            next_validators: None,
         }
     }
 

@@ -318,6 +318,8 @@ impl Chain {
             certificate_message: HexBytes::default(),
             signers: Vec::new(),
             weight_total: 0,
+            header: HexBytes::default(),
+            next_validators: None,
         });
         let event = StatusEvent {
             instance: "main".parse().unwrap(),

@@ -3,11 +3,18 @@
 use super::{Chain, ledger::Row};
 use crate::record::{RecordNumber, StoredBlock};
 use regatta_api::view::{
-    AccountView, BlockSummary, BlockView, InstanceLatest, SignerView, StateView, TransactionStatus,
+    AccountView, BlockSummary, BlockView, InstanceLatest, SignerView, StateView, TransactionStatus, ValidatorView,
 };
 use regatta_apps::{CheckedBatch, NamedBatch};
 use regatta_base::{Digest, Height, HexBytes, PublicKey, TransactionId, decode, seed};
-use regatta_consensus::{Certificate, MESSAGE_BYTES_MAX, header_digest};
+use regatta_consensus::{Certificate, MESSAGE_BYTES_MAX, Validator, header_digest};
+
+fn validator_view(validator: &Validator) -> ValidatorView {
+    ValidatorView {
+        key: validator.key,
+        weight: validator.weight,
+    }
+}
 
 impl Chain {
     pub(crate) fn latest(&self) -> InstanceLatest {
@@ -135,6 +142,10 @@ impl Chain {
             certificate_message: HexBytes::from(scope.signing_bytes(&certificate.statement())),
             signers: signers.collect(),
             weight_total: validators.total(),
+            header: HexBytes(stored.header.clone()),
+            next_validators: self
+                .new_set(height + 1)
+                .map(|set| set.members().iter().map(validator_view).collect()),
         })
     }
 }

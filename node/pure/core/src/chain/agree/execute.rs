@@ -73,7 +73,7 @@ impl Chain {
     }
 
     /// The validators that decide `height`, if they are not those of the height before.
-    fn new_set(&self, height: Height) -> Option<ValidatorSet> {
+    pub(in crate::chain) fn new_set(&self, height: Height) -> Option<ValidatorSet> {
         let sets = self.ledger.sets();
         let (before, scope) = (sets.at(height - 1)?, sets.at(height)?);
         (before != scope).then(|| scope.validators().clone())
