@@ -65,6 +65,21 @@ mod tests {
         assert!(Header::decode(&header.encode()).is_err());
     }
 
+    /// Whoever follows the chain of headers from outside reads them by place: the next validators are the last of five.
+    #[test]
+    fn a_header_is_a_list_of_its_fields_in_order() {
+        let (parent, root, next) = (Digest([1; 32]), Digest([3; 32]), Digest([4; 32]));
+        let batches = vec![Digest([2; 32])];
+        let header = Header {
+            height: 7,
+            parent,
+            batches: batches.clone(),
+            state_root: root,
+            next_validators: next,
+        };
+        assert_eq!(header.encode(), encode(&(7u64, parent, batches, root, next)));
+    }
+
     proptest! {
         #[test]
         fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
