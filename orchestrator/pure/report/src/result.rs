@@ -106,6 +106,25 @@ pub struct Summary {
     /// One row for each consensus instance, in plan order.
     #[serde(default)]
     pub instances: Vec<InstanceSummary>,
+    /// How soon after each fault everything was as before.
+    #[serde(default)]
+    pub recoveries: Vec<Recovery>,
+}
+
+/// What clients noticed after a fault had ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Recovery {
+    /// The fault, in the words of its event.
+    pub fault: String,
+    /// When it was observed to end, milliseconds since the origin.
+    pub ended_ms: u64,
+    /// From there to the first block, in milliseconds; absent when there was none before the next fault or the end.
+    pub first_block_ms: Option<u64>,
+    /// Median response before the first fault, in microseconds.
+    pub before_p50_us: Option<u64>,
+    /// From the end of the fault to the last block whose median response was more than twice that, in milliseconds; to
+    /// the first block when none was. Absent when latency did not come down.
+    pub steady_ms: Option<u64>,
 }
 
 /// What one consensus instance did inside the window.

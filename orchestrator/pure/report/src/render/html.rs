@@ -2,7 +2,7 @@
 
 mod parts;
 
-use super::{RenderError, instances};
+use super::{RenderError, instances, recovery};
 use crate::{
     figure::{DrawError, Figure, Table, figures},
     model::{Accusation, Identity, NamedText},
@@ -44,6 +44,7 @@ struct Page<'a> {
     quantiles: Vec<QuantileRow>,
     sections: Vec<FigureSection>,
     instances: Vec<Vec<String>>,
+    recoveries: Vec<String>,
     instances_head: [&'static str; 11],
     nodes: Vec<NodeRow<'a>>,
     events: Vec<EventRow<'a>>,
@@ -120,6 +121,7 @@ pub fn html(result: &RunResult) -> Result<String, RenderError> {
         quantiles: parts::quantiles(result),
         sections,
         instances: instances::rows(result),
+        recoveries: recovery::sentences(result),
         instances_head: instances::HEAD,
         nodes: parts::nodes(result),
         events: parts::events(result),

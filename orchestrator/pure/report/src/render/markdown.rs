@@ -1,6 +1,6 @@
 //! The result for a comment: at most 60 lines of Markdown.
 
-use super::instances;
+use super::{instances, recovery};
 use crate::{
     format,
     model::{Process, ProcessKind, Role},
@@ -13,6 +13,7 @@ pub(super) const LINES_MAX: usize = 60;
 const PROBLEMS_MAX: usize = 8;
 const CHECKS_MAX: usize = 12;
 const INSTANCES_MAX: usize = 6;
+const RECOVERIES_MAX: usize = 3;
 const LABELS_MAX: usize = 3;
 const OBJECTIVES_MAX: usize = 8;
 
@@ -49,6 +50,8 @@ pub fn markdown(result: &RunResult) -> String {
         lines.extend(speed(result));
     }
     lines.extend(instances_table(result));
+    let recoveries = recovery::sentences(result).into_iter().take(RECOVERIES_MAX);
+    lines.extend(recoveries.map(|sentence| format!("- {}", escape(&sentence))));
     lines.extend(checks(result));
     lines.extend(cost(result));
     let dirty = if identity.dirty {

@@ -6,6 +6,7 @@ mod instances;
 mod json;
 mod junit;
 mod markdown;
+mod recovery;
 mod text;
 
 use crate::{

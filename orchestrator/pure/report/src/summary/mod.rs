@@ -2,6 +2,7 @@
 
 mod checks;
 mod instances;
+mod recovery;
 mod resources;
 mod window;
 
@@ -37,6 +38,7 @@ pub fn summarise(record: &RunRecord) -> Summary {
         block_cost: resources::block_cost(record, &window),
         nodes: resources::nodes(record, &window),
         instances: instances::summaries(record, &window),
+        recoveries: recovery::recoveries(record),
         window,
         response,
         goodput_per_s,
