@@ -19,6 +19,7 @@ mod system {
     mod hostile;
     mod idle;
     mod instances;
+    mod journals;
     mod limits;
     mod misconduct;
     mod partitions;

@@ -63,17 +63,16 @@ fn all_killed_at_once_go_on_at_the_same_height_with_the_same_state() {
         .collect();
     assert_executed(&network, &[0, 1, 2, 3], &ids);
     network.assert_agreement();
+    let before: Vec<Vec<BlockSummary>> = (0..4).map(|node| ledger(&network, node)).collect();
     for node in 0..4 {
         network.kill(node);
     }
-    // What the journals hold is what the first life said: read it back before anything new is decided.
     for node in 0..4 {
         network.start(node);
     }
     for node in 0..4 {
         network.wait_ready(node);
     }
-    let before: Vec<Vec<BlockSummary>> = (0..4).map(|node| ledger(&network, node)).collect();
     let height = before.iter().map(Vec::len).max().unwrap() as u64;
     assert_executed(&network, &[0, 1, 2, 3], &ids);
     let next = write(&network, 1, 50);
