@@ -125,9 +125,27 @@ impl Chain {
     /// At a validator: into the mempool. The answer waits until a batch with it is on the disk.
     fn admit(&mut self, ctx: &mut Context<'_>, slot: Slot, transaction: CheckedTransaction) {
         let id = transaction.id;
+        if self.mempool.contains(&id) {
+            if !self.mempool.echo(id, slot) {
+                self.reject(ctx, slot, Some(id), Reject::NoAcknowledgement);
+            }
+            return;
+        }
         match self.try_admit(ctx, slot, transaction) {
             Ok(()) => ctx.count(Metric::TransactionsAccepted, 1),
             Err(rejected) => self.reject(ctx, slot, Some(id), rejected),
+        }
+    }
+
+    /// Answers second submissions of transactions that are in a batch by now, when that is on the disk.
+    pub(super) fn answer_echoes(&mut self, ctx: &mut Context<'_>) {
+        while let Some(echo) = self.mempool.next_echo() {
+            ctx.count(Metric::TransactionsRejected, 1);
+            let result = SubmitResult {
+                id: Some(echo.id),
+                rejected: Some(Reject::Duplicate),
+            };
+            self.resolve(ctx, echo.slot, result, ctx.newest_record());
         }
     }
 
@@ -151,8 +169,16 @@ impl Chain {
     fn admit_onward(&mut self, ctx: &mut Context<'_>, slot: Slot, transaction: &CheckedTransaction) -> bool {
         let id = transaction.id;
         let stale = |(sender, sequence)| self.ledger.state().check_sequence(&sender, sequence).is_err();
-        let rejected = if self.ledger.place(&id).is_some() || self.submissions.is_watched(&id) {
+        let rejected = if self.ledger.place(&id).is_some() {
             Some(Reject::Duplicate)
+        } else if self.submissions.is_watched(&id) {
+            // On its way already, but a neighbour that sends again would take that for the lost acknowledgement.
+            let is_told = self.is_from_client(slot);
+            Some(if is_told {
+                Reject::Duplicate
+            } else {
+                Reject::NoAcknowledgement
+            })
         } else if transaction.sender.is_some_and(stale) {
             Some(Reject::StaleSequence)
         } else if self.is_from_client(slot) && !self.submissions.watch(&id) {
@@ -170,7 +196,7 @@ impl Chain {
         matches!(self.submissions.origin(submission), Some(Origin::Client(_)))
     }
 
-    fn reject(&mut self, ctx: &mut Context<'_>, slot: Slot, id: Option<TransactionId>, rejected: Reject) {
+    pub(super) fn reject(&mut self, ctx: &mut Context<'_>, slot: Slot, id: Option<TransactionId>, rejected: Reject) {
         ctx.count(Metric::TransactionsRejected, 1);
         self.resolve(
             ctx,

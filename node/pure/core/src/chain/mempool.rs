@@ -10,6 +10,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// Which result of which submission a transaction answers.
 pub(crate) type Slot = (u64, u32);
 
+/// Second submissions of pending transactions whose answers may wait; beyond it they are not acknowledged.
+const ECHOES_MAX: usize = 65_536;
+
 /// A transaction that waits to be put into a batch.
 #[derive(Debug, Clone)]
 pub(crate) struct Waiting {
@@ -26,6 +29,16 @@ struct Pending {
     watched: bool,
 }
 
+/// A second submission of a pending transaction: whoever lost the first answer takes this one for it, so that it must
+/// not come before the transaction is in a batch.
+#[derive(Debug)]
+pub(crate) struct Echo {
+    pub(crate) id: TransactionId,
+    pub(crate) slot: Slot,
+    /// So many transactions have to leave the queue before.
+    after: u64,
+}
+
 /// Bounded set of pending transactions, with the queue of those not yet in a batch.
 #[derive(Debug, Default)]
 pub(crate) struct Mempool {
@@ -33,6 +46,9 @@ pub(crate) struct Mempool {
     queue: VecDeque<Waiting>,
     queue_bytes: usize,
     queued_since: Option<Time>,
+    /// Transactions that left the queue so far.
+    cut: u64,
+    echoes: VecDeque<Echo>,
     pending: ShortMap<Pending>,
     pending_bytes: usize,
     senders: BTreeMap<PublicKey, BTreeSet<u64>>,
@@ -104,6 +120,21 @@ impl Mempool {
         Ok(())
     }
 
+    /// Keeps the answer to a second submission of a pending transaction; `false` when too many wait.
+    pub(crate) fn echo(&mut self, id: TransactionId, slot: Slot) -> bool {
+        let has_room = self.echoes.len() < ECHOES_MAX;
+        if has_room {
+            let after = self.cut + self.queue.len() as u64;
+            self.echoes.push_back(Echo { id, slot, after });
+        }
+        has_room
+    }
+
+    /// The next second submission whose transaction is in a batch by now.
+    pub(crate) fn next_echo(&mut self) -> Option<Echo> {
+        self.echoes.pop_front_if(|echo| echo.after <= self.cut)
+    }
+
     fn enqueue(&mut self, now: Time, waiting: Waiting) {
         self.queue_bytes += waiting.transaction.bytes.len();
         self.queued_since.get_or_insert(now);
@@ -157,6 +188,7 @@ impl Mempool {
             }
             let Some(waiting) = self.queue.pop_front() else { break };
             self.queue_bytes -= waiting.transaction.bytes.len();
+            self.cut += 1;
             taken.push(waiting);
         }
         self.queued_since = if self.queue.is_empty() { None } else { Some(now) };
@@ -263,6 +295,26 @@ mod tests {
             pool.executed(&waiting.transaction.id, waiting.transaction.sender);
         }
         assert_eq!((pool.len(), pool.bytes(), pool.senders.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_second_submission_waits_until_what_was_queued_before_it_is_cut() {
+        let mut pool = mempool(10, 10_000, 10);
+        for n in 0..3 {
+            pool.admit(0, transaction(n, 1, u64::from(n) + 1), (1, 0), false)
+                .unwrap();
+        }
+        assert!(pool.echo(Digest([1; 32]), (2, 0)));
+        pool.cut(0, 250);
+        assert!(pool.next_echo().is_none(), "one is still queued");
+        pool.cut(0, 250);
+        assert!(pool.next_echo().is_some_and(|echo| echo.slot == (2, 0)));
+        assert!(
+            pool.echo(Digest([1; 32]), (3, 0)) && pool.next_echo().is_some(),
+            "all are in batches"
+        );
+        assert!((0..ECHOES_MAX).all(|_| pool.echo(Digest([1; 32]), (4, 0))));
+        assert!(!pool.echo(Digest([1; 32]), (4, 0)));
     }
 
     #[test]

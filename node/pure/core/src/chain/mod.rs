@@ -338,6 +338,7 @@ impl Chain {
     fn finish_step(&mut self, ctx: &mut Context<'_>) {
         self.check_transactions(ctx);
         self.cut_batches(ctx);
+        self.answer_echoes(ctx);
         self.flush(ctx);
         let is_behind = self.catchup.is_behind(self.ledger.height()) || self.snapshots.is_waiting();
         if self.batches.has_wants() || self.submissions.has_forwards() || is_behind {

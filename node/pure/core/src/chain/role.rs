@@ -4,6 +4,7 @@
 
 use super::{Chain, intake::Onward};
 use crate::context::Context;
+use regatta_api::Reject;
 use regatta_apps::CheckedBatch;
 use regatta_base::{PublicKey, limits};
 use std::collections::BTreeMap;
@@ -68,6 +69,9 @@ impl Chain {
                     .push((slot, id), waiting.transaction.bytes);
             }
             self.send_onward(ctx, onward);
+            while let Some(echo) = self.mempool.next_echo() {
+                self.reject(ctx, echo.slot, Some(echo.id), Reject::NoAcknowledgement);
+            }
         }
     }
 }

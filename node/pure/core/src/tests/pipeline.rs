@@ -4,6 +4,8 @@ use super::{
     scripts::{is_final, mesh, opaque},
     world::World,
 };
+use rand::RngExt;
+use regatta_api::config::VoteTopology;
 use regatta_base::Height;
 use std::collections::BTreeSet;
 
@@ -89,6 +91,7 @@ fn crashes_of_whoever_proposed_ahead_lose_nothing() {
             .for_each(|other| world.connect(node, other));
         world.assert_agreement();
     }
+    world.assert_promises_kept(20_000);
     world.run(20_000);
     world.assert_agreement();
     let height = world.height(0);
@@ -98,4 +101,72 @@ fn crashes_of_whoever_proposed_ahead_lose_nothing() {
     assert_eq!(world.replies[&request][0].rejected, None);
     assert!((0..4).all(|node| is_final(&world, node, &bytes)));
     assert_eq!(world.faults, []);
+}
+
+/// Anything that can go wrong with nodes and links while blocks are proposed ahead, and then calm weather in which
+/// everything acknowledged becomes final.
+fn storm(seed: u64, topology: VoteTopology) {
+    let mut edges = mesh(4);
+    edges.extend([(4, 0), (4, 1), (5, 4)]);
+    let interval = [0, 10, 60][seed as usize % 3];
+    let mut world = World::with_config(seed, 6, 4, &edges, |_, mut config| {
+        let instance = &mut config.instances[0];
+        (instance.block_interval_ms, instance.batch_delay_ms) = (interval, 1);
+        instance.vote_topology = topology;
+        config
+    });
+    world.run(200);
+    world.steady = Some(HOP).filter(|_| seed.is_multiple_of(2));
+    let mut draw = regatta_base::seed::rng(seed, "pipelined storm");
+    for step in 0..40 {
+        match draw.random_range(0..12) {
+            0..4 => {
+                let node = draw.random_range(0..6);
+                if world.is_up(node) {
+                    world.crash(node);
+                }
+            }
+            4..7 => all_up(&mut world, &edges),
+            7 | 8 => {
+                let (a, b) = edges[draw.random_range(0..edges.len())];
+                world.disconnect(a, b);
+            }
+            9 => world.run(1000),
+            10 => {
+                (0..6).for_each(|node| world.crash(node));
+                all_up(&mut world, &edges);
+            }
+            _ => {}
+        }
+        for burst in 0..8 {
+            for node in (0..6).filter(|&node| world.is_up(node)).collect::<Vec<_>>() {
+                world.submit(node, vec![opaque(node as u8 + 1, 8 * step + burst + 1)]);
+            }
+            let pause = draw.random_range(1..25);
+            world.run(pause);
+        }
+        world.assert_agreement();
+    }
+    all_up(&mut world, &edges);
+    world.assert_promises_kept(30_000);
+    world.run(5000);
+    world.assert_agreement();
+    assert!(
+        (0..6).all(|node| world.height(node) == world.height(0)),
+        "seed {seed}: somebody stays behind"
+    );
+}
+
+fn all_up(world: &mut World, edges: &[(usize, usize)]) {
+    for node in (0..6).filter(|&node| !world.is_up(node)).collect::<Vec<_>>() {
+        world.start(node);
+    }
+    edges.iter().for_each(|&(a, b)| world.connect(a, b));
+}
+
+#[test]
+fn storms_over_blocks_ahead_lose_nothing_acknowledged() {
+    storm(0, VoteTopology::Relay);
+    storm(1, VoteTopology::AllToAll);
+    storm(2, VoteTopology::LeaderAggregate);
 }

@@ -73,6 +73,7 @@ fn storm(seed: u64, topology: VoteTopology) {
         .into_iter()
         .for_each(|node| world.start(node));
     reconnect(&mut world, &edges);
+    world.assert_promises_kept(30_000);
     world.run(30_000);
     world.assert_agreement();
     let top = world.height(0);

@@ -248,6 +248,76 @@ fn a_forward_finds_another_way_when_the_next_node_dies() {
     assert_eq!(world.replies[&request][0].rejected, Some(Reject::NoAcknowledgement));
 }
 
+/// The validator refused the second attempt as a duplicate while the first one waited for its batch, and the follower
+/// took that for the acknowledgement whose loss it was guarding against.
+#[test]
+fn a_second_attempt_is_not_acknowledged_before_the_first_is_on_a_disk() {
+    let mut edges = mesh(4);
+    edges.push((4, 0));
+    // Checked after 4 s, together with the attempt that follows after 3 s, and in a batch after 8 s.
+    let slow = |seed| {
+        let mut world = World::with_config(seed, 5, 4, &edges, |_, mut config| {
+            config.instances[0].batch_delay_ms = 8000;
+            config
+        });
+        world.run(200);
+        let request = world.submit(4, vec![opaque(1, 1)]);
+        world.run(6000);
+        assert!(!world.replies.contains_key(&request), "no disk has it yet");
+        (world, request)
+    };
+    let (mut world, request) = slow(14);
+    world.run(2500);
+    assert_eq!(world.replies[&request][0].rejected, None);
+    world.assert_promises_kept(20_000);
+    let (mut world, request) = slow(15);
+    world.crash(0);
+    world.start(0);
+    (1..5).for_each(|other| world.connect(0, other));
+    world.run(30_000);
+    assert_eq!(world.replies[&request][0].rejected, Some(Reject::NoAcknowledgement));
+    assert!(
+        !is_final(&world, 0, &opaque(1, 1)),
+        "it was lost with the mempool, and nobody was promised it"
+    );
+}
+
+/// A follower whose own client waits for the same transaction has no acknowledgement to give either.
+#[test]
+fn a_neighbour_that_waits_itself_acknowledges_nothing() {
+    let mut edges = mesh(4);
+    edges.extend([(4, 0), (5, 4)]);
+    let mut world = World::with_config(16, 6, 4, &edges, |_, mut config| {
+        config.instances[0].batch_delay_ms = 8000;
+        config
+    });
+    world.run(200);
+    let first = world.submit(4, vec![opaque(1, 1)]);
+    let second = world.submit(5, vec![opaque(1, 1)]);
+    world.run(1000);
+    assert!(!world.replies.contains_key(&first));
+    assert_eq!(world.replies[&second][0].rejected, Some(Reject::NoAcknowledgement));
+}
+
+/// Two followers that were cut off together asked each other: the one was told that its own forward is a duplicate,
+/// and acknowledged what no validator had any more.
+#[test]
+fn followers_that_are_cut_off_acknowledge_nothing_to_each_other() {
+    let mut edges = mesh(4);
+    edges.extend([(4, 0), (5, 4)]);
+    let mut world = World::with_config(17, 6, 4, &edges, |_, mut config| {
+        config.instances[0].batch_delay_ms = 8000;
+        config
+    });
+    world.run(200);
+    let request = world.submit(4, vec![opaque(1, 1)]);
+    world.run(50);
+    // With the only copy that a validator had, in its mempool.
+    world.crash(0);
+    world.run(20_000);
+    assert_eq!(world.replies[&request][0].rejected, Some(Reject::NoAcknowledgement));
+}
+
 #[test]
 fn every_refusal_has_its_reason() {
     let mut world = four_and_two(10);

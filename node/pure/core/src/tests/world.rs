@@ -1,6 +1,7 @@
 //! A deterministic world of nodes: links with random delays, a journal each, crashes and restarts.
 
 mod disk;
+mod promises;
 
 use crate::{
     Event, Node, Output, PeerIndex, Record, RecordNumber, StoredBlock, Time,
