@@ -47,6 +47,7 @@ impl Committee {
             timeout_base_ms: 1000,
             timeout_cap_ms: 10_000,
             silent_heights: 1,
+            speaks_from: 0,
             leader_aggregates: false,
             height: 1,
         };

@@ -7,7 +7,7 @@ use regatta_api::{
     config::{InstanceConfig, MempoolConfig, SnapshotConfig, StoreConfig, ValidatorConfig, VoteTopology},
 };
 use regatta_base::{Height, PublicKey, encode, seed};
-use regatta_core::{Event, Node, Output, Protocol, RecordNumber, Time};
+use regatta_core::{Event, Node, Output, Protocol, RecordNumber, Start, Time};
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -85,7 +85,7 @@ impl Network {
         };
         for index in 0..size {
             let mut out = Vec::new();
-            network.nodes[index].start(network.now, &mut out);
+            network.nodes[index].start(network.now, Start::New, &mut out);
             network.perform(index, out);
             for peer in 0..network.peers[index].len() {
                 network.step(index, Event::PeerUp(peer));

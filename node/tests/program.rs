@@ -72,9 +72,12 @@ struct Node {
 impl Node {
     /// Starts a node and waits for its line on stdout.
     fn start(folder: &Folder) -> Self {
+        // The first start in a folder is that of a new node.
+        let is_first = !folder.path("data").exists();
         let mut child = Command::new(PROGRAM)
             .args(["run", "--stop-with-stdin", "--log-format", "json", "--config"])
             .arg(folder.path("node.toml"))
+            .args(is_first.then_some("--new"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(fs::File::create(folder.path("log")).unwrap())
@@ -277,6 +280,35 @@ fn ports_and_folders_in_use_name_their_holder() {
     assert_fails(&run(&["run", "--config", &config]), 1, &["7000", &holder, " help: "]);
     fs::write(&config, text.replace("7001", "7002").replace("7000", "7003")).unwrap();
     assert_fails(&run(&["run", "--config", &config]), 1, &["data", &holder, " help: "]);
+}
+
+#[test]
+fn only_the_first_start_of_a_node_is_new() {
+    let folder = Folder::new(15);
+    let config = folder.file("node.toml");
+    let node = Node::start(&folder);
+    node.signal("TERM");
+    node.end();
+    let again = run(&["run", "--config", &config, "--new"]);
+    assert_fails(&again, 1, &["--new", "data", " help: start without --new"]);
+    let node = Node::start(&folder);
+    stdout(&folder.ask(&["send", "blob", "it votes by its journal", "--wait=60"]));
+    node.signal("TERM");
+    node.end();
+    // Without it nobody knows what this node said, and nobody else could say.
+    fs::remove_dir_all(folder.path("data")).unwrap();
+    fs::create_dir(folder.path("data")).unwrap();
+    let node = Node::start(&folder);
+    let status = folder.ask(&["status"]);
+    let text = String::from_utf8_lossy(&status.stdout).into_owned() + &String::from_utf8_lossy(&status.stderr);
+    assert!(text.contains("its journal is gone"), "{text}");
+    node.signal("TERM");
+    node.end();
+    assert!(
+        fs::read_to_string(folder.path("log"))
+            .unwrap()
+            .contains("makes no statement")
+    );
 }
 
 #[test]

@@ -102,3 +102,17 @@ fn a_flipped_bit_that_no_crash_explains_is_refused_by_file_and_place() {
     fs::write(&path, &sound).unwrap();
     assert_returns(network, ids);
 }
+
+#[test]
+fn a_validator_whose_journal_is_gone_votes_again_when_the_others_have_answered() {
+    let (mut network, mut ids) = with_one_killed();
+    fs::remove_dir_all(network.folder(3).join(&network.nodes[3].config.data_dir)).unwrap();
+    network.start(3);
+    // Ready only then.
+    network.wait_ready(3);
+    // Two more blocks, and another one cannot do without its vote.
+    (10..14).for_each(|sequence| ids.push(write(&network, 1, sequence)));
+    network.kill(0);
+    ids.push(write(&network, 1, 14));
+    (1..4).for_each(|node| assert_executed(&network, node, &ids));
+}

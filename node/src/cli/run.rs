@@ -28,11 +28,15 @@ const LOG_LEVEL: &str = "info,libp2p_swarm=warn";
 Prints one line of JSON on stdout once it listens; logs go to stderr, RUST_LOG says how many.
 
 Example:
-  regatta-node run --config node.toml")]
+  regatta-node run --config node.toml --new")]
 pub(crate) struct Run {
     /// The node's configuration; paths in it are relative to its folder
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// This is the node's first start: nothing was ever said with its key, so that it may vote without a journal. Refused
+    /// when there is one. A validator that is started without both asks the others what it cannot have said
+    #[arg(long)]
+    new: bool,
     /// Stop in order when stdin ends
     #[arg(long)]
     stop_with_stdin: bool,
@@ -77,7 +81,7 @@ impl Run {
         if self.stop_with_stdin {
             stop_with_stdin(stop.clone())?;
         }
-        serve(&config, &key, &folder, stop).await
+        serve((&config, &key), &folder, self.new, stop).await
     }
 }
 
@@ -91,12 +95,18 @@ pub(super) fn read_config(path: &Path) -> Result<NodeConfig, CliError> {
     NodeConfig::parse(&text).map_err(|errors| CliError::usage(format!("{shown}: {errors}")))
 }
 
-async fn serve(config: &NodeConfig, key: &SecretKey, folder: &Path, stop: CancellationToken) -> Result<(), CliError> {
+async fn serve(
+    (config, key): (&NodeConfig, &SecretKey),
+    folder: &Path,
+    is_new: bool,
+    stop: CancellationToken,
+) -> Result<(), CliError> {
     // The port first: reading a long journal only to find it taken would waste minutes.
     let listener = http::bind(SocketAddr::new(config.ip, config.http_port))
         .await
         .map_err(CliError::failure)?;
-    let running = runtime::start(config, key, folder, stop.clone()).map_err(CliError::failure)?;
+    let mut running = runtime::start(config, key, folder, is_new, stop.clone()).map_err(CliError::failure)?;
+    running.wait_for_record().await;
     let listening = Listening {
         event: "listening",
         name: &config.name,

@@ -11,22 +11,23 @@ use crate::{
     meter::Meter,
     p2p::{Network, NetworkError, PeerBoard, Setup},
     snapshots::{self, Keeper, SnapshotFileError},
-    store::{Journal, Options, StoreError},
+    store::{Journal, JournalState, Options, StoreError},
 };
 use clock::Clock;
 use gate::Gate;
 use jobs::Workers;
 use loads::Loads;
+use rand::RngExt;
 use regatta_api::NodeConfig;
 use regatta_base::SecretKey;
-use regatta_core::{Node, NodeError};
+use regatta_core::{Node, NodeError, Start};
 use std::{
     collections::{BTreeMap, VecDeque},
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
-use tokio::task::JoinHandle;
+use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use turn::Loop;
 
@@ -45,6 +46,13 @@ pub enum StartError {
     /// The snapshots cannot be read.
     #[error(transparent)]
     Snapshots(#[from] SnapshotFileError),
+    /// What is started as new has run before.
+    #[error(
+        "--new is for the first start of a node, and {} has a journal; help: start without --new, so that the node \
+         stands by what it said",
+        .0.display()
+    )]
+    NotNew(PathBuf),
     /// The system gives no random bytes for checking signatures.
     #[error("the system gives no random bytes: {0}")]
     Randomness(String),
@@ -70,10 +78,23 @@ pub struct Running {
     pub p2p_address: SocketAddr,
     /// Records that it found in its journal.
     pub records_replayed: u64,
+    journal_state: watch::Receiver<JournalState>,
     task: JoinHandle<Result<(), RunError>>,
 }
 
 impl Running {
+    /// Waits until the journal has a record, by which the next start knows that this one was. When the journal fails
+    /// before, [`Running::wait`] says why.
+    pub async fn wait_for_record(&mut self) {
+        if self.records_replayed == 0 {
+            // An error is the end of the journal.
+            let _ = self
+                .journal_state
+                .wait_for(|state| state.durable > 0 || state.failed.is_some())
+                .await;
+        }
+    }
+
     /// Waits until the node has stopped and its journal is closed. To stop it, cancel the handle's token.
     ///
     /// # Errors
@@ -85,7 +106,8 @@ impl Running {
     }
 }
 
-/// Listens, replays the journal in `config.data_dir` (relative to `folder`), and starts the node's task.
+/// Listens, replays the journal in `config.data_dir` (relative to `folder`), and starts the node's task. `is_new` says that
+/// the node never ran before.
 ///
 /// # Errors
 /// [`StartError`] with what to do about it.
@@ -93,6 +115,7 @@ pub fn start(
     config: &NodeConfig,
     key: &SecretKey,
     folder: &Path,
+    is_new: bool,
     stop: CancellationToken,
 ) -> Result<Running, StartError> {
     let meter = Arc::new(Meter::default());
@@ -106,6 +129,12 @@ pub fn start(
     };
     let network = Network::bind(&setup)?;
     let (journal, records_replayed) = open_journal(config, folder, &meter, &mut node)?;
+    if is_new && records_replayed > 0 {
+        return Err(StartError::NotNew(folder.join(&config.data_dir)));
+    }
+    let nonce = jobs::new_rng().map_err(StartError::Randomness)?.random();
+    let birth = if is_new { Start::New } else { Start::Again { nonce } };
+    let journal_state = journal.state();
     let (keeper, reports) = Keeper::start(&snapshots::folder(&folder.join(&config.data_dir)))?;
     let (workers, results) = Workers::new().map_err(StartError::Randomness)?;
     let reader = journal.reader();
@@ -116,6 +145,7 @@ pub fn start(
     let (outbox, events) = network.run(stop.clone());
     let node_loop = Loop {
         node,
+        birth,
         clock: Clock::start(config.testing.clock),
         out: Vec::new(),
         again: VecDeque::new(),
@@ -123,7 +153,7 @@ pub fn start(
         replies: BTreeMap::new(),
         requests_taken: 0,
         disk_full: false,
-        journal_state: journal.state(),
+        journal_state: journal_state.clone(),
         journal,
         keeper,
         reports,
@@ -143,6 +173,7 @@ pub fn start(
         handle,
         p2p_address,
         records_replayed,
+        journal_state,
         task,
     })
 }

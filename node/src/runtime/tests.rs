@@ -70,7 +70,9 @@ fn config(test: u8, number: u8, validators: u8) -> NodeConfig {
 }
 
 fn begin(config: &NodeConfig, number: u8, folder: &Path) -> Running {
-    start(config, &key(number), folder, CancellationToken::new()).unwrap()
+    // The first one of a folder is new.
+    let is_new = !folder.join(&config.data_dir).exists();
+    start(config, &key(number), folder, is_new, CancellationToken::new()).unwrap()
 }
 
 async fn end(running: Running) {
@@ -191,9 +193,23 @@ async fn four_validators_agree_and_one_of_them_catches_up() {
 async fn a_second_node_on_the_same_folder_is_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let node = begin(&config(3, 1, 1), 1, folder.path());
-    let error = start(&config(4, 1, 1), &key(1), folder.path(), CancellationToken::new()).unwrap_err();
+    let error = start(
+        &config(4, 1, 1),
+        &key(1),
+        folder.path(),
+        false,
+        CancellationToken::new(),
+    )
+    .unwrap_err();
     assert!(matches!(error, StartError::Store(_)), "{error}");
-    let error = start(&config(3, 1, 1), &key(1), folder.path(), CancellationToken::new()).unwrap_err();
+    let error = start(
+        &config(3, 1, 1),
+        &key(1),
+        folder.path(),
+        false,
+        CancellationToken::new(),
+    )
+    .unwrap_err();
     assert!(matches!(error, StartError::Network(_)), "{error}");
     end(node).await;
 }

@@ -18,7 +18,7 @@ use crate::{
 };
 use regatta_api::metrics::Metric;
 use regatta_base::Height;
-use regatta_core::{Event, JobId, JobResult, LogLevel, Node, Output, Protocol, RequestId, SnapshotOrder, Time};
+use regatta_core::{Event, JobId, JobResult, LogLevel, Node, Output, Protocol, RequestId, SnapshotOrder, Start, Time};
 use std::{
     collections::{BTreeMap, VecDeque},
     future::pending,
@@ -35,6 +35,7 @@ const JOURNAL_BACKLOG_MAX: usize = 32 * 1024 * 1024;
 /// The state of the node's task.
 pub(super) struct Loop {
     pub(super) node: Node,
+    pub(super) birth: Start,
     pub(super) clock: Clock,
     pub(super) out: Vec<Output>,
     /// Events that doing outputs has caused.
@@ -76,7 +77,7 @@ enum Wake {
 impl Loop {
     /// Runs until told to stop or the journal fails.
     pub(super) async fn run(mut self) -> Result<(), RunError> {
-        self.node.start(self.clock.now(), &mut self.out);
+        self.node.start(self.clock.now(), self.birth, &mut self.out);
         self.settle();
         let result = self.turns().await;
         // Whatever ended the loop ends the rest of the process as well.

@@ -45,8 +45,9 @@ pub enum StoreError {
     },
     /// A record that was durable does not read back.
     #[error(
-        "{} is damaged at byte {offset}: {reason}; help: restore the folder from a copy, or move it away and let \
-         the node fetch everything from its peers (a validator must not vote with an empty journal)", path.display()
+        "{} is damaged at byte {offset}: {reason}; help: restore the folder from a copy, or move it away and \
+         start without --new: the node fetches everything from its peers, and a validator votes again when they have \
+         said where they stand", path.display()
     )]
     Corrupt {
         /// The segment.

@@ -2,8 +2,8 @@
 //!
 //! A file goes as a whole, the oldest first, when for every instance with a record in it a snapshot makes up
 //! for its last block and for what was stated about the next heights, and no batch in it waits for its block.
-//! Several instances share one journal: one that has not got that far keeps the file. Proofs of misconduct are
-//! kept for good: they are written again at the end before their file goes.
+//! Several instances share one journal: one that has not got that far keeps the file. Proofs of misconduct and
+//! what is known of the own memory are kept for good: they are written again at the end before their file goes.
 
 use super::{
     StoreError,
@@ -59,7 +59,7 @@ impl Coverage {
                 instance
             }
             Record::Consensus { instance, .. } | Record::Batch { instance, .. } => instance,
-            Record::Evidence { .. } => {
+            Record::Evidence { .. } | Record::Memory { .. } => {
                 file.lasting.push(place);
                 return;
             }

@@ -173,7 +173,7 @@ impl Scan {
                 }
             }
             Record::Installed { instance, height } => index.skip(*instance, *height),
-            Record::Consensus { .. } | Record::Evidence { .. } => {}
+            Record::Consensus { .. } | Record::Evidence { .. } | Record::Memory { .. } => {}
         }
         replay(entry.record).map_err(|reason| StoreError::Replay {
             path: self.path.clone(),

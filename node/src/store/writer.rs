@@ -157,7 +157,9 @@ impl Writer {
                 Vec::new()
             }
             Record::Block { instance, batches, .. } => index.find_batches(*instance, batches),
-            Record::Consensus { .. } | Record::Evidence { .. } | Record::Installed { .. } => Vec::new(),
+            Record::Consensus { .. } | Record::Evidence { .. } | Record::Installed { .. } | Record::Memory { .. } => {
+                Vec::new()
+            }
         };
         drop(index);
         let entry = Entry { record, batches };
@@ -282,6 +284,6 @@ pub(super) fn size_of_record(record: &Record) -> usize {
             batches,
             ..
         } => header.0.len() + certificate.0.len() + 32 * batches.len(),
-        Record::Installed { .. } => 0,
+        Record::Installed { .. } | Record::Memory { .. } => 0,
     }
 }

@@ -227,7 +227,10 @@ impl Cluster {
             name: node.name.clone(),
             program: program.path(),
             held: Some(program),
-            arguments: arguments(self.run.config(&node.name).join("node.toml")),
+            arguments: arguments(
+                self.run.config(&node.name).join("node.toml"),
+                self.process(node.index).is_none(),
+            ),
             log: self.run.log(&node.name),
             log_bytes_max: LOG_BYTES_MAX,
         };
@@ -342,16 +345,21 @@ impl Cluster {
     }
 }
 
-/// Arguments that make a node end with the lab, whichever way the lab ends.
-fn arguments(config: PathBuf) -> Vec<OsString> {
-    vec![
+/// Arguments that make a node end with the lab, whichever way the lab ends. Only its first start is that of a new node:
+/// after a crash it stands by its journal, or asks the others when that is gone.
+fn arguments(config: PathBuf, is_first: bool) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = vec![
         "run".into(),
         "--config".into(),
         config.into(),
         "--stop-with-stdin".into(),
         "--die-with-parent".into(),
         std::process::id().to_string().into(),
-    ]
+    ];
+    if is_first {
+        arguments.push("--new".into());
+    }
+    arguments
 }
 
 /// Where a node's control interface listens.

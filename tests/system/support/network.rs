@@ -122,13 +122,16 @@ impl Network {
         write_private(&folder.join("key.pem"), &node.key.to_pem().unwrap());
         let parent = std::process::id().to_string();
         let config = folder.join("node.toml");
-        let arguments = [
+        let mut arguments = vec![
             "run",
             "--die-with-parent",
             &parent,
             "--config",
             config.to_str().unwrap(),
         ];
+        if node.starts == 0 {
+            arguments.push("--new");
+        }
         node.starts += 1;
         let name = format!("start-{}", node.starts);
         node.process = Some(Running::start(programs::node(), &arguments, &folder, &name));

@@ -42,7 +42,8 @@ impl Core {
         let (height, scope) = (self.height + 1, &self.config.next_scope);
         let own = scope.index_of(self.config.key.as_ref());
         let logged = self.restored.iter().any(|record| record.height() == height) && !mutant!(self, forget_proposal);
-        own == Some(scope.validators().leader(height, 0)) && own.is_some() && self.ahead.propose.is_none() && !logged
+        let leads = own == Some(scope.validators().leader(height, 0)) && own.is_some();
+        leads && self.may_speak_at(height) && self.ahead.propose.is_none() && !logged
     }
 
     /// The header for the next height was built.

@@ -87,6 +87,11 @@ impl Scope {
         Self { validators, prefix }
     }
 
+    /// Chain and instance, each with its length before it.
+    pub(crate) fn names(&self) -> &[u8] {
+        &self.prefix[DOMAIN.len()..self.prefix.len() - self.validators.hash().0.len()]
+    }
+
     /// The validators.
     #[must_use]
     pub fn validators(&self) -> &ValidatorSet {

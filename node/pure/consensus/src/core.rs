@@ -138,6 +138,12 @@ impl Core {
                 }
             }
             Input::Heard { key, height } => self.heard(&key, height),
+            Input::Released { speaks_from } => {
+                // What was said since must not be taken back, nor what is going on be joined half-way.
+                if speaks_from > self.height + 1 {
+                    self.config.speaks_from = speaks_from.min(self.config.speaks_from);
+                }
+            }
             Input::Retry => self.retry(effects),
         }
     }
@@ -154,7 +160,19 @@ impl Core {
 
     /// Own signer index, while this node may still make statements at this height.
     pub(crate) fn voter(&self) -> Option<u16> {
-        self.index.filter(|_| !self.state.is_over())
+        self.index
+            .filter(|_| !self.state.is_over() && self.may_speak_at(self.height))
+    }
+
+    /// Whether what this node says at `height` cannot contradict what it said there and forgot.
+    pub(crate) fn may_speak_at(&self, height: Height) -> bool {
+        height >= self.config.speaks_from || mutant!(self, forget_amnesia)
+    }
+
+    /// Whether this node knows all that it ever said: then where it stands tells others something.
+    #[must_use]
+    pub fn remembers(&self) -> bool {
+        self.height >= self.config.speaks_from
     }
 
     /// Puts a statement into the log and then on its way.

@@ -19,6 +19,7 @@ pub(crate) fn config(index: Option<u16>) -> Config {
         timeout_base_ms: 100,
         timeout_cap_ms: 1_000,
         silent_heights: 1,
+        speaks_from: 0,
         leader_aggregates: false,
         height: 1,
     }

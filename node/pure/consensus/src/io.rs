@@ -29,6 +29,9 @@ pub struct Config {
     /// Whether a leader broadcasts the QC1 and the QC2 of its round when it forms them, for others that send
     /// their votes to it alone.
     pub leader_aggregates: bool,
+    /// The first height at which this node may make statements: 0 when it knows all that it ever said, `Height::MAX`
+    /// when it lost that and was not released yet ([`Amnesia`](crate::Amnesia)).
+    pub speaks_from: Height,
     /// The first height that the layer above has not durably applied; 1 on a new chain.
     pub height: Height,
 }
@@ -88,6 +91,11 @@ pub enum Input {
         key: PublicKey,
         /// The height that the statement is about.
         height: Height,
+    },
+    /// The others' answers showed that this node said nothing from this height on ([`Amnesia::release`](crate::Amnesia::release)).
+    Released {
+        /// The first height at which it may make statements.
+        speaks_from: Height,
     },
     /// A tick every few round-trip times; two without a step forward make the core send again. Followers
     /// need it too, although they never set a timer.

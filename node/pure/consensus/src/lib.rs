@@ -72,6 +72,12 @@
 //! timers and by signatures, one statement clears a leader, timeouts are statements too, and two thirds have to give
 //! a round up. Who withholds a leader's messages from some could have made them time out anyway.
 //!
+//! A validator that lost its log makes no statement at all, also not ahead of time, before the layer above has asked the
+//! others where they stand and gave [`Input::Released`]. It follows meanwhile: it decides by certificates and asks
+//! with `Status`. Where it may speak again, and why that suffices: [`Amnesia::release`]. Who was released counts as
+//! knowing itself, and answers others, from there on ([`Core::remembers`]). A loss of memory is one of the faults that
+//! less than a third of the weight may have until then; when more forget at once, nobody is released.
+//!
 //! Why it is safe: if QC2(r, v) exists, a quorum sent `Vote2(r, v)` before giving r up, so that every
 //! TC(r') with r' >= r contains a correct one of them, whose high is at least r; by induction over r'
 //! every QC1 after r is for v, so the greatest high of that TC is for v, and `Safe` admits nothing else.
@@ -108,6 +114,7 @@ mod future;
 mod height;
 mod io;
 mod mutants;
+mod recall;
 mod rounds;
 mod signers;
 mod silence;
@@ -118,6 +125,7 @@ mod voting;
 pub use check::{Scope, StructureError};
 pub use core::Core;
 pub use io::{Config, Draft, Effect, Input, WalRecord};
+pub use recall::{Amnesia, Recall, SignedRecall};
 pub use regatta_base::validators::{Validator, ValidatorSet, ValidatorSetError};
 pub use signers::Signers;
 pub use types::{

@@ -62,4 +62,6 @@ knobs! {
     forget_ahead,
     /// A proposal that was made ahead of time is not judged again when its parent is decided.
     trust_ahead,
+    /// Who lost its log speaks as if it had said nothing.
+    forget_amnesia,
 }

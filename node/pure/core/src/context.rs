@@ -9,7 +9,7 @@ use crate::{
 use bytes::Bytes;
 use regatta_api::metrics::Metric;
 use regatta_base::{Digest, Height, SecretKey};
-use regatta_consensus::Evidence;
+use regatta_consensus::{Evidence, SignedRecall};
 use std::collections::BTreeMap;
 
 /// Why a job was started: what its result is for.
@@ -24,6 +24,11 @@ pub(crate) enum Purpose {
     },
     /// Proofs of misconduct from this peer, two signatures each.
     Evidence { from: PeerIndex, evidence: Vec<Evidence> },
+    /// What this peer passed on about lost memory, a signature each.
+    Recalls {
+        from: PeerIndex,
+        recalls: Vec<SignedRecall>,
+    },
     /// The submissions that wait for their signatures.
     Transactions,
     /// The snapshot that is being fetched.

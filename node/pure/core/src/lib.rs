@@ -23,7 +23,7 @@ pub use event::{
     Event, LogLevel, Output, PeerIndex, Protocol, RequestId, SnapshotOrder, SnapshotReport, Time, TrafficClass,
 };
 pub use job::{Job, JobId, JobResult};
-pub use node::{Node, NodeError};
+pub use node::{Node, NodeError, Start};
 pub use record::{BlockResult, Record, RecordNumber, StoredBlock};
 pub use snapshot::{
     CHUNK_BYTES_MAX, CHUNKS_MAX, ChunkInfo, Installer, MANIFEST_BYTES_MAX, Manifest, Restored, SnapshotError,

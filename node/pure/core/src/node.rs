@@ -64,6 +64,22 @@ pub struct Node {
     verification: Verification,
     topology_at: Option<Time>,
     started: bool,
+    /// The journal has records.
+    replayed: bool,
+    /// The journal was lost before, and what it says about any instance is no more than what came since.
+    forgot: bool,
+}
+
+/// What whoever starts a node says about its earlier lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// It had none: nothing was ever said with its key. Without a journal nobody else can know.
+    New,
+    /// It may have had some. Without a journal it then has to ask the others what it cannot have said.
+    Again {
+        /// A random number that no life before had.
+        nonce: u64,
+    },
 }
 
 impl Node {
@@ -90,6 +106,8 @@ impl Node {
             verification: Verification::default(),
             topology_at: None,
             started: false,
+            replayed: false,
+            forgot: false,
         })
     }
 
@@ -102,7 +120,16 @@ impl Node {
         | Record::Batch { instance, .. }
         | Record::Block { instance, .. }
         | Record::Evidence { instance, .. }
+        | Record::Memory { instance, .. }
         | Record::Installed { instance, .. }) = &record;
+        self.replayed = true;
+        self.forgot |= matches!(
+            record,
+            Record::Memory {
+                speaks_from: Height::MAX,
+                ..
+            }
+        );
         let instance = usize::from(*instance);
         let unknown = || NodeError::Journal(format!("it has an instance {instance} that the configuration lacks"));
         self.chains.get_mut(instance).ok_or_else(unknown)?.replay(record)
@@ -129,11 +156,25 @@ impl Node {
         self.chains.iter().flat_map(Chain::snapshot_views).collect()
     }
 
-    /// Begins. `now` is any time; later ones must not be smaller.
-    pub fn start(&mut self, now: Time, out: &mut Vec<Output>) {
+    /// Begins. `now` is any time; later ones must not be smaller. The first thing that it asks for is a record of what
+    /// it is, if there is none: once that is durable the next start is one again, whatever happens.
+    pub fn start(&mut self, now: Time, start: Start, out: &mut Vec<Output>) {
         self.started = true;
+        let nonce = match start {
+            Start::New => 0,
+            Start::Again { nonce } => nonce,
+        };
+        // An instance without a record is new to a journal that is whole, and unknown to one that was lost.
+        let forgot = self.forgot || (!self.replayed && start != Start::New);
         for chain in 0..self.chains.len() {
-            self.with(now, chain, out, |chain, ctx| chain.start(ctx));
+            self.with(now, chain, out, |chain, ctx| {
+                if let Some(record) = chain.remember(forgot) {
+                    ctx.append(record);
+                }
+            });
+        }
+        for chain in 0..self.chains.len() {
+            self.with(now, chain, out, |chain, ctx| chain.start(ctx, nonce));
         }
         self.update_roles(now, out);
     }
@@ -433,11 +474,16 @@ impl Node {
     #[must_use]
     pub fn readiness(&self) -> (bool, String) {
         let catching_up = self.chains.iter().any(Chain::is_catching_up);
+        let forgot = self.chains.iter().any(Chain::waits_for_recall);
         let halted = self.chains.iter().find_map(|chain| chain.halted());
         let waiting_for = match halted {
             Some(reason) => reason.to_owned(),
             None if !self.started => "the journal to be replayed".to_owned(),
             None if catching_up => "blocks that its neighbours have decided".to_owned(),
+            None if forgot => {
+                "two thirds of the validators, not counting this one, to say where they stand, since its journal is gone"
+                    .to_owned()
+            }
             None if !self.neighbours.is_empty() && self.neighbours.up().next().is_none() => {
                 "a first link to a peer".to_owned()
             }

@@ -49,6 +49,14 @@ pub enum Record {
         /// Canonical encoding of the proof.
         bytes: HexBytes,
     },
+    /// Whether the node knows all that it ever said. The least one of an instance counts; kept for good.
+    Memory {
+        /// Position of the instance in the configuration.
+        instance: u16,
+        /// The first height at which the node may make statements of consensus: 0 from the beginning, `Height::MAX`
+        /// after its journal was lost, and what the other validators' answers allow after that.
+        speaks_from: Height,
+    },
     /// From here on the journal continues from a snapshot: blocks up to its height may be missing.
     Installed {
         /// Position of the instance in the configuration.

@@ -2,6 +2,7 @@
 
 mod evidence;
 mod instances;
+mod memory;
 mod pipeline;
 mod properties;
 mod scripts;

@@ -6,11 +6,11 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use regatta_api::view::SubmitResult;
 use regatta_base::{CodecError, Digest, Height, HexBytes, decode, encode, limits};
-use regatta_consensus::Evidence;
+use regatta_consensus::{Evidence, SignedRecall};
 use serde::{Deserialize, Serialize};
 
 /// Version of the frames; neighbours with another one are refused.
-pub(crate) const PROTOCOL_VERSION: u16 = 3;
+pub(crate) const PROTOCOL_VERSION: u16 = 4;
 /// Never the first byte of a MessagePack value.
 const RAW_BATCH: u8 = 0xc1;
 
@@ -97,6 +97,8 @@ pub(crate) enum Body {
     Header(HexBytes),
     /// Proofs that validators contradicted themselves.
     Evidence(Vec<Evidence>),
+    /// What validators that lost their memory ask, and what others answer.
+    Recall(Vec<SignedRecall>),
     /// Answer to `BlockRequest`: "my first block is of this height".
     Pruned { first: Height },
     /// "Send me the manifest of your newest snapshot, if it is of a greater height."

@@ -41,6 +41,32 @@ const ATTACKS: &[Attack] = &[
             faulty vote2 1 1 X to 1 3
             deliver",
     },
+    // Who lost its log might help to give a round up that its own vote decided.
+    Attack {
+        knob: "forget_amnesia",
+        weights: FOUR,
+        faulty: Some(1),
+        charge: "agreement",
+        script: "work 0 2 3
+            faulty propose 1 0 A to 0 2
+            deliver propose
+            faulty vote1 1 0 A to 0 2
+            deliver vote1 to 0 2
+            faulty vote2 1 0 A to 0
+            deliver vote2 to 0
+            expect decided 1 A
+            drop
+            crash 2 lost 0
+            recover 2
+            drop
+            work 2
+            timeout 2 3
+            faulty timeout 1 0 A to 2 3
+            deliver timeout to 2 3
+            faulty vote1 1 1 2.1.1.1 to 2 3
+            faulty vote2 1 1 2.1.1.1 to 2 3
+            deliver to 2 3",
+    },
     // A quorum is more than two thirds.
     Attack {
         knob: "loose_quorum",

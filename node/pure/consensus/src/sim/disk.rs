@@ -14,6 +14,8 @@ pub(super) enum Damage {
     Torn(usize),
     /// All bytes are left, and this bit is wrong, counted modulo their number.
     Flip(usize),
+    /// Nothing is left, not even what was synced.
+    Lost,
 }
 
 impl Damage {
@@ -23,6 +25,7 @@ impl Damage {
             "keep" => Some(Self::Keep(place)),
             "torn" => Some(Self::Torn(place)),
             "flip" => Some(Self::Flip(place)),
+            "lost" => Some(Self::Lost),
             _ => None,
         }
     }
@@ -38,6 +41,7 @@ impl Damage {
                 bytes[bit / 8] ^= 1 << (bit % 8);
             }
             Self::Flip(_) => {}
+            Self::Lost => return 0,
         }
         let found = read(&bytes);
         assert_eq!(found, records[..found.len()], "damage goes unnoticed");
@@ -51,6 +55,7 @@ impl fmt::Display for Damage {
             Self::Keep(count) => write!(f, "keep {count}"),
             Self::Torn(place) => write!(f, "torn {place}"),
             Self::Flip(place) => write!(f, "flip {place}"),
+            Self::Lost => f.write_str("lost 0"),
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::{Sets, disk::Damage, key, sign};
 use crate::{
-    Commit, Config, Content, Core, Draft, Effect, Evidence, Input, Message, Proposal, Statement, WalRecord,
-    header_digest, mutants::Knobs,
+    Amnesia, Commit, Config, Content, Core, Draft, Effect, Evidence, Input, Message, Proposal, Recall, Statement,
+    WalRecord, header_digest, mutants::Knobs,
 };
 use regatta_base::{Digest, Height, Round};
 use std::collections::{BTreeSet, VecDeque};
@@ -63,6 +63,10 @@ pub(super) struct Host {
     durable_chain: usize,
     log: Vec<WalRecord>,
     durable_log: usize,
+    /// The first height at which it may speak.
+    speaks_from: Height,
+    /// What it heard since it lost its log.
+    pub(super) amnesia: Option<Amnesia>,
     waiting: Vec<Outgoing>,
     effects: VecDeque<Effect>,
     knobs: Knobs,
@@ -84,6 +88,8 @@ impl Host {
             durable_chain: 0,
             log: Vec::new(),
             durable_log: 0,
+            speaks_from: 0,
+            amnesia: None,
             waiting: Vec::new(),
             effects: VecDeque::new(),
             knobs,
@@ -197,8 +203,8 @@ impl Host {
         })
     }
 
-    /// Dies, and the end of the log that was not synced is damaged.
-    pub(super) fn crash(&mut self, damage: Damage) {
+    /// Dies, and the end of the log that was not synced is damaged, or all of it lost. Returns what it had said for good.
+    pub(super) fn crash(&mut self, damage: Damage) -> BTreeSet<Statement> {
         self.alive = false;
         let kept = damage.survivors(&self.log[self.durable_log..]);
         self.log.truncate(self.durable_log + kept);
@@ -207,6 +213,40 @@ impl Host {
         self.waiting.clear();
         self.requests.clear();
         self.effects.clear();
+        let said = self.logged();
+        if damage == Damage::Lost {
+            self.log.clear();
+            self.chain.clear();
+            (self.durable_log, self.durable_chain) = (0, 0);
+            self.speaks_from = Height::MAX;
+            self.amnesia = Some(Amnesia::new(key(self.who), u64::from(self.life)));
+        }
+        said
+    }
+
+    /// Whether it may speak at every height that it can still come to, also after a crash.
+    pub(super) fn speaks_for_good(&self) -> bool {
+        self.speaks_from <= self.durable_chain as Height + 1
+    }
+
+    /// Takes the others' answers to the question where they stand; the input that follows if they suffice.
+    pub(super) fn recall(&mut self, others: &[(u16, Height)]) -> Option<Input> {
+        let amnesia = self.amnesia.as_mut()?;
+        let nonce = amnesia.ask().nonce();
+        for &(who, height) in others {
+            amnesia.hear(&Recall::Standing {
+                key: key(who),
+                to: key(self.who),
+                nonce,
+                height,
+            });
+        }
+        let height = self.core.height();
+        let sets = [height, height + 1].map(|height| self.sets.at(height).validators());
+        let speaks_from = amnesia.release(height, sets)?;
+        self.amnesia = None;
+        self.speaks_from = speaks_from;
+        Some(Input::Released { speaks_from })
     }
 
     /// Starts again from the log; `truncate` drops what the store may drop.
@@ -218,6 +258,7 @@ impl Host {
         }
         let config = Config {
             leader_aggregates: self.core.config.leader_aggregates,
+            speaks_from: self.speaks_from,
             ..config(&self.sets, self.who, next)
         };
         self.core = Core::recover_with(config, &self.log, self.knobs);
@@ -235,6 +276,7 @@ fn config(sets: &Sets, who: u16, height: Height) -> Config {
         timeout_base_ms: 100,
         timeout_cap_ms: 3_000,
         silent_heights: 1,
+        speaks_from: 0,
         leader_aggregates: false,
         height,
     }

@@ -17,7 +17,7 @@ pub(super) enum Move {
     Sync(u16),
     /// `cut N K`: of the next input of N only so many effects are carried out.
     Cut(u16, usize),
-    /// `crash N keep|torn|flip K`: N dies, and what was not synced is cut or damaged.
+    /// `crash N keep|torn|flip|lost K`: N dies, and what was not synced is cut or damaged, or all is lost.
     Crash(u16, Damage),
     /// `recover N [whole]`: N starts again, with decided heights still in its log if `whole`.
     Recover(u16, bool),

@@ -149,3 +149,36 @@ fn a_weak_quorum_that_skips_takes_the_others_along() {
          expect silent",
     );
 }
+
+/// The one without a log follows, is released, and votes two heights later.
+#[test]
+fn who_lost_its_log_follows_and_speaks_where_it_cannot_have_spoken() {
+    clean(
+        &[(1, vec![1; 4])],
+        None,
+        "target 2
+         work 0 1 2 3
+         deliver
+         crash 2 lost 0
+         recover 2
+         deliver
+         expect at 3 0 2
+         # The others are at 3 as well: it is silent there and at 4.
+         retry 2
+         deliver
+         target 4
+         work 2
+         timeout 2
+         expect silent
+         work 0 1 3
+         deliver
+         expect decided 3 3.3.0.0
+         expect decided 4 0.4.0.0
+         # Now it takes its vote.
+         crash 0
+         target 5
+         work 1 2 3
+         deliver
+         expect decided 5 1.5.0.0",
+    );
+}

@@ -133,6 +133,11 @@ impl Stage {
         };
         self.record(|| Move::Cue(cue, who));
         self.input(who, input, None);
+        if cue == Cue::Retry
+            && let Some(released) = self.world.recall(who)
+        {
+            self.input(who, released, None);
+        }
         true
     }
 
@@ -199,9 +204,9 @@ impl Stage {
         self.timers.remove(&who);
         self.cuts.remove(&who);
         if let Some(host) = self.world.hosts.get_mut(&who) {
-            host.crash(damage);
+            let said = host.crash(damage);
             if let Some(literal) = &mut self.world.literal {
-                literal.crashed(who, &host.logged());
+                literal.crashed(who, &said);
             }
         }
         true

@@ -31,6 +31,8 @@ pub(super) struct Weather {
     pub(super) loss: f64,
     /// Probability that a step ends in a crash.
     pub(super) crash: f64,
+    /// Probability that a crash takes the whole log with it, if everybody else has theirs or is past it.
+    pub(super) lost: f64,
     /// Probability that the faulty validator answers a message.
     pub(super) mischief: f64,
     /// From this virtual millisecond on everything works, except the dishonest validators.
@@ -295,7 +297,10 @@ impl Storm {
         if self.rng.random_bool(0.5) {
             self.stage.sync(who);
         }
+        let lost = self.weather.lost > 0.0 && self.rng.random_bool(self.weather.lost);
+        let mut others = self.stage.world.hosts.iter().filter(|(other, _)| **other != who);
         let damage = match self.rng.random_range(0..4) {
+            _ if lost && others.all(|(_, host)| host.speaks_for_good()) => Damage::Lost,
             0 => Damage::Torn(self.rng.random_range(0..10_000)),
             1 => Damage::Flip(self.rng.random_range(0..80_000)),
             _ => Damage::Keep(self.rng.random_range(0..4)),

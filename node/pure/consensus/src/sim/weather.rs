@@ -12,6 +12,8 @@ pub(super) enum Kind {
     Network,
     /// Crashes between any two effects, with lost, torn and corrupt ends of logs.
     Crashes,
+    /// Crashes that now and then take a whole log with them, of one validator at a time.
+    Amnesia,
     /// A validator that forges, equivocates, withholds and denies, while votes are suppressed.
     Faulty,
     /// One that leads the second round and forges, while some do not hear of decisions.
@@ -31,7 +33,7 @@ pub(super) enum Kind {
 }
 
 /// All kinds.
-pub(super) const KINDS: [Kind; 10] = [
+pub(super) const KINDS: [Kind; 11] = [
     Kind::Network,
     Kind::Crashes,
     Kind::Faulty,
@@ -41,6 +43,7 @@ pub(super) const KINDS: [Kind; 10] = [
     Kind::Changes,
     Kind::Twins,
     Kind::TwinsAndFaulty,
+    Kind::Amnesia,
     Kind::Everything,
 ];
 
@@ -68,6 +71,16 @@ impl Kind {
                 crash: rng.random_range(0.005..0.04),
                 ..fair(equal(4), rng)
             },
+            Self::Amnesia => {
+                let mut weather = Weather {
+                    crash: rng.random_range(0.01..0.05),
+                    lost: 0.5,
+                    spells: rng.random_range(2..12),
+                    ..fair(equal(choose(&[4, 4, 7], rng)), rng)
+                };
+                weather.cast.target = rng.random_range(2..6);
+                weather
+            }
             Self::Faulty => Weather {
                 mischief: rng.random_range(0.02..0.5),
                 crash: choose(&[0.0, 0.0, 0.02], rng),
@@ -174,6 +187,7 @@ fn fair(cast: Cast, rng: &mut ChaCha8Rng) -> Weather {
         },
         loss: 0.05,
         crash: 0.0,
+        lost: 0.0,
         mischief: 0.0,
         calm_ms: 2_500,
         spells: 4,

@@ -192,6 +192,16 @@ impl World {
         parent.is_none_or(|parent| last == Some(parent))
     }
 
+    /// Asks everybody that runs and remembers where they stand, on behalf of `who`; the input that follows.
+    pub(super) fn recall(&mut self, who: u16) -> Option<Input> {
+        let answers = self.hosts.iter().filter(|(other, host)| {
+            let is_other = **other != who && **other < TWINS_FROM;
+            is_other && host.alive && host.core.remembers()
+        });
+        let answers: Vec<(u16, Height)> = answers.map(|(other, host)| (*other, host.core.height())).collect();
+        self.hosts.get_mut(&who)?.recall(&answers)
+    }
+
     /// A header that may be decided.
     pub(super) fn make(&mut self, label: &str) -> Vec<u8> {
         let digest = header_digest(label.as_bytes());

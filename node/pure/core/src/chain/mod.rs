@@ -17,6 +17,7 @@ mod mempool;
 mod outbox;
 mod payload;
 mod reads;
+mod recall;
 mod role;
 mod routes;
 mod sets;
@@ -42,6 +43,7 @@ pub(crate) use evidence::{EVIDENCE_PER_FRAME_MAX, EVIDENCE_PER_SIGNER_MAX};
 use ledger::Ledger;
 use mempool::Mempool;
 use outbox::Outbox;
+use recall::Memory;
 use regatta_api::{NodeConfig, config::InstanceConfig};
 use regatta_apps::{CheckedBatch, Domain};
 use regatta_base::{ChainId, Digest, Height, InstanceId, SecretKey, encode, limits};
@@ -78,6 +80,7 @@ pub(crate) struct Chain {
     routes: Routes,
     catchup: Catchup,
     dossier: Dossier,
+    memory: Memory,
     #[cfg(any(test, feature = "byzantine"))]
     misconduct: agree::Misconduct,
     snapshots: Snapshots,
@@ -122,6 +125,7 @@ impl Chain {
             outbox: Outbox::new(config.block_interval_ms),
             catchup: Catchup::new(node.peers.len()),
             dossier: Dossier::default(),
+            memory: Memory::default(),
             #[cfg(any(test, feature = "byzantine"))]
             misconduct: agree::Misconduct::new(node.testing.behaviour),
             snapshots: Snapshots::new(node, config.snapshots.clone()),
@@ -162,20 +166,25 @@ impl Chain {
                 self.replay_block(height, &header.0, &certificate.0, result)
             }
             Record::Evidence { bytes, .. } => self.replay_evidence(&bytes.0),
+            Record::Memory { speaks_from, .. } => {
+                self.memory.replay(speaks_from);
+                Ok(())
+            }
             Record::Installed { height, .. } if height <= self.ledger.height() => {
                 self.snapshots.note_installed(height);
                 Ok(())
             }
             Record::Installed { height, .. } => Err(NodeError::Journal(format!(
                 "it continues from a snapshot of height {height}, which is missing or damaged; help: load one with \
-                 `regatta-node snapshot load`, or move the folder away and let the node fetch everything from its peers \
-                 (a validator must not vote with an empty journal)"
+                 `regatta-node snapshot load`, or move the folder away and start without --new: the node fetches \
+                 everything from its peers, and a validator votes again when they have said where they stand"
             ))),
         }
     }
 
-    /// Begins, after the last replayed record.
-    pub(crate) fn start(&mut self, ctx: &mut Context<'_>) {
+    /// Begins, after the last replayed record and [`Chain::remember`]; `nonce` is random unless the node is new.
+    pub(crate) fn start(&mut self, ctx: &mut Context<'_>, nonce: u64) {
+        self.start_recall(ctx, nonce);
         self.mark_installed(ctx);
         self.settle_batches();
         self.start_agreement(ctx);
@@ -192,6 +201,7 @@ impl Chain {
         }
         self.announce_waiting(peer);
         self.offer_evidence(ctx, peer);
+        self.offer_recalls(ctx, peer);
         self.resume_fetch(ctx, peer);
         self.sweep_soon(ctx.now);
         self.finish_step(ctx);
@@ -235,6 +245,7 @@ impl Chain {
         self.outbox.forget(peer);
         self.catchup.peer_down(peer);
         self.dossier.peer_down(peer);
+        self.memory.peer_down(peer);
         self.fetch_peer_down(peer);
         self.resend_forwards(ctx, Some(peer));
         self.finish_step(ctx);
@@ -254,6 +265,7 @@ impl Chain {
             Body::Block { header, certificate } => self.on_block(ctx, from, &header.0, &certificate.0),
             Body::HeaderRequest { height, digest } => self.on_header_request(ctx, from, height, digest),
             Body::Evidence(list) => self.on_evidence(ctx, from, list),
+            Body::Recall(list) => self.on_recalls(ctx, from, list),
             Body::Header(header) => self.drive(ctx, Input::Header(header.0.to_vec())),
             Body::Pruned { first } => self.catchup.note_first(from, first),
             Body::ManifestRequest { above } => self.on_manifest_request(ctx, from, above),
@@ -289,6 +301,9 @@ impl Chain {
             (Purpose::Evidence { from, evidence }, JobResult::Claims(valid)) => {
                 self.on_evidence_checked(ctx, *from, evidence, &valid);
             }
+            (Purpose::Recalls { from, recalls }, JobResult::Claims(valid)) => {
+                self.on_recalls_checked(ctx, *from, recalls, &valid);
+            }
             (Purpose::Transactions, JobResult::Transactions(results)) => self.on_transactions(ctx, results),
             (Purpose::Snapshot, JobResult::SnapshotChunk(installer, result)) => {
                 self.on_chunk_taken(ctx, installer, result);
@@ -309,6 +324,7 @@ impl Chain {
     /// Does what the time has come for.
     pub(crate) fn tick(&mut self, ctx: &mut Context<'_>) {
         self.tick_agreement(ctx);
+        self.tick_recall(ctx);
         self.write_snapshot(ctx);
         if self.sweep_at.is_some_and(|at| at <= ctx.now) {
             self.sweep_at = None;
@@ -327,8 +343,9 @@ impl Chain {
             .chain(self.build_deadline())
             .min();
         let outbox = self.outbox.due_at();
-        let snapshot = self.snapshots.next_deadline();
-        let times = [agreement, outbox, self.sweep_at, batch, self.check_due_at(), snapshot];
+        let rare = [self.snapshots.next_deadline(), self.memory.next_deadline()];
+        let rare = rare.into_iter().flatten().min();
+        let times = [agreement, outbox, self.sweep_at, batch, self.check_due_at(), rare];
         #[cfg(any(test, feature = "byzantine"))]
         let times = [times.into_iter().flatten().min(), self.misconduct.next_deadline()];
         times.into_iter().flatten().min()
@@ -336,6 +353,7 @@ impl Chain {
 
     /// Everything that one event may have made possible, in one place and in a fixed order.
     fn finish_step(&mut self, ctx: &mut Context<'_>) {
+        self.release_when_known(ctx);
         self.check_transactions(ctx);
         self.cut_batches(ctx);
         self.answer_echoes(ctx);

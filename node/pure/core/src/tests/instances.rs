@@ -5,7 +5,7 @@ use super::{
     world::{World, config, secret},
 };
 use crate::{
-    Event, Job, JobId, JobResult, Node, Output,
+    Event, Job, JobId, JobResult, Node, Output, Start,
     verification::CLAIMS_MAX,
     wire::{Body, Frame, InstanceTag, Plain},
 };
@@ -334,10 +334,10 @@ fn alone() -> Node {
         Node::new(&config, secret(index)).unwrap()
     });
     let mut out = Vec::new();
-    node.start(1, &mut out);
+    node.start(1, Start::New, &mut out);
     node.step(1, Event::PeerUp(0), &mut out);
     let mut greeting = Vec::new();
-    other.start(1, &mut greeting);
+    other.start(1, Start::New, &mut greeting);
     other.step(1, Event::PeerUp(0), &mut greeting);
     for output in greeting {
         if let Output::Send { frame, .. } = output {

@@ -4,7 +4,7 @@ mod disk;
 mod promises;
 
 use crate::{
-    Event, Node, Output, PeerIndex, Record, RecordNumber, StoredBlock, Time,
+    Event, Node, Output, PeerIndex, Record, RecordNumber, Start, StoredBlock, Time,
     wire::{Body, Frame, Plain},
 };
 use bytes::Bytes;
@@ -33,6 +33,8 @@ struct Host {
     gated: Vec<(RecordNumber, Output)>,
     tick_at: Option<Time>,
     disk: Disk,
+    /// Its journal was lost.
+    forgot: bool,
 }
 
 impl Host {
@@ -166,6 +168,7 @@ impl World {
             gated: Vec::new(),
             tick_at: None,
             disk: Disk::default(),
+            forgot: false,
         };
         let mut world = Self {
             now: 1,
@@ -222,7 +225,14 @@ impl World {
         (host.base, host.durable, host.tick_at) = (host.written.len() as i64, 0, None);
         host.life += 1;
         let mut out = Vec::new();
-        node.start(self.now, &mut out);
+        let start = if host.forgot {
+            Start::Again {
+                nonce: self.rng.random(),
+            }
+        } else {
+            Start::New
+        };
+        node.start(self.now, start, &mut out);
         host.node = Some(node);
         self.perform(index, out);
     }
@@ -246,6 +256,7 @@ impl World {
     /// Loses the disk of a node that does not run.
     pub(super) fn forget(&mut self, index: usize) {
         self.hosts[index].written.clear();
+        self.hosts[index].forgot = true;
     }
 
     pub(super) fn is_linked(&self, a: usize, b: usize) -> bool {

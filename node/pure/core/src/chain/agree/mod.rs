@@ -85,7 +85,7 @@ pub(crate) struct Agreement {
 impl Agreement {
     pub(crate) fn new(genesis: &Scope, key: PublicKey, config: &InstanceConfig) -> Self {
         Self {
-            core: Core::new(core_config([genesis, genesis], key, config, 1)),
+            core: Core::new(core_config([genesis, genesis], key, config, (1, 0))),
             gossip: Gossip::default(),
             replayed: Vec::new(),
             early: Vec::new(),
@@ -141,7 +141,8 @@ impl Agreement {
     }
 }
 
-fn core_config([scope, next]: [&Scope; 2], key: PublicKey, config: &InstanceConfig, height: Height) -> Config {
+fn core_config([scope, next]: [&Scope; 2], key: PublicKey, config: &InstanceConfig, place: (Height, Height)) -> Config {
+    let (height, speaks_from) = place;
     Config {
         scope: scope.clone(),
         next_scope: next.clone(),
@@ -149,6 +150,7 @@ fn core_config([scope, next]: [&Scope; 2], key: PublicKey, config: &InstanceConf
         timeout_base_ms: config.round_timeout_ms,
         timeout_cap_ms: config.round_timeout_ms_max,
         silent_heights: SILENT_HEIGHTS,
+        speaks_from,
         leader_aggregates: Routes::aggregates(config.vote_topology),
         height,
     }
@@ -168,7 +170,7 @@ impl Chain {
         let records = std::mem::take(&mut self.agreement.replayed);
         let (next, sets) = (self.ledger.height() + 1, self.ledger.sets());
         let scopes = [sets.at(next).unwrap_or(sets.newest()), sets.newest()];
-        let config = core_config(scopes, self.role.key, &self.config, next);
+        let config = core_config(scopes, self.role.key, &self.config, (next, self.memory.speaks_from()));
         self.agreement.core = Core::recover(config, &records);
         self.drive(ctx, Input::Start);
     }
