@@ -12,6 +12,7 @@ mod system {
         pub mod wait;
     }
 
+    mod changes;
     mod clusters;
     mod command_line;
     mod endings;

@@ -24,7 +24,7 @@ use regatta_api::{
     testing::LinkCuts,
     view::{
         AccountView, BlockRange, BlockSummary, BlockView, EvidenceList, Latest, PeerView, Readiness, SnapshotList,
-        StateView, StatusEvent, SubmitRequest, SubmitResponse, TransactionStatus, Version,
+        StateView, StatusEvent, SubmitRequest, SubmitResponse, TransactionStatus, ValidatorsView, Version,
     },
 };
 use regatta_base::{Height, InstanceId, PublicKey, TransactionId};
@@ -132,6 +132,15 @@ impl Client {
     /// [`ClientError`]
     pub async fn evidence(&self) -> Result<EvidenceList, ClientError> {
         self.get(&self.scoped("/v1/evidence".to_owned())).await
+    }
+
+    /// Who decides `height`, or the next height when that is absent.
+    ///
+    /// # Errors
+    /// [`ClientError`], also when the node does not know it.
+    pub async fn validators(&self, height: Option<Height>) -> Result<ValidatorsView, ClientError> {
+        let query = height.map_or_else(String::new, |height| format!("?height={height}"));
+        self.get(&self.scoped(format!("/v1/validators{query}"))).await
     }
 
     /// Snapshots of the state that the node keeps, of all its instances.

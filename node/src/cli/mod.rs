@@ -1,5 +1,6 @@
 //! The command line: one file a verb. Only this module prints; stdout is data, stderr is progress.
 
+mod change;
 mod client_args;
 mod error;
 mod key_file;

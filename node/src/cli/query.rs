@@ -8,7 +8,9 @@ use super::{
     watch::block_line,
 };
 use clap::{Args, Subcommand};
-use regatta_api::view::{BlockView, EvidenceView, Failure, Outcome, StateView, TransactionStatus};
+use regatta_api::view::{
+    BlockView, EvidenceView, Failure, Outcome, StateView, TransactionStatus, ValidatorView, ValidatorsView,
+};
 use regatta_base::{Height, PublicKey, TransactionId};
 
 /// Read blocks, transactions, state and links of a node
@@ -18,6 +20,7 @@ Examples:
   regatta-node query latest --to 127.0.0.1:7001
   regatta-node query block 5 --to 127.0.0.1:7001 --json
   regatta-node query blocks --from 1 --count 20 --to 127.0.0.1:7001
+  regatta-node query validators --to 127.0.0.1:7001
   regatta-node query state colour --to 127.0.0.1:7001")]
 pub(crate) struct Query {
     #[command(subcommand)]
@@ -78,6 +81,14 @@ enum What {
         #[command(flatten)]
         client: ClientArgs,
     },
+    /// Who decides a height: a line each, in the order of their indices
+    Validators {
+        /// The height; the next one when absent
+        #[arg(long)]
+        height: Option<Height>,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
     /// Proofs that validators contradicted themselves, a line each
     Evidence {
         #[command(flatten)]
@@ -106,6 +117,9 @@ impl Query {
                 format!("next sequence {} (at height {})", account.next_sequence, account.height)
             }),
             What::Peers { client } => print(client.json, &client.client().peers().await?, |peers| peers_table(peers)),
+            What::Validators { height, client } => {
+                print(client.json, &client.client().validators(height).await?, validators_text)
+            }
             What::Evidence { client } => {
                 for evidence in client.client().evidence().await?.evidence {
                     print(client.json, &evidence, evidence_line)?;
@@ -115,6 +129,21 @@ impl Query {
             What::Latest { client } => print(client.json, &client.client().latest().await?, latest_table),
         }
     }
+}
+
+fn validators_text(view: &ValidatorsView) -> String {
+    let head = format!(
+        "height {}, version {}, weight {}",
+        view.height, view.version, view.weight_total
+    );
+    let rows = |validators: &[ValidatorView]| -> String {
+        validators
+            .iter()
+            .map(|one| format!("\n{} {}", one.key, one.weight))
+            .collect()
+    };
+    let changed = view.changed.as_ref().map(|next| format!("\nchanged to{}", rows(next)));
+    [head, rows(&view.validators), changed.unwrap_or_default()].concat()
 }
 
 /// What a person typed as bytes: its text, or hexadecimal when told so.

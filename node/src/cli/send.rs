@@ -1,6 +1,7 @@
 //! `send`: sign transactions and submit them.
 
 use super::{
+    change::Change,
     client_args::ClientArgs,
     error::CliError,
     key_file,
@@ -77,6 +78,15 @@ enum Kind {
         /// Take the payload as hexadecimal
         #[arg(long)]
         hex: bool,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// A change of the validators, signed by members with more than two thirds of the weight
+    ///
+    /// Members on other hosts run the same command with --agree; what it prints goes into --agreement.
+    Validators {
+        #[command(flatten)]
+        change: Change,
         #[command(flatten)]
         common: Common,
     },
@@ -170,6 +180,17 @@ impl Send {
                 };
                 common.send(make).await
             }
+            Kind::Validators { change, common } => {
+                if common.count != 1 {
+                    return Err(CliError::usage("a change is sent once; help: leave out --count"));
+                }
+                let domain = common.domain().await?;
+                if change.agree {
+                    return change.print_agreements(&domain, &common.client).await;
+                }
+                let transaction = change.transaction(&domain, &common.client).await?;
+                common.send(|_| transaction.clone()).await
+            }
         }
     }
 }
@@ -215,17 +236,23 @@ impl Signer {
     async fn prepare(&self, common: &Common) -> Result<(Sender, Domain), CliError> {
         let key = key_file::load(&self.file).map_err(CliError::usage)?;
         let client = common.client.client();
-        let chain = client.version().await?.chain;
-        let instance = common.instance(&client).await?;
+        let domain = common.domain().await?;
         let sequence = match self.sequence {
             Some(sequence) => sequence,
             None => client.account(&key.public()).await?.next_sequence,
         };
-        Ok((Sender { key, sequence }, Domain::new(&chain, &instance)))
+        Ok((Sender { key, sequence }, domain))
     }
 }
 
 impl Common {
+    /// What signatures for this chain and instance name.
+    async fn domain(&self) -> Result<Domain, CliError> {
+        let client = self.client.client();
+        let chain = client.version().await?.chain;
+        Ok(Domain::new(&chain, &self.instance(&client).await?))
+    }
+
     /// The instance that was asked for, or the node's first one.
     async fn instance(&self, client: &Client) -> Result<InstanceId, CliError> {
         if let Some(instance) = &self.client.instance {

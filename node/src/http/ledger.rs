@@ -10,7 +10,9 @@ use axum::{
     extract::{Path, State},
     response::Response,
 };
-use regatta_api::view::{AccountView, BlockRange, BlockView, EvidenceList, Latest, SnapshotList, StateView};
+use regatta_api::view::{
+    AccountView, BlockRange, BlockView, EvidenceList, Latest, SnapshotList, StateView, ValidatorsView,
+};
 use regatta_base::{Height, InstanceId, PublicKey, limits::STATE_KEY_BYTES_MAX};
 use serde::Deserialize;
 
@@ -44,6 +46,46 @@ pub(crate) async fn evidence(State(control): State<Control>, format: Format, Ask
         Ok(EvidenceList { evidence })
     };
     format.reply::<EvidenceList>(result.await)
+}
+
+/// The query of a validator set.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OfHeight {
+    instance: Option<String>,
+    height: Option<Height>,
+}
+
+/// Who decides a height, and what the next change of the set has to name.
+#[utoipa::path(
+    get,
+    path = "/v1/validators",
+    tag = "ledger",
+    params(
+        ("height" = Option<u64>, Query, description = "The height; the next one when absent."),
+        ("instance" = Option<String>, Query, description = "The instance; the node's first one when absent."),
+    ),
+    responses((status = 200, description = "The validators in the order of their indices.", body = ValidatorsView))
+)]
+pub(crate) async fn validators(
+    State(control): State<Control>,
+    format: Format,
+    Asked(asked): Asked<OfHeight>,
+) -> Response {
+    let result = async {
+        let OfHeight { instance, height } = asked?;
+        let instance = known_instance(&control, instance.as_deref())?;
+        let view = control
+            .handle()
+            .read(move |node| node.validators(instance.as_ref(), height));
+        view.await?.ok_or_else(|| {
+            HttpError::not_found(
+                "the validators of that height are not known here",
+                "ask for a height up to two beyond the last block; nodes started from a snapshot know later ones only",
+            )
+        })
+    };
+    format.reply::<ValidatorsView>(result.await)
 }
 
 /// Snapshots of the state that the node keeps and serves.

@@ -94,6 +94,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Control>)> {
         ("/v1/blocks", get(ledger::blocks)),
         ("/v1/latest", get(ledger::latest)),
         ("/v1/evidence", get(ledger::evidence)),
+        ("/v1/validators", get(ledger::validators)),
         ("/v1/snapshots", get(ledger::snapshots)),
         ("/v1/state", get(ledger::state_by_text)),
         ("/v1/state/{key}", get(ledger::state)),

@@ -28,6 +28,7 @@ use utoipa::{
         ledger::blocks,
         ledger::latest,
         ledger::evidence,
+        ledger::validators,
         ledger::snapshots,
         ledger::state,
         ledger::state_by_text,

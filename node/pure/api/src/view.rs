@@ -209,6 +209,25 @@ pub struct BlockRange {
     pub blocks: Vec<BlockSummary>,
 }
 
+/// `GET /v1/validators`: who decides a height, and what the next change of the set has to name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ValidatorsView {
+    /// The instance.
+    #[schema(value_type = String)]
+    pub instance: InstanceId,
+    /// The height that they decide.
+    pub height: Height,
+    /// In the order of their indices.
+    pub validators: Vec<ValidatorView>,
+    /// Weight of all together; a quorum has more than two thirds of it.
+    pub weight_total: u64,
+    /// How often executed blocks have changed the set; a change names this version.
+    pub version: u64,
+    /// The validators that executed blocks leave, where they are not those above: they decide two heights after the
+    /// block that changed the set.
+    pub changed: Option<Vec<ValidatorView>>,
+}
+
 /// `GET /v1/evidence`: proofs that validators contradicted themselves, as far as this node has them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EvidenceList {

@@ -18,7 +18,7 @@ use regatta_api::{
     metrics::Metric,
     view::{
         AccountView, BlockSummary, BlockView, EvidenceView, Latest, SnapshotView, StateView, SubmitResult,
-        TransactionStatus,
+        TransactionStatus, ValidatorsView,
     },
 };
 use regatta_base::{Digest, Height, InstanceId, PublicKey, SecretKey, TransactionId};
@@ -517,6 +517,12 @@ impl Node {
     #[must_use]
     pub fn evidence(&self, instance: Option<&InstanceId>) -> Option<Vec<EvidenceView>> {
         self.find(instance).map(|chain| chain.evidence(self.counters.durable))
+    }
+
+    /// Who decides `height`, or the next height; `None` for an unknown instance, and where that is not known.
+    #[must_use]
+    pub fn validators(&self, instance: Option<&InstanceId>, height: Option<Height>) -> Option<ValidatorsView> {
+        self.find(instance)?.validators(height)
     }
 
     /// Consecutive short forms of blocks from `from` on, at most 10,000; `None` for an unknown instance.

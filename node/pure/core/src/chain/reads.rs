@@ -4,9 +4,10 @@ use super::{Chain, ledger::Row};
 use crate::record::{RecordNumber, StoredBlock};
 use regatta_api::view::{
     AccountView, BlockSummary, BlockView, InstanceLatest, SignerView, StateView, TransactionStatus, ValidatorView,
+    ValidatorsView,
 };
 use regatta_apps::{CheckedBatch, NamedBatch};
-use regatta_base::{Digest, Height, HexBytes, PublicKey, TransactionId, decode, seed};
+use regatta_base::{Digest, Height, HexBytes, PublicKey, TransactionId, ValidatorSet, decode, seed};
 use regatta_consensus::{Certificate, MESSAGE_BYTES_MAX, Validator, header_digest};
 
 fn validator_view(validator: &Validator) -> ValidatorView {
@@ -81,6 +82,22 @@ impl Chain {
             height,
             state_root: self.ledger.state_root_at(height),
         }
+    }
+
+    /// Who decides `height`, or the next height of the ledger; `None` when that is not known yet, or no longer.
+    pub(crate) fn validators(&self, height: Option<Height>) -> Option<ValidatorsView> {
+        let height = height.unwrap_or(self.ledger.height() + 1);
+        let set = self.ledger.sets().at(height)?.validators();
+        let (version, latest) = self.ledger.state().validators()?;
+        let views = |set: &ValidatorSet| set.members().iter().map(validator_view).collect();
+        Some(ValidatorsView {
+            instance: self.id.clone(),
+            height,
+            validators: views(set),
+            weight_total: set.total(),
+            version,
+            changed: (latest != set).then(|| views(latest)),
+        })
     }
 
     pub(crate) fn summary(&self, height: Height) -> Option<BlockSummary> {
