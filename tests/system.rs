@@ -23,6 +23,7 @@ mod system {
     mod journals;
     mod limits;
     mod misconduct;
+    mod namespaces;
     mod partitions;
     mod power;
     mod recovery;

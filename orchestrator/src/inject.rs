@@ -4,7 +4,11 @@ use crate::cluster::{Cluster, ClusterError, node_key};
 use futures::future::{join_all, try_join_all};
 use regatta_api::testing::{Direction, LinkCut, LinkCuts};
 use regatta_client::ClientError;
-use regatta_plan::{Plan, PlannedFault, scenario::FaultKind};
+use regatta_link::Partition;
+use regatta_plan::{
+    Plan, PlannedFault,
+    scenario::{FaultKind, ProviderKind},
+};
 use std::time::Duration;
 
 /// How long a crashed node may take until it takes part again.
@@ -45,10 +49,18 @@ pub(crate) async fn inject(cluster: &Cluster, fault: &PlannedFault) -> Result<()
             join_all(kills).await;
         }
         FaultKind::Pause => fault.nodes.iter().for_each(|&node| cluster.pause(node, true)),
-        FaultKind::Partition => cut(cluster, fault, |node| cuts_of(cluster.plan(), fault, node)).await?,
+        FaultKind::Partition => match cluster.switch() {
+            Some(switch) => switch.part(fault.index, partition(cluster.plan(), fault)),
+            None => cut(cluster, fault, |node| cuts_of(cluster.plan(), fault, node)).await?,
+        },
         kind => return Err(InjectError::Unsupported(kind)),
     }
     Ok(())
+}
+
+/// The partition as the switch between namespaces makes it: by packet, whatever the nodes are linked to.
+fn partition(plan: &Plan, fault: &PlannedFault) -> Partition {
+    Partition::new(plan.nodes.len(), &fault.sets, fault.one_way)
 }
 
 /// Which links of `node` are cut: those to nodes of other sides, in the direction that is lost.
@@ -106,15 +118,19 @@ pub(crate) async fn heal(cluster: &Cluster, fault: &PlannedFault) -> Result<(), 
             try_join_all(restarts).await.map_err(not_healed)?;
         }
         FaultKind::Pause => fault.nodes.iter().for_each(|&node| cluster.pause(node, false)),
-        FaultKind::Partition => cut(cluster, fault, |_| LinkCuts::default()).await?,
+        FaultKind::Partition => match cluster.switch() {
+            Some(switch) => switch.heal(fault.index),
+            None => cut(cluster, fault, |_| LinkCuts::default()).await?,
+        },
         kind => return Err(InjectError::Unsupported(kind)),
     }
     Ok(())
 }
 
 /// How real nodes come to suffer it, where that is not plain.
-pub(crate) fn means(fault: &PlannedFault) -> &'static str {
+pub(crate) fn means(provider: ProviderKind, fault: &PlannedFault) -> &'static str {
     match fault.kind {
+        FaultKind::Partition if provider == ProviderKind::Netns => ", made by the switch between namespaces",
         FaultKind::Partition => ", made inside the nodes' transport",
         _ => "",
     }

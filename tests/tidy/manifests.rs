@@ -10,14 +10,20 @@ const EXTERNAL_MAX: usize = 45;
 const FLOORS: [&[&str]; 7] = [
     &["regatta-base"],
     &["regatta-consensus", "regatta-api"],
-    &["regatta-apps", "regatta-plan"],
+    &["regatta-apps", "regatta-plan", "regatta-link"],
     &["regatta-core", "regatta-report"],
     &["regatta-client", "regatta-sim"],
     &["regatta-node", "regatta"],
     &["regatta-tests", "regatta-benches"],
 ];
 /// The lab and its parts.
-const LAB: [&str; 4] = ["regatta", "regatta-plan", "regatta-report", "regatta-tests"];
+const LAB: [&str; 5] = [
+    "regatta",
+    "regatta-link",
+    "regatta-plan",
+    "regatta-report",
+    "regatta-tests",
+];
 /// What the lab runs, or what only that is made of.
 const NEVER_IN_LAB: [&str; 3] = ["regatta-node", "regatta-core", "regatta-consensus"];
 /// The one part of the lab that is made of the node's core: it plays nodes in virtual time.

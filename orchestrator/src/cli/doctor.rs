@@ -4,7 +4,7 @@ use super::{
     CliError, FAILED, Global, Outcome,
     output::{print, print_json, table},
 };
-use crate::provider::{AddressClaim, HostLimits};
+use crate::provider::{AddressClaim, HostLimits, probe_namespaces};
 use clap::Args;
 use regatta_report::format;
 use serde::Serialize;
@@ -37,7 +37,7 @@ struct Finding {
 
 impl Doctor {
     pub(super) async fn execute(&self, global: &Global) -> Outcome {
-        let mut findings = vec![cargo().await, compiler().await, addresses()];
+        let mut findings = vec![cargo().await, compiler().await, addresses(), namespaces()];
         findings.extend(limits(&HostLimits::read(&global.runs)));
         if global.json {
             print_json(&findings)?;
@@ -107,6 +107,24 @@ fn addresses() -> Finding {
             |_| "127.0.0.0/8 can be listened on".to_owned(),
         ),
         help: "the local provider needs a loopback interface with 127.0.0.0/8, as Linux has",
+    }
+}
+
+/// Not every machine has them, and only one provider needs them: without them a machine is no worse.
+fn namespaces() -> Finding {
+    let found = match probe_namespaces() {
+        Ok(()) => "allowed: provider.kind = \"netns\" works here".to_owned(),
+        Err(error) => {
+            let reason = error.to_string();
+            let reason = reason.lines().next().unwrap_or_default().to_owned();
+            format!("not allowed ({reason}): use provider.kind = \"local\", or run as root")
+        }
+    };
+    Finding {
+        what: "namespaces",
+        good: true,
+        found,
+        help: "",
     }
 }
 

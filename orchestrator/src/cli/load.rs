@@ -8,8 +8,10 @@ use super::{
 };
 use crate::{
     load::{self, LoadHandle, LoadOutcome, RunClock},
+    provider::Place,
     runner::load_spec,
     seal::unix_seconds,
+    supervisor::ClusterStatus,
 };
 use anstream::eprintln;
 use clap::Args;
@@ -67,6 +69,24 @@ fn kind(text: &str) -> Result<TransactionKind, String> {
     found.ok_or_else(|| "use opaque, put or blob".to_owned())
 }
 
+/// Moves this thread to where the nodes of a cluster are reached from.
+fn enter_network(status: &ClusterStatus) -> Result<(), CliError> {
+    let Some(number) = status.namespace else { return Ok(()) };
+    let failed = |error: std::io::Error| {
+        CliError::Failed(format!(
+            "cannot enter the network of `{}`: {error}\n  help: only who may make namespaces may enter them; run as the \
+             user that ran `up`",
+            status.run
+        ))
+    };
+    let place = Place::of_process(status.pid).map_err(failed)?;
+    // The process may have ended and another one have its id: the number tells.
+    if place.number().map_err(failed)? != number {
+        return Err(CliError::Failed(format!("the cluster `{}` has just ended", status.run)));
+    }
+    place.enter().map_err(failed)
+}
+
 impl Load {
     pub(super) async fn execute(&self, global: &Global) -> Outcome {
         if !(self.rate > 0.0 && self.rate.is_finite()) || self.lasts.millis() == 0 {
@@ -74,7 +94,8 @@ impl Load {
                 "error: nothing to offer\n  help: --rate 100 --for 10s".to_owned(),
             ));
         }
-        let (run, _) = the_cluster(&global.runs, Some(&self.run)).await?;
+        let (run, status) = the_cluster(&global.runs, Some(&self.run)).await?;
+        enter_network(&status)?;
         let mut plan = run.plan()?;
         let planned = self.planned(&plan)?;
         plan.phases = PlannedPhases {

@@ -98,6 +98,7 @@ mod tests {
             ready: true,
             up_s: 3,
             lease_left_s: 9,
+            namespace: None,
             nodes: vec![NodeStatus {
                 name: "val-0".to_owned(),
                 role: "validator".to_owned(),

@@ -105,7 +105,8 @@ pub(crate) fn node_configs(plan: &Plan) -> Result<Vec<NodeConfig>, ConfigError> 
             },
             testing: TestingConfig {
                 behaviour: behaviour(node),
-                faults: plan.faults.iter().any(|fault| fault.kind == FaultKind::Partition),
+                // Between namespaces the switch parts nodes, and they need know nothing of it.
+                faults: plan.links.is_none() && plan.faults.iter().any(|fault| fault.kind == FaultKind::Partition),
                 ..TestingConfig::default()
             },
             instances: own().map(|(.., config)| config.clone()).collect(),

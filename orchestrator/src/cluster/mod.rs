@@ -11,7 +11,7 @@ use crate::{
     build::purpose,
     load::Endpoint,
     provider::{
-        AddressClaim, AddressError, Exit, Process, ProcessSpec, Provider, ProviderError, StartError, check_free,
+        AddressClaim, AddressError, Exit, Process, ProcessSpec, Provider, ProviderError, StartError, Switch, check_free,
     },
     rundir::{Entry, Journal, RunDir, RunDirError},
     seal::{Purpose, SealError, Sealed, VerifiedProgram},
@@ -150,7 +150,7 @@ pub(crate) struct Cluster {
     events: mpsc::UnboundedSender<NodeEvent>,
     /// One task for each process that was started: it notes the end.
     watchers: Mutex<Vec<JoinHandle<()>>>,
-    _claim: AddressClaim,
+    _claim: Option<AddressClaim>,
 }
 
 impl Cluster {
@@ -165,9 +165,16 @@ impl Cluster {
         builds: BTreeMap<String, Sealed>,
         events: mpsc::UnboundedSender<NodeEvent>,
     ) -> Result<Self, ClusterError> {
-        let provider = Provider::of(plan.provider)?;
-        let claim = claim_addresses(&plan)?;
-        check_free(&plan)?;
+        let provider = Provider::of(&plan)?;
+        // Addresses in namespaces are nobody else's.
+        let claim = match provider {
+            Provider::Local(_) => {
+                let claim = claim_addresses(&plan)?;
+                check_free(&plan)?;
+                Some(claim)
+            }
+            Provider::Netns(_) => None,
+        };
         config::write_configs(&plan, &run)?;
         Ok(Self {
             processes: Mutex::new(vec![None; plan.nodes.len()]),
@@ -180,6 +187,11 @@ impl Cluster {
             watchers: Mutex::default(),
             _claim: claim,
         })
+    }
+
+    /// The network between the nodes, where the lab makes it.
+    pub(crate) fn switch(&self) -> Option<&Switch> {
+        self.provider.switch()
     }
 
     /// The provider in words.
@@ -234,7 +246,7 @@ impl Cluster {
             log: self.run.log(&node.name),
             log_bytes_max: LOG_BYTES_MAX,
         };
-        let process = self.provider.start(spec).await?;
+        let process = self.provider.start(node.index, spec).await?;
         self.journal.write(Entry::NodeStarted {
             node: node.name.clone(),
             pid: process.pid(),

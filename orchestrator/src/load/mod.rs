@@ -33,5 +33,6 @@ mod tracker;
 pub use clock::RunClock;
 pub use driver::{Connected, LoadHandle, PrepareProgress, Prepared, prepare};
 pub use outcome::{LoadOutcome, LoadProgress, PhaseTally, Submission, Submitted, Tally};
+pub(crate) use priority::settle;
 pub(crate) use simulated::{SimulatedClients, simulated_clients};
 pub use spec::{Endpoint, LoadError, LoadLimits, LoadSpec};

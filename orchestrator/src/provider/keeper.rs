@@ -7,6 +7,7 @@
 
 use super::{
     log::NodeLog,
+    netns::Place,
     process::{Exit, Order, Process, ProcessSpec, StartError, State},
 };
 use crate::rundir::start_ticks;
@@ -35,6 +36,8 @@ const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
 struct Request {
     spec: ProcessSpec,
+    /// Network namespace of the process; without it, that of the thread.
+    place: Option<Place>,
     reply: oneshot::Sender<Result<Process, StartError>>,
 }
 
@@ -59,11 +62,11 @@ impl Keeper {
         })
     }
 
-    /// Starts a process from the thread.
-    pub(super) async fn spawn(&self, spec: ProcessSpec) -> Result<Process, StartError> {
+    /// Starts a process from the thread, in the network namespace `place`.
+    pub(super) async fn spawn(&self, spec: ProcessSpec, place: Option<Place>) -> Result<Process, StartError> {
         let stopping = StartError::Stopping(spec.name.clone());
         let (reply, answer) = oneshot::channel();
-        let request = Request { spec, reply };
+        let request = Request { spec, place, reply };
         if self
             .requests
             .as_ref()
@@ -97,16 +100,21 @@ async fn serve(mut inbox: mpsc::UnboundedReceiver<Request>) {
 }
 
 async fn handle(request: Request, closing: &CancellationToken, tasks: &TaskTracker) {
-    let Request { spec, reply } = request;
+    let Request { spec, place, reply } = request;
     let name = spec.name.clone();
-    let result = start(spec, closing, tasks).await;
+    let result = start(spec, place, closing, tasks).await;
     // Whoever asked may have given up; then the process ends with its handle.
     let _ = reply.send(result.map_err(|error| StartError::Refused { name, error }));
 }
 
-async fn start(spec: ProcessSpec, closing: &CancellationToken, tasks: &TaskTracker) -> io::Result<Process> {
+async fn start(
+    spec: ProcessSpec,
+    place: Option<Place>,
+    closing: &CancellationToken,
+    tasks: &TaskTracker,
+) -> io::Result<Process> {
     let log = NodeLog::open(&spec.log, spec.log_bytes_max)?;
-    let child = spawn(&spec).await?;
+    let child = spawn(&spec, place.as_ref()).await?;
     let pid = child
         .id()
         .ok_or_else(|| io::Error::other("the process ended at once"))?;
@@ -128,18 +136,22 @@ async fn start(spec: ProcessSpec, closing: &CancellationToken, tasks: &TaskTrack
 
 /// Executes the program; tries again while a file that was just written counts as busy, which another thread's child
 /// causes between its fork and its exec.
-async fn spawn(spec: &ProcessSpec) -> io::Result<Child> {
+async fn spawn(spec: &ProcessSpec, place: Option<&Place>) -> io::Result<Child> {
     let mut attempts = 0;
     loop {
-        let result = Command::new(&spec.program)
+        let mut command = Command::new(&spec.program);
+        command
             .args(&spec.arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             // A group of its own: Ctrl-C at the terminal is for the lab, which then stops its nodes cleanly.
             .process_group(0)
-            .kill_on_drop(true)
-            .spawn();
+            .kill_on_drop(true);
+        let result = match place {
+            Some(place) => within(place, || command.spawn()),
+            None => command.spawn(),
+        };
         match result {
             Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && attempts < BUSY_ATTEMPTS_MAX => {
                 attempts += 1;
@@ -148,6 +160,15 @@ async fn spawn(spec: &ProcessSpec) -> io::Result<Child> {
             other => return other,
         }
     }
+}
+
+/// Does `work` with this thread in the network namespace `place`: a process is born where its parent is.
+fn within<T>(place: &Place, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let home = Place::current()?;
+    place.enter()?;
+    let result = work();
+    home.enter()?;
+    result
 }
 
 /// Everything about one running process.

@@ -28,7 +28,7 @@ impl LocalProvider {
     /// # Errors
     /// [`StartError`] when the system refuses it.
     pub(super) async fn start(&self, spec: ProcessSpec) -> Result<Process, StartError> {
-        self.keeper.spawn(spec).await
+        self.keeper.spawn(spec, None).await
     }
 }
 

@@ -4,21 +4,26 @@ mod keeper;
 mod limits;
 mod local;
 mod log;
+mod netns;
 mod ports;
 mod process;
 
 pub(crate) use limits::{HostLimits, raise_descriptor_limit};
 pub(crate) use local::LocalProvider;
+pub(crate) use netns::{NetnsProvider, Place, Switch, Tally as SwitchTally, probe as probe_namespaces};
 pub(crate) use ports::{AddressClaim, AddressError, check_free, free_network};
 pub(crate) use process::{Exit, Process, ProcessSpec, StartError};
 
-use regatta_plan::{Capabilities, scenario::ProviderKind};
+use netns::NetnsError;
+use regatta_plan::{Capabilities, Plan, scenario::ProviderKind};
 
 /// A provider of hosts. A new one is a variant here, a file beside `local.rs` and the shared contract tests.
 #[derive(Debug)]
 pub(crate) enum Provider {
     /// Processes on this machine.
     Local(LocalProvider),
+    /// Processes on this machine, each in a network namespace of its own.
+    Netns(NetnsProvider),
 }
 
 /// Why there is no provider.
@@ -30,27 +35,41 @@ pub(crate) enum ProviderError {
     /// The system refused what it needs.
     #[error("cannot start the local provider: {0}\n  help: `regatta doctor` shows this machine's limits")]
     Refused(#[from] std::io::Error),
+    /// There are no namespaces.
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
 }
 
 impl Provider {
-    /// The provider that a scenario names.
+    /// The provider that a plan names, with a place for each of its nodes. It is made by the thread that will talk to
+    /// the nodes.
     ///
     /// # Errors
-    /// [`ProviderError`] for one that this lab does not have.
-    pub(crate) fn of(kind: ProviderKind) -> Result<Self, ProviderError> {
-        match kind {
+    /// [`ProviderError`] for one that this lab does not have, or that this machine refuses.
+    pub(crate) fn of(plan: &Plan) -> Result<Self, ProviderError> {
+        match plan.provider {
             ProviderKind::Local => Ok(Self::Local(LocalProvider::new()?)),
+            ProviderKind::Netns => Ok(Self::Netns(NetnsProvider::new(plan)?)),
             other => Err(ProviderError::Unsupported(other)),
         }
     }
 
-    /// Starts a process and returns when it runs (not when it is ready).
+    /// Starts a process at the place of node `node` and returns when it runs (not when it is ready).
     ///
     /// # Errors
     /// [`StartError`] when the system refuses it.
-    pub(crate) async fn start(&self, spec: ProcessSpec) -> Result<Process, StartError> {
+    pub(crate) async fn start(&self, node: u32, spec: ProcessSpec) -> Result<Process, StartError> {
         match self {
             Self::Local(local) => local.start(spec).await,
+            Self::Netns(netns) => netns.start(node, spec).await,
+        }
+    }
+
+    /// The switch between the nodes' namespaces, where they have any.
+    pub(crate) fn switch(&self) -> Option<&Switch> {
+        match self {
+            Self::Local(_) => None,
+            Self::Netns(netns) => Some(netns.switch()),
         }
     }
 
@@ -58,6 +77,7 @@ impl Provider {
     pub(crate) fn describe(&self) -> &'static str {
         match self {
             Self::Local(_) => "local, loopback addresses",
+            Self::Netns(netns) => netns.describe(),
         }
     }
 }
@@ -74,5 +94,9 @@ pub(crate) fn capabilities(kind: ProviderKind, runs: &std::path::Path) -> Capabi
         processes: limits.processes,
         disk_bytes: limits.disk_free_bytes,
         taken_networks: Vec::new(),
+        namespaces_refused: (kind == ProviderKind::Netns)
+            .then(probe_namespaces)
+            .and_then(Result::err)
+            .map(|error| error.to_string()),
     }
 }

@@ -11,6 +11,7 @@ mod assemble;
 mod findings;
 mod host;
 mod instances;
+mod links;
 mod merge;
 mod objectives;
 mod parts;
@@ -19,4 +20,5 @@ mod tests;
 
 pub use assemble::assemble;
 pub use host::host_disclosure;
+pub(crate) use links::disclosure as links_disclosure;
 pub use parts::RecordParts;

@@ -6,6 +6,7 @@ use crate::{
     cluster::{STOP_GRACE, endpoint},
     inject,
     load::{Connected, Endpoint, LoadOutcome, Prepared},
+    record,
     rundir::{Entry, Journal, RunDir},
     seal::{Store, unix_seconds},
 };
@@ -307,7 +308,11 @@ impl Runner {
         let names: Vec<String> = self.plan.nodes.iter().map(|node| node.name.clone()).collect();
         let field = self.field()?;
         field.live.sample().await;
-        let text = format!("{}{}", inject::describe(&fault, &names), inject::means(&fault));
+        let text = format!(
+            "{}{}",
+            inject::describe(&fault, &names),
+            inject::means(self.plan.provider, &fault)
+        );
         field.live.fault_began(fault.index, text);
         inject::inject(&field.cluster, &fault).await?;
         Ok(())
@@ -365,6 +370,12 @@ impl Runner {
         // While the nodes still run, so that their last counters are in the samples.
         if let Some(sampler) = field.live.take_sampler() {
             self.evidence.samples = sampler.finish().await;
+        }
+        if let Some(switch) = field.cluster.switch()
+            && let Some(tally) = switch.tally().await
+        {
+            let lines = record::links_disclosure(switch.scheduling(), &tally);
+            self.evidence.disclosure.extend(lines);
         }
         for node in field.cluster.stop(STOP_GRACE).await {
             let text = format!("did not stop within {} s and was killed", STOP_GRACE.as_secs());

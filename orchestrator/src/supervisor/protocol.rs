@@ -48,6 +48,9 @@ pub(crate) struct ClusterStatus {
     pub up_s: u64,
     /// Seconds until the cluster stops by itself.
     pub lease_left_s: u64,
+    /// Number of the network namespace from which nodes are reached, when that is not the host's.
+    #[serde(default)]
+    pub namespace: Option<u64>,
     /// The nodes, in plan order.
     pub nodes: Vec<NodeStatus>,
 }

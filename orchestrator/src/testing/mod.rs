@@ -61,6 +61,7 @@ pub(crate) fn plan(validators: u32) -> Plan {
         },
         node: NodeOptions::default(),
         world: None,
+        links: None,
         steps: Vec::new(),
     }
 }

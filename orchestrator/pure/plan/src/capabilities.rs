@@ -22,6 +22,8 @@ pub struct Capabilities {
     pub disk_bytes: u64,
     /// Address ranges that the host already uses.
     pub taken_networks: Vec<TakenNetwork>,
+    /// Why this user cannot make network namespaces, where they are asked for and that is so.
+    pub namespaces_refused: Option<String>,
 }
 
 /// An address range that the host already uses.
@@ -45,6 +47,7 @@ impl Default for Capabilities {
             processes: 30_000,
             disk_bytes: 32 << 30,
             taken_networks: Vec::new(),
+            namespaces_refused: None,
         }
     }
 }

@@ -137,6 +137,8 @@ codes! {
     NotLinkedDirectly = 54,
     /// A host key that is missing or given twice.
     BadHostKey = 55,
+    /// A provider of network namespaces where this user cannot have them.
+    NoNamespaces = 56,
 }
 
 impl fmt::Display for Code {

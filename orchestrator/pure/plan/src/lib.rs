@@ -24,8 +24,8 @@ pub use capabilities::{Capabilities, TakenNetwork};
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Place, Severity};
 pub use objective::{Comparison, Metric, Objective, Unit};
 pub use plan::{
-    BuildSource, GraphFacts, Plan, PlannedBudget, PlannedFault, PlannedInstance, PlannedLoad, PlannedNode,
-    PlannedPhases, PlannedStep, PlannedWorld, Step,
+    BuildSource, GraphFacts, Plan, PlannedBudget, PlannedFault, PlannedInstance, PlannedLinks, PlannedLoad,
+    PlannedNode, PlannedPhases, PlannedStep, PlannedWorld, Step,
 };
 pub use resolve::{Resolved, resolve};
 pub use scenario::Scenario;

@@ -1,9 +1,11 @@
 //! The plan: a scenario with every choice made, as values that the lab interprets and the report reads.
 
+mod links;
 mod render;
 mod simulated;
 mod step;
 
+pub use links::PlannedLinks;
 pub use simulated::PlannedWorld;
 pub use step::{PlannedStep, Step};
 
@@ -59,6 +61,10 @@ pub struct Plan {
     pub world: Option<PlannedWorld>,
     /// What to do, in order.
     pub steps: Vec<PlannedStep>,
+    /// Links between namespaces; none where nodes share a network with others. The last field, so that plans without
+    /// links are encoded as they always were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub links: Option<PlannedLinks>,
 }
 
 impl Plan {

@@ -1,6 +1,6 @@
 //! What the scenario asks of the host and of the links, against what they have.
 
-use super::Draft;
+use super::{Draft, links};
 use crate::{
     diagnostic::Code,
     scenario::{Network, ProviderKind, Rate},
@@ -25,6 +25,8 @@ const NODE_DESCRIPTORS: u64 = 64;
 const LINK_DESCRIPTORS: u64 = 2;
 /// Descriptors of the lab for each node: pipes, log, control connections.
 const LAB_DESCRIPTORS: u64 = 12;
+/// Descriptors of the lab for each namespace: its handle and its device.
+const NAMESPACE_DESCRIPTORS: u64 = 2;
 /// Descriptors of the lab for itself.
 const LAB_BASE_DESCRIPTORS: u64 = 64;
 /// Processes of this user that the nodes leave alone.
@@ -66,8 +68,9 @@ fn check_processes(draft: &mut Draft<'_>) {
 }
 
 fn check_addresses(draft: &mut Draft<'_>) {
-    let range = draft.scenario.net.ipv4;
+    let range = links::network(draft);
     let path = "net.ipv4";
+    check_private(draft, range, path);
     if draft.scenario.provider.kind == ProviderKind::Local {
         let last = Ipv4Addr::from(u32::from(range.base).saturating_add((range.len() - 1) as u32));
         if !LOOPBACK.contains(range.base) || !LOOPBACK.contains(last) {
@@ -98,6 +101,18 @@ fn check_addresses(draft: &mut Draft<'_>) {
                 "use another range, e.g. \"127.61.0.0/16\"",
             );
         }
+    }
+}
+
+/// Namespaces take private addresses: a node that talks to any other would be a mistake of the scenario.
+fn check_private(draft: &mut Draft<'_>, range: Network, path: &str) {
+    if draft.scenario.provider.kind != ProviderKind::Netns {
+        return;
+    }
+    let last = Ipv4Addr::from(u32::from(range.base).saturating_add((range.len() - 1) as u32));
+    if !(range.base.is_private() && last.is_private()) {
+        let message = format!("{range} is not a private range, and the `netns` provider uses no other addresses");
+        draft.error(Code::AddressRangeUnusable, path, message, "use ipv4 = \"10.60.0.0/16\"");
     }
 }
 
@@ -155,7 +170,8 @@ fn check_memory(draft: &mut Draft<'_>) {
 fn check_descriptors(draft: &mut Draft<'_>) {
     let count = draft.nodes.len() as u64;
     let node = NODE_DESCRIPTORS + LINK_DESCRIPTORS * u64::from(draft.facts.degree_max);
-    let lab = LAB_BASE_DESCRIPTORS + LAB_DESCRIPTORS * count;
+    let namespaces = u64::from(draft.scenario.provider.kind == ProviderKind::Netns) * NAMESPACE_DESCRIPTORS;
+    let lab = LAB_BASE_DESCRIPTORS + (LAB_DESCRIPTORS + namespaces) * count;
     let most = draft.host.descriptors_per_process;
     if node.max(lab) > most {
         let who = if node > lab { "a node" } else { "the lab" };

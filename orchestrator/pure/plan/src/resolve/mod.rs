@@ -4,6 +4,7 @@ mod budget;
 mod consensus;
 mod fault;
 mod host;
+mod links;
 mod load;
 mod nodes;
 mod peering;
@@ -122,6 +123,7 @@ impl<'a> Draft<'a> {
     fn into_plan(self) -> Plan {
         let scenario = self.scenario;
         let world = simulated::world(&self);
+        let links = links::links(&self);
         let builds = scenario.build.iter().map(|(name, build)| {
             let source = match (&build.source, &build.release) {
                 (_, Some(release)) => BuildSource::Release(release.clone()),
@@ -160,6 +162,7 @@ impl<'a> Draft<'a> {
             },
             node: scenario.node.clone(),
             world,
+            links,
             steps: Vec::new(),
         };
         plan.steps = steps::steps(&plan);

@@ -1,6 +1,6 @@
 //! Groups become nodes with names, addresses, regions and builds.
 
-use super::{Draft, NODES_MAX};
+use super::{Draft, NODES_MAX, links};
 use crate::{PlannedNode, diagnostic::Code, scenario::Group};
 use regatta_base::ids::check_name;
 use std::{collections::BTreeMap, net::Ipv4Addr};
@@ -46,7 +46,7 @@ pub(super) fn resolve(draft: &mut Draft<'_>) -> bool {
 fn add_group(draft: &mut Draft<'_>, index: usize, group: &Group) {
     let path = format!("group.{index}");
     check_group(draft, &path, group);
-    let net = &draft.scenario.net;
+    let (net, network) = (&draft.scenario.net, links::network(draft));
     let start = draft.nodes.len() as u32;
     let regions = regions(draft, &format!("{path}.regions"), group);
     for (offset, region) in (0..group.count).zip(regions) {
@@ -57,7 +57,7 @@ fn add_group(draft: &mut Draft<'_>, index: usize, group: &Group) {
             group: group.name.clone(),
             role: group.role,
             region,
-            address: net.ipv4.node_address(index).unwrap_or(Ipv4Addr::UNSPECIFIED),
+            address: network.node_address(index).unwrap_or(Ipv4Addr::UNSPECIFIED),
             p2p_port: net.p2p_port,
             http_port: net.http_port,
             build: build_of(group),
@@ -130,11 +130,13 @@ fn regions(draft: &mut Draft<'_>, path: &str, group: &Group) -> Vec<Option<Strin
 }
 
 fn check_range(draft: &mut Draft<'_>, total: u64) {
-    let range = draft.scenario.net.ipv4;
-    if range.capacity() < total {
+    let range = links::network(draft);
+    // The lab takes an address where it lives among the nodes.
+    let room = range.capacity().saturating_sub(links::others(draft));
+    if room < total {
         // The smallest range whose addresses, less the first and last, suffice.
-        let prefix = 32 - (total + 2).next_power_of_two().trailing_zeros();
-        let message = format!("{range} has room for {} nodes and there are {total}", range.capacity());
+        let prefix = 32 - (total + links::others(draft) + 2).next_power_of_two().trailing_zeros();
+        let message = format!("{range} has room for {room} nodes and there are {total}");
         let help = format!("use a prefix of /{prefix} or less");
         draft.error(Code::AddressRangeTooSmall, "net.ipv4", message, help);
     }

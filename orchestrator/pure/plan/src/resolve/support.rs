@@ -59,7 +59,17 @@ fn unsupported(draft: &mut Draft<'_>, path: &str, what: &str, help: &str) {
 fn check_provider(draft: &mut Draft<'_>) {
     let scenario = draft.scenario;
     let kind = scenario.provider.kind;
-    if !matches!(kind, ProviderKind::Local | ProviderKind::Sim) {
+    if let Some(reason) = draft
+        .host
+        .namespaces_refused
+        .clone()
+        .filter(|_| kind == ProviderKind::Netns)
+    {
+        let message = format!("network namespaces are not to be had here: {}", first_line(&reason));
+        let help = "run as root, or with CAP_NET_ADMIN and CAP_SYS_ADMIN and /dev/net/tun; or use kind = \"local\"";
+        draft.error(Code::NoNamespaces, "provider.kind", message, help);
+    }
+    if !matches!(kind, ProviderKind::Local | ProviderKind::Netns | ProviderKind::Sim) {
         let message = format!("the provider `{kind}` is not supported yet");
         draft.error(Code::Unsupported, "provider.kind", message, "use kind = \"local\"");
     }
@@ -100,6 +110,10 @@ fn check_provider(draft: &mut Draft<'_>) {
     }
 }
 
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
 fn check_host_keys(draft: &mut Draft<'_>) {
     let mut seen = Vec::new();
     for (index, host) in draft.scenario.provider.host.iter().enumerate() {
@@ -125,7 +139,7 @@ fn check_host_keys(draft: &mut Draft<'_>) {
 
 fn check_network(draft: &mut Draft<'_>) {
     let scenario = draft.scenario;
-    if scenario.link.is_some() && scenario.provider.kind != ProviderKind::Sim {
+    if scenario.link.is_some() && !matches!(scenario.provider.kind, ProviderKind::Sim | ProviderKind::Netns) {
         unsupported(
             draft,
             "link",
@@ -134,7 +148,8 @@ fn check_network(draft: &mut Draft<'_>) {
         );
     }
     for (index, group) in scenario.group.iter().enumerate() {
-        if !group.behaviour.is_honest() && scenario.provider.kind != ProviderKind::Local {
+        let is_real = matches!(scenario.provider.kind, ProviderKind::Local | ProviderKind::Netns);
+        if !group.behaviour.is_honest() && !is_real {
             let path = format!("group.{index}.behaviour");
             unsupported(draft, &path, "byzantine behaviour", "use behaviour = \"honest\"");
         }

@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod golden;
+mod namespaces;
 mod plans;
 mod properties;
 mod simulated;
@@ -348,7 +349,7 @@ fn phases_groups_and_options() {
 #[test]
 fn what_comes_later_is_refused_and_never_ignored() {
     for text in [
-        "provider.kind=netns",
+        "provider.kind=ssh",
         "provider.host=[{addr=\"a\"}]",
         "build.main={release=\"regatta-node@0.2.0\"}",
         "build={main={source=\".\"},next={source=\"../next\"}}",
@@ -447,7 +448,7 @@ fn every_problem_is_reported_at_once_in_the_order_of_the_file() {
 [net]
 ipv4 = "10.0.0.0/24"
 [provider]
-kind = "netns"
+kind = "ssh"
 [[group]]
 name = "full"
 count = 61

@@ -111,7 +111,8 @@ impl JsonSchema for Network {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Net {
-    /// Range that node addresses are taken from, in node order; inside 127.0.0.0/8 for `local`.
+    /// Range that node addresses are taken from, in node order; inside 127.0.0.0/8 for `local`, which for `netns` stands
+    /// for the same range in 10.0.0.0/8; otherwise a private one for `netns`.
     pub ipv4: Network,
     /// TCP port between nodes.
     pub p2p_port: u16,
@@ -222,15 +223,16 @@ pub struct Build {
 pub struct Link {
     /// One-way delay by pair of regions (`"eu-us"`), symmetric unless both directions are given; `self` is inside one.
     pub matrix: BTreeMap<String, Duration>,
-    /// Variation of the delay.
+    /// Variation of the delay; packets of one link keep their order.
     pub jitter: Option<Ratio>,
-    /// Share of packets that are lost.
+    /// Share of packets that are lost: IP packets of at most 1,500 bytes for `netns`.
     pub loss: Option<Ratio>,
-    /// Rate of each node's link.
+    /// Rate of each node's network card, each way.
     pub rate: Option<BitRate>,
-    /// Share of frames that leave their place in the stream and arrive later (`sim`; no TCP link does that).
+    /// Share of packets that leave their place and arrive later: IP packets for `netns`, which TCP puts in order again;
+    /// whole frames for `sim`, which no TCP link does.
     pub reorder: Option<Ratio>,
-    /// Share of frames that arrive twice (`sim`; no TCP link does that).
+    /// Share of packets that arrive twice: IP packets for `netns`, which TCP drops; whole frames for `sim`.
     pub duplicate: Option<Ratio>,
 }
 

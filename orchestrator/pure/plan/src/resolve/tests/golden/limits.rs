@@ -124,9 +124,9 @@ fn limits_of_groups_and_nodes() {
 
 #[test]
 fn providers_and_networks_that_come_later() {
-    insta::assert_snapshot!(rendered(&["provider.kind=netns"]), @r#"
-    error[T041]: the provider `netns` is not supported yet
-      --> --set provider.kind=netns
+    insta::assert_snapshot!(rendered(&["provider.kind=ssh"]), @r#"
+    error[T041]: the provider `ssh` is not supported yet
+      --> --set provider.kind=ssh
        = help: use kind = "local"
     "#);
     insta::assert_snapshot!(rendered(&["provider.host=[{addr=\"a\"}]"]), @r#"

@@ -1,0 +1,169 @@
+//! The network in motion: decides what becomes of each packet and remembers what that takes.
+
+use crate::{Change, MILLION, Model, Nanos, Partition, Path, card::Card};
+use rand::{Rng, RngExt};
+use std::collections::BTreeMap;
+
+/// A packet that leaves its place arrives up to this much later, or up to the delay of its link when that is more.
+const REORDER_NS_MIN: Nanos = 1_000_000;
+
+/// What becomes of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It reaches the card of its receiver at this time, and perhaps once more.
+    Arrives {
+        /// When.
+        at: Nanos,
+        /// When its duplicate arrives.
+        again: Option<Nanos>,
+    },
+    /// It never arrives.
+    Lost(Loss),
+}
+
+/// Why a packet does not arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Loss {
+    /// A partition lies between sender and receiver.
+    Cut,
+    /// The queue of a card is full.
+    Queue,
+    /// By chance, as the model says.
+    Chance,
+}
+
+/// A network whose packets are decided one by one.
+#[derive(Debug)]
+pub struct Fabric<R> {
+    model: Model,
+    rng: R,
+    sending: Vec<Card>,
+    receiving: Vec<Card>,
+    /// When the last packet arrives that kept its place, by sender and receiver.
+    last: Vec<BTreeMap<u32, Nanos>>,
+    partitions: BTreeMap<u32, Partition>,
+    changes: BTreeMap<u32, Change>,
+}
+
+impl<R: Rng> Fabric<R> {
+    /// A network that nothing has passed yet.
+    #[must_use]
+    pub fn new(model: Model, rng: R) -> Self {
+        let nodes = model.nodes();
+        debug_assert!(model.delay_ns.iter().all(|row| row.len() == model.delay_ns.len()));
+        Self {
+            model,
+            rng,
+            sending: vec![Card::default(); nodes],
+            receiving: vec![Card::default(); nodes],
+            last: vec![BTreeMap::new(); nodes],
+            partitions: BTreeMap::new(),
+            changes: BTreeMap::new(),
+        }
+    }
+
+    /// What becomes of a packet of `bytes` bytes that `from` sends to `to` at `now`.
+    pub fn send(&mut self, now: Nanos, from: u32, to: u32, bytes: usize) -> Fate {
+        if self.partitions.values().any(|partition| partition.cuts(from, to)) {
+            return Fate::Lost(Loss::Cut);
+        }
+        let rate = self.rate(from);
+        let left = match (rate, self.sending.get_mut(from as usize)) {
+            (Some(rate), Some(card)) => card.pass(now, bytes, rate),
+            _ => Some(now),
+        };
+        let Some(left) = left else {
+            return Fate::Lost(Loss::Queue);
+        };
+        let path = self.path(from, to);
+        if self.happens(path.loss_ppm) {
+            return Fate::Lost(Loss::Chance);
+        }
+        let wish = left.saturating_add(self.delay(&path));
+        if self.happens(path.reorder_ppm) {
+            let late = self.rng.random_range(0..=path.delay_ns.max(REORDER_NS_MIN));
+            let at = wish.saturating_add(late);
+            return Fate::Arrives { at, again: None };
+        }
+        let at = self.in_order(from, to, wish);
+        let again = self.happens(path.duplicate_ppm).then_some(at);
+        Fate::Arrives { at, again }
+    }
+
+    /// When a packet that reaches the card of `to` at `at` has passed it; none when that card's queue is full.
+    pub fn receive(&mut self, at: Nanos, to: u32, bytes: usize) -> Option<Nanos> {
+        match (self.rate(to), self.receiving.get_mut(to as usize)) {
+            (Some(rate), Some(card)) => card.pass(at, bytes, rate),
+            _ => Some(at),
+        }
+    }
+
+    /// Whether cards take any time at the moment.
+    #[must_use]
+    pub fn has_rates(&self) -> bool {
+        self.model.rate_bits.is_some() || self.changes.values().any(|change| change.rate_bits.is_some())
+    }
+
+    /// Parts the network; `key` names the partition until it is healed.
+    pub fn part(&mut self, key: u32, partition: Partition) {
+        self.partitions.insert(key, partition);
+    }
+
+    /// Makes links worse; `key` names the change until it is healed.
+    pub fn change(&mut self, key: u32, change: Change) {
+        self.changes.insert(key, change);
+    }
+
+    /// Ends the partition and the change called `key`.
+    pub fn heal(&mut self, key: u32) {
+        self.partitions.remove(&key);
+        self.changes.remove(&key);
+    }
+
+    /// The direction from one node to another as it is now.
+    #[must_use]
+    pub fn path(&self, from: u32, to: u32) -> Path {
+        let mut path = self.model.path(from, to);
+        for change in self.changes.values().filter(|change| change.concerns(from, to)) {
+            path.delay_ns = path.delay_ns.saturating_add(change.delay_ns);
+            path.loss_ppm = path.loss_ppm.saturating_add(change.loss_ppm).min(MILLION);
+        }
+        path
+    }
+
+    /// Rate of a node's card as it is now, in bits per second.
+    fn rate(&self, node: u32) -> Option<u64> {
+        let changed = self.changes.values().filter(|change| change.nodes.contains(&node));
+        changed
+            .filter_map(|change| change.rate_bits)
+            .chain(self.model.rate_bits)
+            .min()
+    }
+
+    /// Draws whether something of a share of `ppm` millionths happens; no draw where it never does.
+    fn happens(&mut self, ppm: u32) -> bool {
+        ppm > 0 && self.rng.random_range(0..MILLION) < ppm
+    }
+
+    fn delay(&mut self, path: &Path) -> Nanos {
+        let spread = (u128::from(path.delay_ns) * u128::from(path.jitter_ppm) / u128::from(MILLION)) as Nanos;
+        if spread == 0 {
+            return path.delay_ns;
+        }
+        let drawn = self.rng.random_range(0..=2 * spread.min(path.delay_ns));
+        path.delay_ns - spread.min(path.delay_ns) + drawn
+    }
+
+    /// A packet with little delay does not overtake those before it, as on one route of the internet.
+    fn in_order(&mut self, from: u32, to: u32, wish: Nanos) -> Nanos {
+        let Some(lasts) = self.last.get_mut(from as usize) else {
+            return wish;
+        };
+        let last = lasts.entry(to).or_default();
+        *last = wish.max(*last);
+        *last
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,172 @@
+//! The fabric against what its model promises.
+
+use super::*;
+use proptest::prelude::*;
+use rand::{SeedableRng, rngs::StdRng};
+use std::collections::BTreeSet;
+
+const MILLISECOND: Nanos = 1_000_000;
+
+/// Two nodes in each of two regions, 40 ms there and 60 ms back.
+fn model() -> Model {
+    Model {
+        regions: vec![0, 0, 1, 1],
+        delay_ns: vec![vec![MILLISECOND, 40 * MILLISECOND], vec![60 * MILLISECOND, MILLISECOND]],
+        ..Model::plain(4)
+    }
+}
+
+fn fabric(model: Model) -> Fabric<StdRng> {
+    Fabric::new(model, StdRng::seed_from_u64(1))
+}
+
+/// Arrivals of `count` packets from node 0 to node 2, one each microsecond.
+fn arrivals(fabric: &mut Fabric<StdRng>, count: u64) -> Vec<(Nanos, Fate)> {
+    (0..count)
+        .map(|n| (n * 1000, fabric.send(n * 1000, 0, 2, 1000)))
+        .collect()
+}
+
+fn time(fate: Fate) -> Option<Nanos> {
+    match fate {
+        Fate::Arrives { at, .. } => Some(at),
+        Fate::Lost(_) => None,
+    }
+}
+
+#[test]
+fn delays_are_those_of_the_matrix_in_each_direction() {
+    let mut fabric = fabric(model());
+    let at = |at| Fate::Arrives { at, again: None };
+    assert_eq!(fabric.send(7, 0, 2, 100), at(7 + 40 * MILLISECOND));
+    assert_eq!(fabric.send(7, 3, 1, 100), at(7 + 60 * MILLISECOND));
+    assert_eq!(fabric.send(7, 0, 1, 100), at(7 + MILLISECOND));
+}
+
+#[test]
+fn a_wrong_matrix_is_another_network() {
+    let mut wrong = model();
+    wrong.delay_ns[0][1] *= 2;
+    assert_ne!(fabric(wrong).send(0, 0, 2, 100), fabric(model()).send(0, 0, 2, 100));
+}
+
+#[test]
+fn shares_are_what_the_model_says() {
+    let mut lossy = fabric(Model {
+        loss_ppm: 50_000,
+        duplicate_ppm: 20_000,
+        ..model()
+    });
+    let fates = arrivals(&mut lossy, 20_000);
+    let lost = fates
+        .iter()
+        .filter(|(_, fate)| *fate == Fate::Lost(Loss::Chance))
+        .count();
+    let twice = fates
+        .iter()
+        .filter(|(_, fate)| matches!(fate, Fate::Arrives { again: Some(_), .. }))
+        .count();
+    assert!((900..1100).contains(&lost), "{lost} of 20,000 lost at 5 %");
+    assert!((300..460).contains(&twice), "{twice} of 19,000 twice at 2 %");
+}
+
+#[test]
+fn packets_that_leave_their_place_arrive_out_of_order_and_no_others_do() {
+    let sorted = |reorder_ppm| {
+        let mut fabric = fabric(Model {
+            reorder_ppm,
+            jitter_ppm: 100_000,
+            ..model()
+        });
+        let times: Vec<Nanos> = arrivals(&mut fabric, 1000)
+            .into_iter()
+            .filter_map(|(_, fate)| time(fate))
+            .collect();
+        times.is_sorted()
+    };
+    assert!(sorted(0));
+    assert!(!sorted(10_000));
+}
+
+#[test]
+fn rates_hold_for_a_node_and_not_for_a_link() {
+    let mut fabric = fabric(Model {
+        rate_bits: Some(8_000_000),
+        ..model()
+    });
+    // 1,000 bytes take a millisecond, to whomever they go.
+    let first = time(fabric.send(0, 0, 1, 1000)).unwrap();
+    let second = time(fabric.send(0, 0, 2, 1000)).unwrap();
+    assert_eq!((first, second), (2 * MILLISECOND, 42 * MILLISECOND));
+    assert_eq!(fabric.receive(50 * MILLISECOND, 2, 1000), Some(51 * MILLISECOND));
+    assert_eq!(fabric.receive(50 * MILLISECOND, 2, 1000), Some(52 * MILLISECOND));
+}
+
+#[test]
+fn partitions_and_changes_come_and_go() {
+    let mut fabric = fabric(model());
+    let before = fabric.send(0, 0, 2, 100);
+    fabric.part(3, Partition::new(4, &[vec![0, 1], vec![2]], true));
+    assert_eq!(fabric.send(0, 0, 2, 100), Fate::Lost(Loss::Cut));
+    assert!(time(fabric.send(0, 2, 0, 100)).is_some(), "one way only");
+    assert!(time(fabric.send(0, 0, 3, 100)).is_some(), "node 3 stands on no side");
+    fabric.heal(3);
+    assert_eq!(fabric.send(0, 0, 2, 100), before);
+    let change = Change {
+        nodes: BTreeSet::from([2]),
+        delay_ns: 5 * MILLISECOND,
+        loss_ppm: 100_000,
+        rate_bits: Some(1_000_000),
+        ..Change::default()
+    };
+    fabric.change(4, change);
+    let path = fabric.path(0, 2);
+    assert_eq!((path.delay_ns, path.loss_ppm), (45 * MILLISECOND, 100_000));
+    assert_eq!(fabric.path(0, 3).delay_ns, 40 * MILLISECOND);
+    // Its card is slow now: 125 bytes take a millisecond.
+    assert_eq!(fabric.receive(0, 2, 125), Some(MILLISECOND));
+    assert!(fabric.has_rates());
+    fabric.heal(4);
+    assert!(!fabric.has_rates());
+}
+
+#[test]
+fn whoever_is_no_node_of_the_model_reaches_everybody_at_once() {
+    let mut fabric = fabric(Model {
+        rate_bits: Some(1000),
+        ..model()
+    });
+    fabric.part(1, Partition::new(4, &[vec![0], vec![1]], false));
+    let at_once = Fate::Arrives { at: 9, again: None };
+    assert_eq!(fabric.send(9, 4, 0, 60_000), at_once);
+    assert_eq!(fabric.receive(9, 4, 60_000), Some(9));
+}
+
+proptest! {
+    #[test]
+    fn equal_seeds_give_equal_networks_and_delays_stay_within_their_jitter(
+        seed: u64,
+        jitter_ppm in 0_u32..=1_000_000,
+        sent in proptest::collection::vec((0_u64..1_000_000, 0_u32..4, 0_u32..4, 40_usize..65_000), 1..100),
+    ) {
+        let model = Model { jitter_ppm, ..model() };
+        let run = || {
+            let mut fabric = Fabric::new(model.clone(), StdRng::seed_from_u64(seed));
+            let mut now = 0;
+            let step = |&(wait, from, to, bytes): &(u64, u32, u32, usize)| {
+                now += wait;
+                (now, from, to, fabric.send(now, from, to, bytes))
+            };
+            sent.iter().map(step).collect::<Vec<_>>()
+        };
+        let fates = run();
+        prop_assert_eq!(&fates, &run());
+        for (now, from, to, fate) in fates {
+            let base = model.path(from, to).delay_ns;
+            let spread = base * u64::from(jitter_ppm) / 1_000_000;
+            let at = time(fate).unwrap();
+            // Packets before it may hold it up, but not by more than the greatest delay.
+            prop_assert!(at >= now + base - spread && at <= now + base + spread);
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Processes on this machine, each in a network namespace of its own, with a switch between them.
+//!
+//! Nothing has a name: namespaces are held by descriptors of the lab and by the processes inside, devices by the
+//! switch. When the lab ends, in whichever way, all of them are gone. The namespace of the host gets no device, route or
+//! packet: the lab itself moves into a namespace of its own to talk to nodes.
+
+mod namespace;
+mod netlink;
+mod packet;
+mod switch;
+mod tally;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use namespace::{NamespaceError, Place, probe};
+pub(crate) use switch::Switch;
+pub(crate) use tally::Tally;
+
+use super::{
+    keeper::Keeper,
+    process::{Process, ProcessSpec, StartError},
+};
+use regatta_link::Model;
+use regatta_plan::{Plan, PlannedLinks};
+use std::{
+    io,
+    thread::{self, ThreadId},
+};
+
+/// The provider of namespaces.
+#[derive(Debug)]
+pub(crate) struct NetnsProvider {
+    keeper: Keeper,
+    switch: Switch,
+    places: Vec<Place>,
+    /// Where the thread that made this came from.
+    home: (ThreadId, Place),
+    is_emulated: bool,
+}
+
+/// Why there are no namespaces for a plan.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NetnsError {
+    /// The system refused a namespace or its device.
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
+    /// The system refused the switch or the thread that starts processes.
+    #[error("cannot start the switch between namespaces: {0}\n  help: `regatta doctor` shows this machine's limits")]
+    Refused(#[from] io::Error),
+    /// The plan has no links. Plans are made for their provider, so this is one from elsewhere.
+    #[error("the plan says nothing about links between namespaces; make it anew with this version of the lab")]
+    NoLinks,
+}
+
+impl NetnsProvider {
+    /// Makes a namespace for each node of `plan` and moves the calling thread into one of its own, from where it reaches
+    /// all nodes. Threads that it starts from then on are there as well.
+    ///
+    /// # Errors
+    /// [`NetnsError`]; then nothing is left.
+    pub(crate) fn new(plan: &Plan) -> Result<Self, NetnsError> {
+        let links = plan.links.as_ref().ok_or(NetnsError::NoLinks)?;
+        let model = model(plan, links);
+        // Packets with fates of their own must be as small as real ones.
+        let large = !model.acts_on_packets();
+        let mut addresses: Vec<_> = plan.nodes.iter().map(|node| node.address).collect();
+        addresses.push(links.lab);
+        let namespaces = namespace::make(&addresses, links.prefix, large)?;
+        let (devices, mut places) = switch::unplug(&addresses, namespaces);
+        let keeper = Keeper::start()?;
+        let switch = Switch::start(switch::Wiring {
+            namespaces: devices,
+            fabric: switch::fabric(model, plan.seed),
+            large,
+        })?;
+        let home = (thread::current().id(), Place::current()?);
+        if let Some(lab) = places.pop() {
+            lab.enter()?;
+        }
+        Ok(Self {
+            keeper,
+            switch,
+            places,
+            home,
+            is_emulated: !links.is_plain(),
+        })
+    }
+
+    /// Starts a process in the namespace of its node.
+    ///
+    /// # Errors
+    /// [`StartError`] when the system refuses it.
+    pub(super) async fn start(&self, node: u32, spec: ProcessSpec) -> Result<Process, StartError> {
+        let place = self.places.get(node as usize).cloned();
+        self.keeper.spawn(spec, place).await
+    }
+
+    /// The network between the nodes.
+    pub(crate) fn switch(&self) -> &Switch {
+        &self.switch
+    }
+
+    /// One line for the report.
+    pub(super) fn describe(&self) -> &'static str {
+        if self.is_emulated {
+            "network namespaces, emulated links"
+        } else {
+            "network namespaces, links without delay"
+        }
+    }
+}
+
+impl Drop for NetnsProvider {
+    fn drop(&mut self) {
+        let (thread, place) = &self.home;
+        if *thread == thread::current().id() {
+            // Fails only where this thread may not do any more what it did before; it stays cut off then.
+            let _ = place.enter();
+        }
+    }
+}
+
+/// The links of a plan as the switch takes them.
+fn model(plan: &Plan, links: &PlannedLinks) -> Model {
+    let region = |name: &Option<String>| {
+        let name = name.as_deref().unwrap_or_default();
+        links
+            .regions
+            .iter()
+            .position(|region| region == name)
+            .unwrap_or_default()
+    };
+    Model {
+        regions: plan.nodes.iter().map(|node| region(&node.region)).collect(),
+        delay_ns: links.delay_ns.clone(),
+        jitter_ppm: links.jitter_ppm,
+        loss_ppm: links.loss_ppm,
+        reorder_ppm: links.reorder_ppm,
+        duplicate_ppm: links.duplicate_ppm,
+        rate_bits: links.rate_bits,
+    }
+}

@@ -1,0 +1,247 @@
+//! Namespaces and their switch for real. Without the rights they are skipped and say so, but never where CI is set.
+
+use super::{namespace::make, switch::unplug, *};
+use crate::testing::{block_on, plan};
+use regatta_link::Partition;
+use std::{
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    path::Path,
+    time::{Duration, Instant},
+};
+
+/// How long a packet is waited for that must arrive.
+const LONG: Duration = Duration::from_secs(20);
+
+/// Whether namespaces can be made here.
+fn allowed() -> bool {
+    match probe() {
+        Ok(()) => true,
+        Err(error) => {
+            assert!(std::env::var_os("CI").is_none(), "CI must be able to: {error}");
+            eprintln!("SKIPPED: {error}");
+            false
+        }
+    }
+}
+
+fn address(node: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 60, 0, node + 1)
+}
+
+/// A socket in a namespace. The thread that opens it is gone afterwards.
+fn socket(place: &Place, node: u8) -> UdpSocket {
+    let open = || {
+        place.enter().unwrap();
+        let socket = UdpSocket::bind((address(node), 9000)).unwrap();
+        socket.set_read_timeout(Some(LONG)).unwrap();
+        socket
+    };
+    thread::scope(|scope| scope.spawn(open).join().unwrap())
+}
+
+fn to(node: u8) -> SocketAddr {
+    (address(node), 9000).into()
+}
+
+/// A switch between the namespaces of `model` with a socket in each.
+fn network(model: Model) -> (Switch, Vec<UdpSocket>) {
+    let count = model.nodes() as u8;
+    // The last one is the lab's.
+    let addresses: Vec<Ipv4Addr> = (0..=count).map(address).collect();
+    let large = !model.acts_on_packets();
+    let namespaces = make(&addresses, 16, large).unwrap();
+    let (devices, places) = unplug(&addresses, namespaces);
+    let switch = Switch::start(switch::Wiring {
+        namespaces: devices,
+        fabric: switch::fabric(model, 1),
+        large,
+    });
+    let sockets = places
+        .iter()
+        .zip(0..)
+        .map(|(place, node)| socket(place, node))
+        .collect();
+    (switch.unwrap(), sockets)
+}
+
+/// Sends one datagram and waits for it; how long that took.
+fn one_way(sockets: &[UdpSocket], from: u8, target: u8) -> Duration {
+    let sent = Instant::now();
+    sockets[usize::from(from)].send_to(b"ping", to(target)).unwrap();
+    let (length, sender) = sockets[usize::from(target)].recv_from(&mut [0; 16]).unwrap();
+    assert_eq!((length, sender), (4, to(from)));
+    sent.elapsed()
+}
+
+#[test]
+fn packets_pass_between_namespaces_with_the_delay_of_their_direction() {
+    if !allowed() {
+        return;
+    }
+    let model = Model {
+        regions: vec![0, 1],
+        delay_ns: vec![vec![0, 30_000_000], vec![80_000_000, 0]],
+        ..Model::plain(2)
+    };
+    let (switch, sockets) = network(model);
+    // A packet is never early; how late it may be depends on the machine, and the switch itself says it.
+    assert!(one_way(&sockets, 0, 1) >= Duration::from_millis(30));
+    assert!(one_way(&sockets, 1, 0) >= Duration::from_millis(80));
+    // Nothing delays the lab's own packets: the answer to a first one overtakes a packet between nodes.
+    sockets[1].send_to(b"slow", to(0)).unwrap();
+    sockets[2].send_to(b"fast", to(0)).unwrap();
+    let mut first = [0; 4];
+    sockets[0].recv_from(&mut first).unwrap();
+    assert_eq!(&first, b"fast");
+    let tally = block_on(switch.tally()).unwrap();
+    assert_eq!((tally.packets, tally.lab_packets, tally.refused), (2, 1, 0));
+    assert_eq!(tally.late_us.len(), 2);
+    assert!(tally.cpu_ns > 0);
+}
+
+#[test]
+fn a_partition_loses_packets_until_it_is_healed() {
+    if !allowed() {
+        return;
+    }
+    let (switch, sockets) = network(Model::plain(3));
+    switch.part(7, Partition::new(3, &[vec![0], vec![1]], true));
+    sockets[0].send_to(b"lost", to(1)).unwrap();
+    // Orders and packets take the same queue of one thread: what follows shows that the first is decided.
+    one_way(&sockets, 1, 0);
+    one_way(&sockets, 2, 1);
+    one_way(&sockets, 0, 2);
+    let tally = block_on(switch.tally()).unwrap();
+    assert_eq!(tally.lost.get(&regatta_link::Loss::Cut), Some(&1));
+    switch.heal(7);
+    assert!(block_on(switch.tally()).is_some(), "the order is carried out");
+    one_way(&sockets, 0, 1);
+}
+
+#[test]
+fn large_packets_and_small_ones_arrive_whole() {
+    if !allowed() {
+        return;
+    }
+    use std::io::{Read, Write};
+    for loss_ppm in [0, 1] {
+        let model = Model {
+            loss_ppm,
+            ..Model::plain(2)
+        };
+        let addresses: Vec<Ipv4Addr> = (0..3).map(address).collect();
+        let large = !model.acts_on_packets();
+        let (devices, places) = unplug(&addresses, make(&addresses, 16, large).unwrap());
+        let switch = Switch::start(switch::Wiring {
+            namespaces: devices,
+            fabric: switch::fabric(model, 1),
+            large,
+        })
+        .unwrap();
+        let bytes: Vec<u8> = (0..1_000_000_u32).map(|n| (n % 251) as u8).collect();
+        let received = thread::scope(|scope| {
+            let (ready, listening) = std::sync::mpsc::channel();
+            let receiver = scope.spawn({
+                let places = &places;
+                move || {
+                    places[1].enter().unwrap();
+                    let listener = std::net::TcpListener::bind((address(1), 9000)).unwrap();
+                    ready.send(()).unwrap();
+                    let mut all = Vec::new();
+                    listener.accept().unwrap().0.read_to_end(&mut all).unwrap();
+                    all
+                }
+            });
+            listening.recv().unwrap();
+            let sender = scope.spawn(|| {
+                places[0].enter().unwrap();
+                let mut stream = std::net::TcpStream::connect((address(1), 9000)).unwrap();
+                stream.write_all(&bytes).unwrap();
+            });
+            sender.join().unwrap();
+            receiver.join().unwrap()
+        });
+        assert!(received == bytes, "a megabyte arrives as it was sent");
+        let tally = block_on(switch.tally()).unwrap();
+        // 1,448 bytes of each small packet are payload.
+        assert_eq!(large, tally.packets < 600, "{} packets", tally.packets);
+    }
+}
+
+#[test]
+fn strangers_reach_nobody() {
+    if !allowed() {
+        return;
+    }
+    let (switch, sockets) = network(Model::plain(2));
+    sockets[0]
+        .send_to(b"away", (Ipv4Addr::new(10, 60, 7, 7), 9000))
+        .unwrap();
+    one_way(&sockets, 0, 1);
+    assert!(block_on(switch.tally()).unwrap().strays >= 1);
+}
+
+fn shell(folder: &Path, script: &str) -> ProcessSpec {
+    ProcessSpec {
+        name: "sh".to_owned(),
+        program: "/bin/sh".into(),
+        held: None,
+        arguments: vec!["-c".into(), script.into()],
+        log: folder.join("sh.log"),
+        log_bytes_max: 1 << 20,
+    }
+}
+
+/// Names of the network devices that a process started by `provider` sees.
+async fn devices_of(provider: &NetnsProvider, node: u32, folder: &Path) -> Vec<String> {
+    let script = "tail -n +3 /proc/net/dev | cut -d: -f1; echo end";
+    let process = provider.start(node, shell(folder, script)).await.unwrap();
+    process.ended().await;
+    let text = std::fs::read_to_string(folder.join("sh.log")).unwrap();
+    let names = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && *line != "end");
+    names.map(str::to_owned).collect()
+}
+
+#[test]
+fn processes_see_their_own_namespace_and_the_host_sees_nothing() {
+    if !allowed() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut plan = plan(2);
+    plan.provider = regatta_plan::scenario::ProviderKind::Netns;
+    plan.links = Some(PlannedLinks {
+        lab: address(99),
+        prefix: 16,
+        regions: vec![String::new()],
+        delay_ns: vec![vec![0]],
+        jitter_ppm: 0,
+        loss_ppm: 0,
+        reorder_ppm: 0,
+        duplicate_ppm: 0,
+        rate_bits: None,
+    });
+    let host = || std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+    let names = |text: &str| {
+        text.lines()
+            .filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned()))
+            .collect()
+    };
+    let (before, home): (Vec<String>, u64) = (names(&host()), Place::current().unwrap().number().unwrap());
+    block_on(async {
+        let provider = NetnsProvider::new(&plan).unwrap();
+        assert_ne!(
+            Place::current().unwrap().number().unwrap(),
+            home,
+            "the lab lives among the nodes"
+        );
+        assert_eq!(devices_of(&provider, 1, folder.path()).await, ["lo", "tun0"]);
+        drop(provider);
+    });
+    assert_eq!(Place::current().unwrap().number().unwrap(), home);
+    let after: Vec<String> = names(&host());
+    assert_eq!(after, before);
+}

@@ -1,0 +1,154 @@
+//! Nodes in network namespaces: whole runs, side by side, parted by the switch, and gone without a trace.
+//!
+//! Where namespaces are not allowed these tests say so and pass, but never where CI is set.
+
+use super::support::{lab::Lab, wait::until};
+use nix::sys::signal::Signal;
+use std::{collections::BTreeSet, fs};
+
+const NETNS: &str = "[provider]\nkind = \"netns\"\n";
+const SHORT: &str = "[phases]\nwarmup = \"1s\"\nmeasure = \"2s\"\ncooldown = \"0s\"\n[[load]]\nrate = 20\n";
+const LONG: &str = "[phases]\nwarmup = \"1s\"\nmeasure = \"10m\"\ncooldown = \"0s\"\n[[load]]\nrate = 20\n";
+
+/// Whether this user may make namespaces here.
+fn allowed(lab: &Lab) -> bool {
+    let scenario = lab.scenario(NETNS);
+    let ended = lab.command(&["plan", &scenario]);
+    if ended.code() == Some(0) {
+        return true;
+    }
+    ended.failure(2, &["error[T056]", "help: run as root", "kind = \"local\""]);
+    assert!(std::env::var_os("CI").is_none(), "CI must be able to: {}", ended.stderr);
+    eprintln!("SKIPPED: {}", ended.stderr);
+    false
+}
+
+/// Devices of the namespace that the tests run in.
+fn host_devices() -> BTreeSet<String> {
+    let text = fs::read_to_string("/proc/self/net/dev").unwrap();
+    let name = |line: &str| Some(line.split_once(':')?.0.trim().to_owned());
+    text.lines().filter_map(name).collect()
+}
+
+/// The network namespace of a process.
+fn namespace(pid: u32) -> Option<String> {
+    let link = fs::read_link(format!("/proc/{pid}/ns/net")).ok()?;
+    Some(link.to_str()?.to_owned())
+}
+
+/// Network namespaces of all processes.
+fn all_namespaces() -> BTreeSet<String> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter_map(namespace).collect()
+}
+
+#[test]
+fn nodes_in_namespaces_agree_and_the_host_sees_none_of_it() {
+    let lab = Lab::new();
+    if !allowed(&lab) {
+        return;
+    }
+    let before = host_devices();
+    let running = lab.start_run("topologies/netns-smoke.toml");
+    let run = lab.run_of(&running);
+    run.wait_for_step("measure", &running);
+    assert_eq!(host_devices(), before, "the host got a device");
+    let own = namespace(std::process::id()).unwrap();
+    let started = run.started();
+    let places: BTreeSet<String> = started.iter().filter_map(|(_, pid)| namespace(*pid)).collect();
+    assert_eq!(places.len(), 6, "each node has a namespace of its own: {places:?}");
+    let lab_place = namespace(running.pid()).unwrap();
+    assert!(!places.contains(&own) && !places.contains(&lab_place) && lab_place != own);
+    running.wait();
+    run.assert_correct();
+    let result = run.result();
+    assert_eq!(result["record"]["partial"], false);
+    let provider = result["record"]["identity"]["provider"].as_str().unwrap();
+    assert!(provider.starts_with("network namespaces"), "{provider}");
+    run.wait_until_nobody_is_left();
+}
+
+#[test]
+fn two_testnets_have_the_same_addresses_and_one_dies_without_a_trace() {
+    let lab = Lab::new();
+    if !allowed(&lab) {
+        return;
+    }
+    let scenario = lab.scenario(&format!("{NETNS}{LONG}"));
+    let first = lab.start_run(&scenario);
+    let first_run = lab.run_of(&first);
+    first_run.wait_for_step("measure", &first);
+    let second = lab.start_run(&lab.scenario(&format!("{NETNS}{SHORT}")));
+    let second_run = lab.run_of(&second);
+    second_run.wait_for_step("measure", &second);
+    let mut places: BTreeSet<String> = first_run
+        .started()
+        .iter()
+        .filter_map(|(_, pid)| namespace(*pid))
+        .collect();
+    places.extend(namespace(first.pid()));
+    assert_eq!(places.len(), 6, "five nodes and the lab");
+    first.signal(Signal::SIGKILL);
+    first.wait();
+    first_run.wait_until_nobody_is_left();
+    until("the namespaces to be gone", || {
+        let left: Vec<String> = all_namespaces().intersection(&places).cloned().collect();
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{left:?}"))
+        }
+    });
+    second.wait();
+    second_run.assert_correct();
+    assert_eq!(second_run.result()["record"]["partial"], false);
+}
+
+#[test]
+fn a_cluster_in_namespaces_gets_load_from_another_command() {
+    let mut lab = Lab::new();
+    if !allowed(&lab) {
+        return;
+    }
+    let scenario = lab.scenario(&format!("{NETNS}[budget]\nlease = \"10m\"\n"));
+    lab.up(&scenario).success();
+    let load = lab.command(&["load", "latest", "--rate", "30", "--for", "2s", "--json"]);
+    let load: serde_json::Value = serde_json::from_str(&load.stdout).unwrap_or_else(|_| panic!("{}", load.stderr));
+    assert!(load["accounting"]["finalised_ok"].as_u64().unwrap() > 20, "{load:#}");
+    assert!(
+        lab.command(&["logs", "latest", "val-0"])
+            .success()
+            .contains("listening")
+    );
+    lab.command(&["down"]).success();
+}
+
+#[test]
+fn the_switch_parts_a_minority_that_catches_up() {
+    let lab = Lab::new();
+    if !allowed(&lab) {
+        return;
+    }
+    let fault = "[phases]\nwarmup = \"1s\"\nmeasure = \"6s\"\ncooldown = \"1s\"\n[[load]]\nrate = 30\ntarget = \"full\"\n\
+                 [[fault]]\nat = \"2s\"\nfor = \"3s\"\nkind = \"partition\"\n\
+                 sets = [[\"val-3\"], [\"val-0\", \"val-1\", \"val-2\", \"full-0\"]]\n";
+    let running = lab.start_run(&lab.scenario(&format!("{NETNS}{fault}")));
+    let run = lab.run_of(&running);
+    running.wait();
+    run.assert_correct();
+    let result = run.result();
+    let events = result["record"]["events"].as_array().unwrap();
+    let parted = events.iter().any(|event| {
+        event["kind"] == "fault"
+            && event["text"]
+                .as_str()
+                .unwrap()
+                .contains("made by the switch between namespaces")
+    });
+    assert!(parted, "{events:#?}");
+    // Packets were lost, and by the switch: it says how many.
+    let lines = result["record"]["environment"].as_array().unwrap();
+    let lost = lines.iter().find(|line| line["name"] == "packets lost to partitions");
+    assert!(lost.is_some(), "{lines:#?}");
+}
