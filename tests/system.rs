@@ -13,6 +13,7 @@ mod system {
     }
 
     mod changes;
+    mod churn;
     mod clusters;
     mod command_line;
     mod endings;
@@ -28,6 +29,7 @@ mod system {
     mod power;
     mod recovery;
     mod scenarios;
+    mod shrink;
     mod snapshots;
     mod starts;
 }

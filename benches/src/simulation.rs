@@ -36,6 +36,7 @@ pub fn simulate(size: usize, transactions: &[Bytes], costs: Costs, probe: Option
             config: network::config((index, size), &others, VoteTopology::Relay),
             secret: samples::key("validator", index),
             region: 0,
+            late: false,
         }
     };
     let setup = Setup {

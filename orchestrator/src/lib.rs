@@ -17,6 +17,7 @@ mod rundir;
 mod runner;
 pub mod sample;
 mod seal;
+mod shrink;
 mod supervisor;
 #[cfg(test)]
 mod testing;

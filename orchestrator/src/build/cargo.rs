@@ -237,20 +237,29 @@ async fn facts(root: &Path, executable: PathBuf, profile: &str) -> Result<Built,
             .find_map(|line| line.strip_prefix(name))
             .map(str::to_owned)
     };
-    // Without git (a source archive) the commit is unknown, and so is whether files were changed.
-    let commit = output_of(root, "git", &["rev-parse", "HEAD"]).await;
-    let changes = output_of(root, "git", &["status", "--porcelain", "--untracked-files=no"]).await;
+    let (commit, dirty) = commit(root).await;
     Ok(Built {
         executable,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        commit: commit.unwrap_or_else(|| "unknown".to_owned()),
-        dirty: changes.is_none_or(|text| !text.is_empty()),
+        commit,
+        dirty,
         lock: Digest::of_bytes(&lock),
         rustc: verbose.lines().next().unwrap_or("unknown").to_owned(),
         target: field("host: ").unwrap_or_else(host_target),
         profile: profile.to_owned(),
         byzantine: false,
     })
+}
+
+/// The commit of a workspace, and whether its files were changed since. Without git (a source archive) the commit is
+/// unknown, and so is whether files were changed.
+pub(crate) async fn commit(root: &Path) -> (String, bool) {
+    let commit = output_of(root, "git", &["rev-parse", "HEAD"]).await;
+    let changes = output_of(root, "git", &["status", "--porcelain", "--untracked-files=no"]).await;
+    (
+        commit.unwrap_or_else(|| "unknown".to_owned()),
+        changes.is_none_or(|text| !text.is_empty()),
+    )
 }
 
 /// The target triple of this machine as far as the standard library tells, for hosts without a compiler.

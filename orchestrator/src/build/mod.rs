@@ -2,7 +2,7 @@
 
 mod cargo;
 
-pub(crate) use cargo::{BuildError, Built, build_node, describe_binary, find_workspace};
+pub(crate) use cargo::{BuildError, Built, build_node, commit, describe_binary, find_workspace};
 
 use crate::seal::{Purpose, SealError, Sealed, Store};
 use regatta_plan::{BuildSource, Plan, scenario::ProviderKind};
@@ -131,6 +131,16 @@ impl Programs {
             self.verify(&name)?;
         }
         Ok(())
+    }
+
+    /// The commit of the workspace that the scenario is in, or else the one that the lab is started in, and whether files
+    /// were changed since: what simulated nodes are made of.
+    pub(crate) async fn commit(&self) -> (String, bool) {
+        let root = find_workspace(&self.base).or_else(|_| find_workspace(Path::new(".")));
+        match root {
+            Ok(root) => commit(&root).await,
+            Err(_) => ("unknown".to_owned(), true),
+        }
     }
 
     /// What is sealed so far, by build name.

@@ -6,7 +6,7 @@
 //! check(rules, ledger, submitted, rng) -> Vec<Invariant>        pure, linear in the ledger's size
 //! ```
 //! Invariants: `agreement`, `continuity`, `certificates`, `accusations`, `no_loss`, `no_duplicates`, `integrity` (when the
-//! cluster is ours alone) and `convergence`; of several instances `isolation` too. Each says what was looked at, or the
+//! cluster is ours alone) and `convergence`; of several instances `isolation` too, and where nodes come and go `returns`. Each says what was looked at, or the
 //! first violations found.
 
 mod accusations;
@@ -17,6 +17,7 @@ mod isolation;
 mod ledger;
 mod nodes;
 mod proofs;
+mod returns;
 mod simulated;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ pub use collect::collect;
 pub use isolation::{Part, isolation, join};
 pub use ledger::{Absence, Accusation, BlockRow, Found, Inclusion, Ledger, NodeLedger, Proof, Rules};
 
+pub use returns::returns;
 pub use simulated::{read_simulated, simulated_target};
 
 use crate::load::Submitted;

@@ -14,6 +14,7 @@ mod runs;
 mod scenario;
 mod schema;
 mod seal;
+mod shrink;
 mod signals;
 mod status;
 mod supervise;
@@ -37,6 +38,7 @@ Examples:
   regatta load latest --rate 500 --for 10s          ... gets load from another terminal
   regatta down                                      ... and goes away
   regatta compare RUN-A RUN-B --margin 5            what changed between two runs
+  regatta shrink latest                             a smaller scenario that fails like the last run
 
 Exit codes:
   0 pass   1 not carried out   2 usage or scenario   3 objective missed or regression
@@ -74,6 +76,7 @@ enum Verb {
     Down(down::Down),
     Report(report::Report),
     Compare(compare::Compare),
+    Shrink(shrink::Shrink),
     Seal(seal::Seal),
     Keygen(keygen::Keygen),
     Doctor(doctor::Doctor),
@@ -133,6 +136,7 @@ async fn execute(cli: Cli) -> Outcome {
         Verb::Down(verb) => verb.execute(global).await,
         Verb::Report(verb) => verb.execute(global),
         Verb::Compare(verb) => verb.execute(global),
+        Verb::Shrink(verb) => verb.execute(global).await,
         Verb::Seal(verb) => verb.execute(global).await,
         Verb::Keygen(verb) => verb.execute(global),
         Verb::Doctor(verb) => verb.execute(global).await,

@@ -51,6 +51,7 @@ impl Run {
             given: loaded.given,
             reproduce: loaded.reproduce,
             strict: self.strict,
+            unreported: false,
         };
         let interrupts = Interrupts::new();
         let mut signals = Signals::listen()?;

@@ -1,10 +1,10 @@
 //! From a scenario file and options to a plan, with every problem printed at once.
 
 use super::{CliError, Global, output::print_json};
-use crate::{cluster::choose_network, provider::capabilities};
+use crate::{cluster::choose_network, provider::capabilities, rundir::RunDir};
 use anstream::eprintln;
 use clap::Args;
-use regatta_plan::{Plan, Source, resolve, scenario::ProviderKind};
+use regatta_plan::{Plan, Scenario, Source, resolve, scenario::ProviderKind, shrink::to_toml};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -16,7 +16,7 @@ const FILE_BYTES_MAX: u64 = 8 << 20;
 const NETWORK_KEY: &str = "net.ipv4";
 
 /// A scenario file with changes.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct ScenarioArgs {
     /// Scenario file
     #[arg(value_name = "FILE")]
@@ -39,6 +39,8 @@ pub(super) struct ScenarioArgs {
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) plan: Plan,
+    /// The scenario with all changes and files.
+    pub(super) scenario: Scenario,
     pub(super) text: String,
     pub(super) base: PathBuf,
     pub(super) given: BTreeMap<String, PathBuf>,
@@ -61,6 +63,7 @@ impl ScenarioArgs {
             overrides.push(format!("{NETWORK_KEY}={network}"));
             source = Source::read(&name, &text, &overrides);
         }
+        self.include(&mut source)?;
         let kind = source
             .scenario()
             .map_or(ProviderKind::Local, |scenario| scenario.provider.kind);
@@ -76,13 +79,76 @@ impl ScenarioArgs {
         if !resolved.warnings.is_empty() {
             eprintln!("{}\n", resolved.warnings);
         }
+        let scenario = source.scenario().cloned().unwrap_or_default();
+        let is_changed = !overrides.is_empty() || !Source::read(&name, &text, &[]).files().is_empty();
+        let text = if is_changed { to_toml(&scenario)? } else { text };
         Ok(Loaded {
             plan: resolved.plan,
+            scenario,
             base: self.file.parent().map(Path::to_owned).unwrap_or_default(),
             text,
             given: self.given()?,
             reproduce: self.reproduce(verb),
         })
+    }
+
+    /// Reads the files that the scenario names; they lie beside it.
+    fn include(&self, source: &mut Source) -> Result<(), CliError> {
+        for file in source.files() {
+            let path = self
+                .file
+                .parent()
+                .map_or_else(|| PathBuf::from(&file), |folder| folder.join(&file));
+            let content = read(&path)?;
+            source.include(&file, &content);
+        }
+        Ok(())
+    }
+
+    /// What was named.
+    pub(super) fn name(&self) -> String {
+        self.file.display().to_string()
+    }
+
+    /// Whether that is a scenario's file.
+    pub(super) fn is_file(&self) -> bool {
+        self.file.is_file()
+    }
+
+    /// The same changes of the scenario of a run, as it was run.
+    pub(super) fn of_run(&self, run: &RunDir) -> Self {
+        Self {
+            file: run.path("scenario.toml"),
+            ..self.clone()
+        }
+    }
+
+    /// Another scenario as it is, on a provider, with the same executables.
+    pub(super) fn of_file(&self, file: &Path, provider: ProviderKind) -> Self {
+        Self {
+            file: file.to_owned(),
+            set: Vec::new(),
+            provider: Some(provider.to_string()),
+            seed: None,
+            binary: self.binary.clone(),
+        }
+    }
+
+    /// As [`ScenarioArgs::load`], with nodes in virtual time; with the provider that it would otherwise be.
+    ///
+    /// # Errors
+    /// As [`ScenarioArgs::load`].
+    pub(super) fn load_simulated(&self, global: &Global, verb: &str) -> Result<(Loaded, ProviderKind), CliError> {
+        let text = read(&self.file)?;
+        let source = Source::read(&self.name(), &text, &self.overrides());
+        let kind = source
+            .scenario()
+            .map_or(ProviderKind::Local, |scenario| scenario.provider.kind);
+        let simulated = Self {
+            provider: Some(ProviderKind::Sim.to_string()),
+            ..self.clone()
+        };
+        Ok((simulated.load(global, verb)?, kind))
     }
 
     fn overrides(&self) -> Vec<String> {
@@ -129,7 +195,7 @@ impl ScenarioArgs {
 }
 
 /// A word as a shell takes it.
-fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()
@@ -147,7 +213,7 @@ fn pins_network(text: &str) -> bool {
 fn read(file: &Path) -> Result<String, CliError> {
     let failed = |error: std::io::Error| {
         CliError::Usage(format!(
-            "error: cannot read scenario `{}`: {error}\n  help: `ls topologies` shows the scenarios of this checkout",
+            "error: cannot read `{}`: {error}\n  help: `ls topologies` shows the scenarios of this checkout",
             file.display()
         ))
     };

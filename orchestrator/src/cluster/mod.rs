@@ -148,6 +148,8 @@ pub(crate) struct Cluster {
     /// The newest process of each node, in plan order.
     processes: Mutex<Vec<Option<Process>>>,
     events: mpsc::UnboundedSender<NodeEvent>,
+    /// Held while a node is started again or ended on the timeline, so that one is done before the other begins.
+    lives: Vec<tokio::sync::Mutex<()>>,
     /// One task for each process that was started: it notes the end.
     watchers: Mutex<Vec<JoinHandle<()>>>,
     _claim: Option<AddressClaim>,
@@ -178,6 +180,7 @@ impl Cluster {
         config::write_configs(&plan, &run)?;
         Ok(Self {
             processes: Mutex::new(vec![None; plan.nodes.len()]),
+            lives: plan.nodes.iter().map(|_| tokio::sync::Mutex::default()).collect(),
             plan,
             run,
             journal,
@@ -310,6 +313,25 @@ impl Cluster {
         }
     }
 
+    /// Waits until nobody else starts or ends a node, and keeps others from it.
+    pub(crate) async fn life(&self, node: u32) -> tokio::sync::MutexGuard<'_, ()> {
+        self.lives[node as usize].lock().await
+    }
+
+    /// Whether a node's process runs.
+    pub(crate) fn is_running(&self, node: u32) -> bool {
+        self.process(node).is_some_and(|process| process.exit().is_none())
+    }
+
+    /// Kills a node, or has it stop by itself within `grace`.
+    pub(crate) async fn end_process(&self, node: u32, grace: Option<Duration>) {
+        let Some(process) = self.process(node) else { return };
+        match grace {
+            Some(grace) => process.stop(grace).await,
+            None => process.kill().await,
+        };
+    }
+
     /// Kills a node.
     pub(crate) async fn kill(&self, node: u32) {
         if let Some(process) = self.process(node) {
@@ -322,6 +344,7 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError`] as for the first start.
     pub(crate) async fn restart(&self, node: u32, deadline: Duration) -> Result<(), ClusterError> {
+        let _life = self.life(node).await;
         self.spawn(&[node]).await?;
         self.wait_ready(&[node], deadline).await
     }

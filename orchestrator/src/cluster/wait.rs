@@ -37,7 +37,9 @@ impl Cluster {
     /// # Errors
     /// As [`Cluster::wait_listening`].
     pub(crate) async fn wait_links(&self, deadline: Duration) -> Result<(), ClusterError> {
-        let nodes: Vec<u32> = self.plan.nodes.iter().map(|node| node.index).collect();
+        let late = self.plan.churn.late();
+        let nodes = self.plan.nodes.iter().map(|node| node.index);
+        let nodes: Vec<u32> = nodes.filter(|node| late.binary_search(node).is_err()).collect();
         self.wait_for(&nodes, deadline, true).await
     }
 
@@ -116,11 +118,15 @@ impl Cluster {
 
     async fn is_ready(&self, node: &PlannedNode, until: Instant, all_links: bool) -> Result<(), ClusterError> {
         let client = client(node);
+        let peers = self.plan.peers(node.index);
+        let absent = self.plan.churn.late();
+        // Peers that start late: nobody waits for links to them.
+        let late = peers.iter().filter(|peer| absent.binary_search(peer).is_ok()).count() as u64;
         let mut pause = PAUSES.0;
         loop {
             let why = match client.readiness().await {
                 Ok(answer) => {
-                    let linked = answer.peers_connected >= answer.peers_configured;
+                    let linked = answer.peers_connected + late >= answer.peers_configured;
                     if answer.ready && (linked || !all_links) {
                         return Ok(());
                     }

@@ -46,6 +46,7 @@ pub fn assemble(parts: RecordParts<'_>) -> RunRecord {
         blocks: merge::blocks(plan, loads),
         processes: parts.samples.processes,
         events: in_order(parts.events),
+        churn: parts.churn,
         invariants: parts.invariants,
         accusations: accused::accused(plan, parts.ledgers),
         findings,

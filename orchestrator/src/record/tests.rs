@@ -124,6 +124,7 @@ fn parts<'a>(plan: &'a Plan, ledgers: &'a [Ledger]) -> RecordParts<'a> {
                 ..Event::default()
             })
             .to_vec(),
+        churn: None,
         findings: Vec::new(),
         environment: Vec::new(),
         files: Vec::new(),

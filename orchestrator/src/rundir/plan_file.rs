@@ -25,11 +25,17 @@ pub(super) fn check(plan: &Plan) -> Result<(), String> {
         .flat_map(|instance| instance.validators.iter().map(|&(node, _)| node));
     let targets = plan.loads.iter().flat_map(|load| load.targets.iter().copied());
     let struck = plan.faults.iter().flat_map(|fault| fault.nodes.iter().copied());
+    let away = plan.churn.absences.iter().map(|absence| absence.node);
     let stepped = plan.steps.iter().flat_map(|step| match &step.step {
         Step::Spawn { nodes } | Step::WaitReady { nodes } => nodes.as_slice(),
         _ => &[],
     });
-    let mut named = edges.chain(voters).chain(targets).chain(struck).chain(stepped.copied());
+    let mut named = edges
+        .chain(voters)
+        .chain(targets)
+        .chain(struck)
+        .chain(away)
+        .chain(stepped.copied());
     match named.find(|&node| node as usize >= plan.nodes.len()) {
         Some(node) => Err(format!("there is no node {node} among {}", plan.nodes.len())),
         None => Ok(()),

@@ -18,7 +18,7 @@ use regatta_base::ids::NameError;
 use regatta_plan::{Plan, PlannedInstance};
 use regatta_report::{
     RunResult,
-    model::{Disclosure, Event, EventKind, Identity, Invariant, NamedText, PhaseKind},
+    model::{Churn, Disclosure, Event, EventKind, Identity, Invariant, NamedText, PhaseKind},
 };
 use std::time::{Duration, SystemTime};
 
@@ -40,11 +40,15 @@ pub(super) struct Evidence {
     pub(super) loads: Vec<LoadOutcome>,
     pub(super) samples: SampleOutcome,
     pub(super) events: Vec<Event>,
+    /// Who came and went.
+    pub(super) churn: Option<Churn>,
     pub(super) provider: String,
     /// What is to be disclosed beside the machine.
     pub(super) disclosure: Vec<Disclosure>,
     /// Digests to state beside those of programs.
     pub(super) digests: Vec<NamedText>,
+    /// Commit of nodes that are part of the lab, and whether files were changed since.
+    pub(super) commit: Option<(String, bool)>,
 }
 
 impl Evidence {
@@ -61,9 +65,11 @@ impl Evidence {
             loads: Vec::new(),
             samples: SampleOutcome::default(),
             events: Vec::new(),
+            churn: None,
             provider: String::new(),
             disclosure: Vec::new(),
             digests: Vec::new(),
+            commit: None,
         }
     }
 
@@ -146,6 +152,8 @@ impl Evidence {
                 .collect::<Vec<_>>()
         };
         self.invariants.extend(invariants);
+        let returns = self.churn.as_ref().map(|churn| check::returns(churn, self.partial));
+        self.invariants.extend(returns);
     }
 
     pub(super) fn submitted(&self, plan: &Plan, instance: &str) -> Vec<&Submitted> {
@@ -160,9 +168,11 @@ impl Evidence {
             .collect()
     }
 
-    /// Assembles the record, judges it and writes every file of the report.
+    /// Assembles the record, judges it and writes every file of the report, if anybody wants one.
     pub(super) fn report(&mut self, job: &Job, programs: &Programs, run: &RunDir) -> Result<RunResult, RunDirError> {
-        files::write_hlogs(run, &self.loads, self.origin)?;
+        if !job.unreported {
+            files::write_hlogs(run, &self.loads, self.origin)?;
+        }
         let events = self.events();
         let sealed = programs.sealed().iter();
         let parts = RecordParts {
@@ -177,6 +187,7 @@ impl Evidence {
             ledgers: &self.ledgers,
             invariants: std::mem::take(&mut self.invariants),
             events,
+            churn: self.churn.take(),
             findings: Vec::new(),
             environment: self
                 .disclosure
@@ -189,7 +200,9 @@ impl Evidence {
         };
         let record = record::assemble(parts);
         let result = regatta_report::evaluate(record, job.strict);
-        files::write_report(run, &result)?;
+        if !job.unreported {
+            files::write_report(run, &result)?;
+        }
         Ok(result)
     }
 
@@ -209,6 +222,8 @@ impl Evidence {
 
     fn identity(&self, job: &Job, programs: &Programs, run: &RunDir) -> Identity {
         let first = programs.sealed().values().next();
+        let sealed = first.map(|sealed| (sealed.manifest.commit.clone(), sealed.manifest.dirty));
+        let (commit, dirty) = sealed.or_else(|| self.commit.clone()).unwrap_or_default();
         let text = |name: String, value: String| NamedText { name, value };
         let mut digests = self.digests.clone();
         for (name, sealed) in programs.sealed() {
@@ -223,8 +238,8 @@ impl Evidence {
             question: job.plan.question.clone(),
             seed: job.plan.seed,
             plan_digest: job.plan.digest().to_string(),
-            commit: first.map(|sealed| sealed.manifest.commit.clone()).unwrap_or_default(),
-            dirty: first.is_some_and(|sealed| sealed.manifest.dirty),
+            commit,
+            dirty,
             started_at: rfc3339(self.started_unix_s),
             provider: self.provider.clone(),
             simulated: job.plan.world.is_some(),

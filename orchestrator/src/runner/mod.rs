@@ -7,6 +7,7 @@
 //! A step that fails before the timeline ends the run; an [`Interrupt`] during the timeline ends the load, and
 //! what was measured until then is drained, checked and reported. Whatever happens, all nodes are stopped.
 
+mod churn;
 mod evidence;
 mod files;
 mod interrupt;
@@ -52,6 +53,8 @@ pub(crate) struct Job {
     pub reproduce: String,
     /// Whether an inconclusive run fails.
     pub strict: bool,
+    /// Whether only the result counts: no file of a report is written.
+    pub unreported: bool,
 }
 
 /// A run that has a report.

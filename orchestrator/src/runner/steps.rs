@@ -1,6 +1,9 @@
 //! The runner itself: what each step does, and what happens when one does not go well.
 
-use super::{Interrupt, Interrupts, Job, Observer, Progress, RunnerError, StepError, evidence::Evidence, setup::Field};
+use super::{
+    Interrupt, Interrupts, Job, Observer, Progress, RunnerError, StepError, churn::Absences, evidence::Evidence,
+    setup::Field,
+};
 use crate::{
     build::Programs,
     cluster::{STOP_GRACE, endpoint},
@@ -52,7 +55,9 @@ pub(crate) struct Runner {
     connected: Vec<Option<Connected>>,
     /// Start of the timeline in milliseconds on the run's clock.
     timeline_ms: Option<u64>,
-    heals: Vec<tokio::task::JoinHandle<()>>,
+    /// What is done beside the timeline: faults that are undone, nodes that leave and return.
+    pub(super) heals: Vec<tokio::task::JoinHandle<()>>,
+    pub(super) absences: Arc<Absences>,
     mode: Mode,
 }
 
@@ -79,6 +84,7 @@ impl Runner {
             connected: Vec::new(),
             timeline_ms: None,
             heals: Vec::new(),
+            absences: Arc::default(),
             mode: Mode::All,
         }
     }
@@ -186,6 +192,12 @@ impl Runner {
                 self.heal(fault);
             }
         }
+        // What validators acknowledged is on their disks: everybody who meant to return does so now.
+        for absence in self.absences.open() {
+            if let Ok(absence) = self.absence(absence) {
+                self.come_back(&absence);
+            }
+        }
     }
 
     async fn within_deadline(&mut self, step: &PlannedStep) -> Result<(), StepError> {
@@ -214,6 +226,7 @@ impl Runner {
             Step::VerifySeal { build } => self.programs.verify(build)?,
             Step::Spawn { nodes } => {
                 self.prepare_field().await?;
+                self.note_late_starts();
                 self.field()?.cluster.spawn(nodes).await?;
             }
             Step::WaitReady { nodes } => self.field()?.cluster.wait_listening(nodes, wait).await?,
@@ -230,17 +243,28 @@ impl Runner {
                 let fault = self.fault(*fault)?;
                 self.heal(fault);
             }
+            Step::Leave { absence } => {
+                let absence = self.absence(*absence)?;
+                self.leave(absence).await?;
+            }
+            Step::Return { absence } => {
+                let absence = self.absence(*absence)?;
+                self.come_back(&absence);
+            }
             Step::Drain { up_to_ms } => self.drain(*up_to_ms).await?,
             Step::Collect => self.collect().await,
             Step::Stop => self.stop().await,
-            Step::Check => self.evidence.check(&self.plan),
+            Step::Check => {
+                self.evidence.churn = self.absences.finish(&self.plan);
+                self.evidence.check(&self.plan);
+            }
             // Done by `run_all`, which returns the result.
             Step::Report => {}
         }
         Ok(())
     }
 
-    fn field(&self) -> Result<&Field, StepError> {
+    pub(super) fn field(&self) -> Result<&Field, StepError> {
         self.field.as_ref().ok_or(StepError::OutOfOrder)
     }
 

@@ -66,6 +66,7 @@ impl Lab {
             given: BTreeMap::from([("main".to_owned(), script(folder.path(), behaviour))]),
             reproduce: "regatta run whole.toml".to_owned(),
             strict: false,
+            unreported: false,
         };
         Self {
             folder,

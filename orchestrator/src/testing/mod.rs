@@ -63,6 +63,7 @@ pub(crate) fn plan(validators: u32) -> Plan {
         world: None,
         links: None,
         steps: Vec::new(),
+        churn: regatta_plan::PlannedChurn::default(),
     }
 }
 

@@ -64,6 +64,8 @@ pub const REWIRE: Ratio = Ratio(0.1);
 pub const SCALE_FREE_LINKS: u32 = 2;
 /// Children of a tree's node.
 pub const ARITY: u32 = 2;
+/// A validator that has returned counts again after this time: it needs to start, to link and to catch up.
+pub const CHURN_SETTLE: Duration = Duration::from_secs(1);
 /// One way between two processes of one computer, from write to wake-up: links of simulated nodes without a delay.
 pub const SIMULATED_HOP: Duration = Duration(60_000);
 /// How much that varies.

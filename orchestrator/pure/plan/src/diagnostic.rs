@@ -139,6 +139,8 @@ codes! {
     BadHostKey = 55,
     /// A provider of network namespaces where this user cannot have them.
     NoNamespaces = 56,
+    /// Churn that names no times, or times that cannot be.
+    BadChurn = 60,
 }
 
 impl fmt::Display for Code {

@@ -12,6 +12,7 @@ pub mod plan;
 pub mod reference;
 mod resolve;
 pub mod scenario;
+pub mod shrink;
 pub mod source;
 mod suggest;
 #[cfg(test)]
@@ -24,8 +25,8 @@ pub use capabilities::{Capabilities, TakenNetwork};
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Place, Severity};
 pub use objective::{Comparison, Metric, Objective, Unit};
 pub use plan::{
-    BuildSource, GraphFacts, Plan, PlannedBudget, PlannedFault, PlannedInstance, PlannedLinks, PlannedLoad,
-    PlannedNode, PlannedPhases, PlannedStep, PlannedWorld, Step,
+    BuildSource, GraphFacts, Plan, PlannedAbsence, PlannedBudget, PlannedChurn, PlannedFault, PlannedInstance,
+    PlannedLinks, PlannedLoad, PlannedNode, PlannedPhases, PlannedStep, PlannedWorld, Step,
 };
 pub use resolve::{Resolved, resolve};
 pub use scenario::Scenario;

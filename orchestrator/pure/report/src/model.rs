@@ -36,6 +36,9 @@ pub struct RunRecord {
     pub processes: Vec<Process>,
     /// Faults, restarts and notes in time order.
     pub events: Vec<Event>,
+    /// Nodes that came and went by themselves; none where all were there all the time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub churn: Option<Churn>,
     /// The correctness checks that were made, each with its evidence.
     pub invariants: Vec<Invariant>,
     /// Validators that were proved to have contradicted themselves, by instance and height.
@@ -471,6 +474,36 @@ pub struct Event {
     pub node: String,
     /// What happened.
     pub text: String,
+}
+
+/// Nodes that came and went by themselves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Churn {
+    /// Departures that were put off, so that a quorum stayed or since a fault met them.
+    pub put_off: u64,
+    /// Each absence, by departure.
+    pub absences: Vec<Absence>,
+}
+
+/// One absence of one node, as observed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Absence {
+    /// The node.
+    pub node: String,
+    /// When it was ended; 0 for one that was not started with the others.
+    pub left_ms: u64,
+    /// How it left: `killed`, `stopped` or `not started`.
+    pub how: String,
+    /// Whether it was to return.
+    pub returns: bool,
+    /// When it was started again.
+    pub returned_ms: Option<u64>,
+    /// When it had every block that the network had when it returned.
+    pub caught_up_ms: Option<u64>,
+    /// Blocks that it lacked of them when it first answered.
+    pub blocks_behind: Option<u64>,
+    /// Why it did not return or did not catch up, if so.
+    pub error: Option<String>,
 }
 
 /// One correctness check over the whole run.

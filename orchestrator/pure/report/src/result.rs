@@ -109,6 +109,36 @@ pub struct Summary {
     /// How soon after each fault everything was as before.
     #[serde(default)]
     pub recoveries: Vec<Recovery>,
+    /// Who came and went; absent where all nodes were there all the time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub churn: Option<ChurnSummary>,
+}
+
+/// Nodes that came and went by themselves, in numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ChurnSummary {
+    /// Nodes that left.
+    pub departures: u64,
+    /// Nodes that were not started with the others, and later.
+    pub late_starts: u64,
+    /// Nodes that left and were started again.
+    pub returns: u64,
+    /// Absences that were not to end.
+    pub stay_away: u64,
+    /// Departures that were put off, so that a quorum stayed or since a fault met them.
+    pub put_off: u64,
+    /// Starts after which the node had every block that the network had then.
+    pub caught_up: u64,
+    /// Median time from a start to that, in milliseconds.
+    pub catch_up_p50_ms: Option<u64>,
+    /// Its 90th percentile.
+    pub catch_up_p90_ms: Option<u64>,
+    /// The longest.
+    pub catch_up_max_ms: Option<u64>,
+    /// Most blocks that a node lacked when it returned.
+    pub blocks_behind_max: Option<u64>,
+    /// Fewest nodes that were up at a time.
+    pub fewest_up: u64,
 }
 
 /// What clients noticed after a fault had ended.

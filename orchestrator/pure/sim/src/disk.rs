@@ -129,6 +129,14 @@ impl Journal {
         self.records.extend(tail);
     }
 
+    /// The program ends by itself and flushes everything first.
+    pub(crate) fn finish(&mut self) {
+        self.end_flush();
+        if self.begin_flush().is_some() {
+            self.end_flush();
+        }
+    }
+
     /// The host lost its power: what was not durable is gone.
     pub(crate) fn crash(&mut self) -> u64 {
         let lost = self.queued.len() + self.group.len();

@@ -14,6 +14,8 @@ pub struct HostSetup {
     pub secret: SecretKey,
     /// Position of its region in [`NetworkModel::delay_ns`].
     pub region: usize,
+    /// Not started with the others: [`crate::World::start`] starts it.
+    pub late: bool,
 }
 
 /// Everything that a world is made of.

@@ -6,12 +6,15 @@
 //! Times of phases, events and samples are virtual. What a busy host would make doubtful about a real run cannot touch
 //! this one: the host's pressure is not judged, and the generator is never late.
 
+mod churn;
 #[cfg(test)]
 mod tests;
 mod timeline;
 mod world;
 
-use super::{Interrupt, Interrupts, Job, Observer, Progress, RunnerError, StepError, evidence::Evidence};
+use super::{
+    Interrupt, Interrupts, Job, Observer, Progress, RunnerError, StepError, churn::Absences, evidence::Evidence,
+};
 use crate::{
     build::Programs,
     load::SimulatedClients,
@@ -54,6 +57,9 @@ pub(super) struct Simulation {
     phase: PhaseKind,
     /// Faults that are on, with their beginnings.
     faults: Vec<(u32, Nanos)>,
+    absences: Absences,
+    /// Nodes that have returned and are catching up.
+    behind: Vec<churn::Behind>,
     ended_early: bool,
     cpu_s: f64,
     beat: Instant,
@@ -83,6 +89,8 @@ impl Simulation {
             timeline: 0,
             phase: PhaseKind::Start,
             faults: Vec::new(),
+            absences: Absences::default(),
+            behind: Vec::new(),
             ended_early: false,
             cpu_s: 0.0,
             beat: Instant::now(),
@@ -98,6 +106,9 @@ impl Simulation {
             interrupts.raise(Interrupt::Wall { limit_s });
         });
         self.evidence.clock_started();
+        if !self.job.unreported {
+            self.evidence.commit = Some(self.programs.commit().await);
+        }
         let plan = Arc::clone(&self.plan);
         let mut failed = false;
         for step in plan.steps.iter().filter(|step| step.step != Step::Report) {
@@ -156,10 +167,15 @@ impl Simulation {
             Step::Cooldown { .. } => self.enter(PhaseKind::Cooldown),
             Step::Inject { fault } => self.inject(*fault)?,
             Step::Heal { fault } => self.heal(*fault),
-            Step::Drain { up_to_ms } => self.drain(*up_to_ms).await,
+            Step::Leave { absence } => self.leave(*absence)?,
+            Step::Return { absence } => self.come_back(*absence)?,
+            Step::Drain { up_to_ms } => self.drain(*up_to_ms).await?,
             Step::Collect => self.collect().await,
             Step::Stop => self.stop(),
-            Step::Check => self.evidence.check(&self.plan),
+            Step::Check => {
+                self.evidence.churn = self.absences.finish(&self.plan);
+                self.evidence.check(&self.plan);
+            }
             // Simulated nodes are part of this program, and the report comes last.
             Step::Build { .. } | Step::Seal { .. } | Step::VerifySeal { .. } => {}
             Step::WaitReady { .. } | Step::Report => {}

@@ -44,6 +44,7 @@ fn simulate(more: &str, seed: u64) -> Done {
         given: BTreeMap::new(),
         reproduce: "regatta run whole.toml --provider sim".to_owned(),
         strict: false,
+        unreported: false,
     };
     let finished = block_on(run(job, Arc::new(Silent), Interrupts::new())).unwrap();
     Done {
@@ -88,6 +89,10 @@ fn a_simulated_run_has_the_same_report_and_says_what_it_is() {
         verdict.sentence
     );
     assert!(verdict.sentence.contains("simulated"), "{}", verdict.sentence);
+    assert!(
+        !record.identity.commit.is_empty(),
+        "simulated nodes are of some commit as well"
+    );
     assert!(record.identity.simulated && record.identity.provider.contains("virtual time"));
     assert!(record.accounting.finalised_ok > 100, "{:?}", record.accounting);
     assert!(record.blocks.len() > 25, "{}", record.blocks.len());
@@ -143,6 +148,73 @@ fn crashes_pauses_and_partitions_happen_at_their_times_and_heal() {
         assert!(late.is_none(), "{}: {:?}", fault.text, late.map(|block| block.at_ms));
     }
     assert!(record.accounting.finalised_ok > 80, "{:?}", record.accounting);
+}
+
+#[test]
+fn nodes_leave_and_return_and_start_late_and_the_report_says_how_long_they_took() {
+    let rows = "[[churn]]\nleave = \"stop\"\nrow = [{ node = \"full-0\", at = \"0s\", until = \"1s\" }, \
+        { node = \"full-0\", at = \"2s\", until = \"2500ms\" }]\n\
+        [[churn]]\nbreaks_quorum = true\nrow = [{ node = \"val-1\", at = \"1500ms\", until = \"1900ms\" }]\n";
+    let done = simulate(rows, 11);
+    done.assert_correct();
+    let (record, summary) = (&done.result().record, &done.result().summary);
+    let returns = record.invariants.iter().find(|invariant| invariant.name == "returns");
+    assert!(
+        returns.unwrap().evidence.starts_with("3 returns caught up"),
+        "{:?}",
+        returns
+    );
+    let absences = &record.churn.as_ref().unwrap().absences;
+    let told: Vec<(&str, &str)> = absences
+        .iter()
+        .map(|one| (one.node.as_str(), one.how.as_str()))
+        .collect();
+    assert_eq!(
+        told,
+        [("full-0", "not started"), ("val-1", "killed"), ("full-0", "stopped")]
+    );
+    assert!(
+        absences[0].blocks_behind.unwrap() > 10,
+        "a late node begins with nothing: {absences:?}"
+    );
+    assert!(
+        absences.iter().all(|one| one.caught_up_ms > one.returned_ms),
+        "{absences:?}"
+    );
+    // At the times that the plan says, which are counted from the start of the load.
+    let load = record
+        .phases
+        .iter()
+        .find(|phase| phase.kind == PhaseKind::Warmup)
+        .unwrap()
+        .start_ms;
+    assert_eq!(
+        (absences[1].left_ms - load, absences[1].returned_ms.unwrap() - load),
+        (1500, 1900)
+    );
+    let churn = summary.churn.as_ref().unwrap();
+    assert_eq!(
+        (churn.departures, churn.late_starts, churn.returns, churn.fewest_up),
+        (2, 1, 2, 2)
+    );
+    assert!(record.accounting.finalised_ok > 80, "{:?}", record.accounting);
+    let again = simulate(rows, 11);
+    assert_eq!(done.trace(), again.trace());
+    assert_eq!(again.result().record.churn, record.churn);
+}
+
+#[test]
+fn a_node_that_stays_away_is_not_asked_for_its_ledger() {
+    let done = simulate("[[churn]]\nrow = [{ node = \"full-0\", at = \"1s\" }]\n", 12);
+    done.assert_correct();
+    let record = &done.result().record;
+    let convergence = record
+        .invariants
+        .iter()
+        .find(|invariant| invariant.name == "convergence")
+        .unwrap();
+    assert!(convergence.evidence.starts_with("2 nodes"), "{}", convergence.evidence);
+    assert_eq!(done.result().summary.churn.as_ref().unwrap().stay_away, 1);
 }
 
 /// A world of the plan of [`simulate`] after some seconds of load from elsewhere: another history of the same network.
@@ -212,6 +284,7 @@ fn an_interrupt_ends_a_simulation_with_a_partial_report() {
         given: BTreeMap::new(),
         reproduce: String::new(),
         strict: false,
+        unreported: false,
     };
     let finished = block_on(run(job, Arc::new(Silent), interrupts)).unwrap();
     assert!(finished.result.record.partial);

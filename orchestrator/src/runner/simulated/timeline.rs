@@ -27,6 +27,7 @@ impl Simulation {
             let planned = self.plan.world.as_ref().ok_or(StepError::OutOfOrder)?;
             let world = world::build(&self.plan, planned)?;
             self.world = Some(world?);
+            self.note_late_starts();
             self.evidence.provider = "simulated: the node's core in virtual time".to_owned();
         }
         Ok(())
@@ -41,7 +42,10 @@ impl Simulation {
             }
             let late = world.now() > READY_NS || self.ended_early;
             if late {
-                let away = (0..world.len()).find(|&host| world.failure(host).is_some() || !world.is_up(host));
+                let late = self.plan.churn.late();
+                let is_late = |host: &usize| late.iter().any(|node| *node as usize == *host);
+                let mut hosts = (0..world.len()).filter(|host| !is_late(host));
+                let away = hosts.find(|&host| world.failure(host).is_some() || !world.is_up(host));
                 let node = away.map_or("links", |host| self.plan.nodes[host].name.as_str());
                 return Err(StepError::NotReady(node.to_owned()));
             }
@@ -63,7 +67,18 @@ impl Simulation {
             let interval = self.samples.interval_ms * MILLISECOND;
             let sample = (world.now() / interval + 1) * interval;
             let wake = self.clients.iter().map(|clients| clients.next_at()).min();
-            let next = wake.unwrap_or(Nanos::MAX).max(world.now()).min(sample).min(until);
+            // Whether a node has caught up is looked at often enough to tell when it did.
+            let look = if self.behind.is_empty() {
+                Nanos::MAX
+            } else {
+                world.now() + PATIENCE_NS
+            };
+            let next = wake
+                .unwrap_or(Nanos::MAX)
+                .max(world.now())
+                .min(sample)
+                .min(look)
+                .min(until);
             for (at, observation) in world.run_until(next) {
                 self.clients
                     .iter_mut()
@@ -73,6 +88,7 @@ impl Simulation {
             if next == sample {
                 self.samples.take(world);
             }
+            self.look_who_caught_up();
             self.look_around().await;
         }
     }
@@ -196,10 +212,14 @@ impl Simulation {
     }
 
     /// Waits until every transaction has an end, for `up_to_ms` at most, and closes the books.
-    pub(super) async fn drain(&mut self, up_to_ms: u64) {
+    pub(super) async fn drain(&mut self, up_to_ms: u64) -> Result<(), StepError> {
         self.enter(PhaseKind::Drain);
         let open: Vec<u32> = self.faults.iter().map(|(fault, _)| *fault).collect();
         open.into_iter().for_each(|fault| self.heal(fault));
+        // After an early end: everybody who meant to return does so now.
+        for absence in self.absences.open() {
+            self.come_back(absence)?;
+        }
         let end = self.now() + up_to_ms * MILLISECOND;
         while self.now() < end && !self.ended_early && !self.clients.iter().all(|clients| clients.is_done()) {
             self.advance((self.now() + PATIENCE_NS).min(end)).await;
@@ -208,14 +228,17 @@ impl Simulation {
             let closed = self.clients.drain(..).map(|clients| clients.close(world));
             self.evidence.loads = closed.collect();
         }
+        Ok(())
     }
 
     /// Reads all ledgers, after nodes that are behind had time to catch up.
     pub(super) async fn collect(&mut self) {
         let plan = std::sync::Arc::clone(&self.plan);
+        let gone = plan.churn.gone();
         for instance in &plan.instances {
             let hosts = plan.nodes.iter().enumerate();
-            let hosts = hosts.filter(|(_, node)| instance.runs(node.index));
+            let is_there = |node: u32| gone.binary_search(&node).is_err();
+            let hosts = hosts.filter(|(_, node)| instance.runs(node.index) && is_there(node.index));
             let names: Vec<(usize, String)> = hosts.map(|(host, node)| (host, node.name.clone())).collect();
             let rules = match rules(&plan, instance) {
                 Ok(rules) => rules,

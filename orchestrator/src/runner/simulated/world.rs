@@ -18,12 +18,14 @@ const SECONDS_OF_NODES: u64 = 100;
 /// [`ClusterError`] for nodes without a configuration, [`SimError`] for nodes that do not fit together.
 pub(super) fn build(plan: &Plan, planned: &PlannedWorld) -> Result<Result<World, SimError>, ClusterError> {
     let configs = node_configs(plan)?;
+    let late = plan.churn.late();
     let host = |(node, config): (&regatta_plan::PlannedNode, _)| {
         let region = node.region.clone().unwrap_or_default();
         HostSetup {
             config,
             secret: node_key(plan, node),
             region: planned.regions.iter().position(|name| *name == region).unwrap_or(0),
+            late: late.binary_search(&node.index).is_ok(),
         }
     };
     let network = NetworkModel {

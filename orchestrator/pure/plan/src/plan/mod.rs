@@ -1,10 +1,12 @@
 //! The plan: a scenario with every choice made, as values that the lab interprets and the report reads.
 
+mod churn;
 mod links;
 mod render;
 mod simulated;
 mod step;
 
+pub use churn::{PlannedAbsence, PlannedChurn};
 pub use links::PlannedLinks;
 pub use simulated::PlannedWorld;
 pub use step::{PlannedStep, Step};
@@ -61,10 +63,13 @@ pub struct Plan {
     pub world: Option<PlannedWorld>,
     /// What to do, in order.
     pub steps: Vec<PlannedStep>,
-    /// Links between namespaces; none where nodes share a network with others. The last field, so that plans without
-    /// links are encoded as they always were.
+    /// Links between namespaces; none where nodes share a network with others. This and what follows come last, so that
+    /// plans without them are encoded as they always were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub links: Option<PlannedLinks>,
+    /// Nodes that come and go.
+    #[serde(default, skip_serializing_if = "PlannedChurn::is_none")]
+    pub churn: PlannedChurn,
 }
 
 impl Plan {

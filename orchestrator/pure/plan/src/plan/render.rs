@@ -45,6 +45,7 @@ impl Plan {
         for fault in &self.faults {
             self.write_fault(out, fault)?;
         }
+        self.write_churn(out)?;
         for objective in &self.objectives {
             writeln!(out, "objective {} {}", objective.metric, objective.text)?;
         }
@@ -165,6 +166,37 @@ impl Plan {
             fault.kind,
             self.names(&fault.nodes)
         )
+    }
+
+    fn write_churn(&self, out: &mut String) -> std::fmt::Result {
+        let churn = &self.churn;
+        for absence in churn.absences.iter().take(ROWS_MAX) {
+            let name = self.names(&[absence.node]);
+            let (at, left) = (Duration::from_millis(absence.at_ms), absence.leave);
+            match (absence.is_late_start(), absence.until_ms.map(Duration::from_millis)) {
+                (true, Some(until)) => writeln!(out, "churn     {}: {name} starts at {until}", absence.index)?,
+                (true, None) => writeln!(out, "churn     {}: {name} does not start", absence.index)?,
+                (false, Some(until)) => {
+                    writeln!(
+                        out,
+                        "churn     {}: {name} is {left} at {at} and returns at {until}",
+                        absence.index
+                    )?;
+                }
+                (false, None) => writeln!(out, "churn     {}: {name} is {left} at {at} for good", absence.index)?,
+            }
+        }
+        match churn.absences.len().saturating_sub(ROWS_MAX) {
+            0 => {}
+            more => writeln!(out, "          ... and {more} more absences")?,
+        }
+        match churn.put_off {
+            0 => Ok(()),
+            count => writeln!(
+                out,
+                "          {count} departures put off, for the quorum or for faults"
+            ),
+        }
     }
 
     fn write_steps(&self, out: &mut String) -> std::fmt::Result {

@@ -80,6 +80,16 @@ pub enum Step {
         /// Position in the plan's faults.
         fault: u32,
     },
+    /// A node leaves by itself.
+    Leave {
+        /// Position in the plan's absences.
+        absence: u32,
+    },
+    /// A node returns, or starts late.
+    Return {
+        /// Position in the plan's absences.
+        absence: u32,
+    },
     /// The load has ended: wait for its last transactions.
     Drain {
         /// Longest wait in milliseconds.
@@ -111,6 +121,8 @@ impl fmt::Display for Step {
             Self::Cooldown { length_ms } => write!(f, "cool down {} s", seconds(length_ms)),
             Self::Inject { fault } => write!(f, "inject fault {fault}"),
             Self::Heal { fault } => write!(f, "heal fault {fault}"),
+            Self::Leave { absence } => write!(f, "leave {absence}"),
+            Self::Return { absence } => write!(f, "return {absence}"),
             Self::Drain { up_to_ms } => write!(f, "drain, at most {} s", seconds(up_to_ms)),
             Self::Collect => f.write_str("collect"),
             Self::Stop => f.write_str("stop"),

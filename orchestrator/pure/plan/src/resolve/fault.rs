@@ -214,17 +214,17 @@ fn check_quorum(draft: &mut Draft<'_>, faults: &[(String, PlannedFault)]) {
     }
 }
 
-fn takes_away(fault: &PlannedFault) -> bool {
+pub(super) fn takes_away(fault: &PlannedFault) -> bool {
     matches!(fault.kind, FaultKind::Crash | FaultKind::Pause | FaultKind::Partition)
 }
 
-/// The greatest weight of validators that are up and reach each other while the faults of `active` are on. Nobody can
-/// count on those that misbehave.
-fn weight_left(instance: &PlannedInstance, active: &[&PlannedFault], misbehaving: &BTreeSet<u32>) -> u64 {
+/// The greatest weight of validators that are up and reach each other while the faults of `active` are on, not counting
+/// those of `without`: nobody can count on validators that misbehave or are away.
+pub(super) fn weight_left(instance: &PlannedInstance, active: &[&PlannedFault], without: &BTreeSet<u32>) -> u64 {
     let (parted, ended): (Vec<&PlannedFault>, Vec<&PlannedFault>) =
         active.iter().partition(|fault| fault.kind == FaultKind::Partition);
     let mut down: BTreeSet<u32> = ended.iter().flat_map(|fault| fault.nodes.iter().copied()).collect();
-    down.extend(misbehaving);
+    down.extend(without);
     // Sides of all partitions at once: whoever one of them keeps from a side does not count for it.
     let sides = parted.iter().flat_map(|fault| {
         let others = |side: usize| {

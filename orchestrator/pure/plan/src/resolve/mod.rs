@@ -1,6 +1,7 @@
 //! From a scenario to a plan: every choice made, every problem found, in one pass over the stages.
 
 mod budget;
+mod churn;
 mod consensus;
 mod fault;
 mod host;
@@ -13,11 +14,11 @@ mod slo;
 mod steps;
 mod support;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::{
-    Capabilities, GraphFacts, Plan, PlannedBudget, PlannedFault, PlannedInstance, PlannedLoad, PlannedNode,
-    PlannedPhases, Source,
+    Capabilities, GraphFacts, Plan, PlannedBudget, PlannedChurn, PlannedFault, PlannedInstance, PlannedLoad,
+    PlannedNode, PlannedPhases, Source,
     diagnostic::{Code, Diagnostics, Problem, Severity},
     objective::Objective,
     plan::{BuildSource, PLAN_VERSION},
@@ -51,7 +52,12 @@ pub fn resolve(source: &Source, host: &Capabilities) -> Result<Resolved, Diagnos
     let plan = source.scenario().and_then(|scenario| {
         let mut draft = Draft::new(scenario, host);
         draft.fill();
-        problems.append(&mut draft.problems);
+        // What was wrong was removed: that it is missing is no problem of its own.
+        let was_removed = |problem: &Problem| {
+            let inside = format!("{}.", problem.path);
+            problem.code == Code::MissingKey && source.problems().iter().any(|other| other.path.starts_with(&inside))
+        };
+        problems.extend(draft.problems.drain(..).filter(|problem| !was_removed(problem)));
         let sound = problems.iter().all(|problem| problem.severity == Severity::Warning);
         sound.then(|| draft.into_plan())
     });
@@ -81,6 +87,7 @@ struct Draft<'a> {
     instances: Vec<PlannedInstance>,
     loads: Vec<PlannedLoad>,
     faults: Vec<PlannedFault>,
+    churn: PlannedChurn,
     objectives: Vec<Objective>,
 }
 
@@ -100,6 +107,7 @@ impl<'a> Draft<'a> {
             instances: Vec::new(),
             loads: Vec::new(),
             faults: Vec::new(),
+            churn: PlannedChurn::default(),
             objectives: Vec::new(),
         }
     }
@@ -115,6 +123,7 @@ impl<'a> Draft<'a> {
         consensus::resolve(self);
         load::resolve(self);
         fault::resolve(self);
+        churn::resolve(self);
         slo::resolve(self);
         host::check(self);
         budget::check_disk(self);
@@ -164,6 +173,7 @@ impl<'a> Draft<'a> {
             world,
             links,
             steps: Vec::new(),
+            churn: self.churn,
         };
         plan.steps = steps::steps(&plan);
         plan

@@ -49,19 +49,24 @@ fn before(plan: &Plan) -> Vec<Draft> {
         steps.push((Step::Seal { build: build() }, None, SEAL_MS));
         steps.push((Step::VerifySeal { build: build() }, None, SEAL_MS));
     }
-    let nodes: Vec<u32> = plan.nodes.iter().map(|node| node.index).collect();
+    let late = plan.churn.late();
+    let is_late = |node: &u32| late.binary_search(node).is_ok();
+    let nodes = plan.nodes.iter().map(|node| node.index);
+    let nodes: Vec<u32> = nodes.filter(|node| !is_late(node)).collect();
     let for_nodes = |count: usize| BASE_MS + NODE_MS * count as u64;
     for batch in nodes.chunks(SPAWN_BATCH) {
         steps.push((Step::Spawn { nodes: batch.to_vec() }, None, for_nodes(batch.len())));
     }
     let all = for_nodes(nodes.len());
     steps.push((Step::WaitReady { nodes }, None, all));
-    let edges = plan.edges.len() as u32;
+    let links = plan.edges.iter().filter(|(a, b)| !is_late(a) && !is_late(b));
+    let edges = links.count() as u32;
     steps.push((Step::WaitLinks { edges }, None, all + LINK_MS * u64::from(edges)));
     steps
 }
 
-/// Steps at their times; of those at one time, phases begin before loads, and faults end before others begin.
+/// Steps at their times; of those at one time, phases begin before loads, faults end before others begin, and nodes
+/// return before others leave.
 fn timeline(plan: &Plan) -> Vec<Draft> {
     let phases = &plan.phases;
     let (start, end) = phases.window_ms();
@@ -82,6 +87,14 @@ fn timeline(plan: &Plan) -> Vec<Draft> {
     }
     for fault in &plan.faults {
         steps.push((Step::Heal { fault: fault.index }, Some(fault.until_ms), BASE_MS));
+    }
+    for absence in &plan.churn.absences {
+        if let Some(until_ms) = absence.until_ms {
+            steps.push((Step::Return { absence: absence.index }, Some(until_ms), BASE_MS));
+        }
+    }
+    for absence in plan.churn.absences.iter().filter(|absence| !absence.is_late_start()) {
+        steps.push((Step::Leave { absence: absence.index }, Some(absence.at_ms), BASE_MS));
     }
     for fault in &plan.faults {
         steps.push((Step::Inject { fault: fault.index }, Some(fault.at_ms), BASE_MS));

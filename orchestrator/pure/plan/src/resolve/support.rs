@@ -28,14 +28,6 @@ pub(super) fn check(draft: &mut Draft<'_>) {
             unsupported(draft, &format!("fault.{index}.kind"), &what, "use kind = \"crash\"");
         }
     }
-    for index in 0..scenario.churn.len() {
-        unsupported(
-            draft,
-            &format!("churn.{index}"),
-            "churn",
-            "remove [[churn]], or write single crashes as [[fault]]",
-        );
-    }
 }
 
 /// Whether a provider can do this fault to its nodes.

@@ -1,10 +1,11 @@
 //! Scenarios of every kind against the problems that they must show.
 
 mod behaviour;
+mod churn;
 mod golden;
 mod namespaces;
 mod plans;
-mod properties;
+pub(crate) mod properties;
 mod simulated;
 
 use super::*;
@@ -362,7 +363,6 @@ fn what_comes_later_is_refused_and_never_ignored() {
         "load.0.mix={opaque=1,multichat=1}",
         "fault.0.kind=link",
         "fault.0.kind=disk_full",
-        "churn=[{group=\"full\",session={weibull=[0.6,\"120s\"]},rejoin={exp=\"20s\"}}]",
     ] {
         assert_codes(&[text], &[Code::Unsupported]);
     }

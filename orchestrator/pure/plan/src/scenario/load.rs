@@ -1,4 +1,4 @@
-//! What is done to the network: load, faults and churn.
+//! What is done to the network: load and faults.
 
 use crate::{
     defaults,
@@ -194,28 +194,4 @@ impl fmt::Display for FaultKind {
             Self::DiskFull => "disk_full",
         })
     }
-}
-
-/// Nodes of a group that leave and return by themselves.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Churn {
-    /// Group whose nodes come and go.
-    pub group: String,
-    /// How long a node stays.
-    pub session: Distribution,
-    /// How long it is away.
-    pub rejoin: Distribution,
-}
-
-/// A distribution of times.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Distribution {
-    /// Weibull with shape and scale.
-    Weibull(f64, Duration),
-    /// Exponential with mean.
-    Exp(Duration),
-    /// Always the same.
-    Fixed(Duration),
 }

@@ -1,11 +1,13 @@
 //! The scenario file as types; `docs/reference/scenario.md` and the JSON Schema are made from them.
 
+mod churn;
 mod load;
 mod network;
 mod options;
 mod peering;
 
-pub use load::{ArrivalKind, Churn, Distribution, Fault, FaultKind, Load, LoadMode, Rate, TransactionKind};
+pub use churn::{Absence, Churn, Distribution, Leave};
+pub use load::{ArrivalKind, Fault, FaultKind, Load, LoadMode, Rate, TransactionKind};
 pub use network::{
     Behaviour, Build, Consensus, Group, Host, Link, Net, Network, Provider, ProviderKind, Role, Validators,
     VoteTopology,

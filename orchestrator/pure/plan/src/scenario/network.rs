@@ -255,6 +255,9 @@ pub struct Group {
     /// Name of the build that its nodes run.
     #[serde(default = "default_build")]
     pub build: String,
+    /// When its nodes start, from the start of the warm-up; without it, before it with all others.
+    #[serde(default)]
+    pub join: Option<Duration>,
 }
 
 fn default_build() -> String {

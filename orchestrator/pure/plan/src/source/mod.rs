@@ -2,6 +2,7 @@
 
 mod overrides;
 mod shape;
+mod trace;
 
 use crate::{
     diagnostic::{Code, Diagnostic, Diagnostics, Place, Problem},
@@ -9,7 +10,10 @@ use crate::{
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use std::{collections::BTreeMap, ops::Range};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 /// Largest scenario file in bytes.
 pub const SCENARIO_BYTES_MAX: usize = 1024 * 1024;
@@ -56,6 +60,33 @@ impl Source {
             source.interpret(document);
         }
         source
+    }
+
+    /// Files that the scenario names, each once.
+    #[must_use]
+    pub fn files(&self) -> BTreeSet<String> {
+        let churn = self.scenario.iter().flat_map(|scenario| &scenario.churn);
+        churn.filter_map(|churn| churn.trace.clone()).collect()
+    }
+
+    /// Puts the content of a file of [`Source::files`] into the scenario. What is wrong with it is reported with
+    /// everything else.
+    pub fn include(&mut self, file: &str, text: &str) {
+        let Some(scenario) = &mut self.scenario else { return };
+        for (index, churn) in scenario.churn.iter_mut().enumerate() {
+            if churn.trace.as_deref() != Some(file) {
+                continue;
+            }
+            churn.trace = None;
+            match trace::rows(text) {
+                Ok(rows) => churn.row.extend(rows),
+                Err(error) => {
+                    let path = format!("churn.{index}.trace");
+                    let problem = Problem::error(Code::BadChurn, path, format!("`{file}`: {error}"));
+                    self.problems.push(problem.help("write lines such as full-0,5s,9s"));
+                }
+            }
+        }
     }
 
     /// The typed scenario, when the document has its shape.

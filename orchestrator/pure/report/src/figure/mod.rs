@@ -3,6 +3,7 @@
 mod accounting;
 mod axis;
 mod bins;
+mod churn;
 mod headline;
 mod latency;
 mod layout;
@@ -80,6 +81,7 @@ pub fn figures(result: &RunResult) -> Vec<Figure> {
         time::latency(result),
         time::backlog(result),
         time::blocks(result),
+        churn::strip(result),
         network::topology(result),
         network::protocols(result),
         resources::cpu(result),

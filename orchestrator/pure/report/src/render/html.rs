@@ -2,7 +2,7 @@
 
 mod parts;
 
-use super::{RenderError, instances, recovery};
+use super::{RenderError, churn, instances, recovery};
 use crate::{
     figure::{DrawError, Figure, Table, figures},
     model::{Accusation, Identity, NamedText},
@@ -20,7 +20,11 @@ const SPEED: [&str; 1] = ["latency-throughput"];
 /// Sections with their figures.
 const SECTIONS: [(&str, &str, &[&str]); 4] = [
     ("latency", "Latency", &["percentiles", "stages", "latency-over-time"]),
-    ("time", "Throughput and blocks", &["throughput", "backlog", "blocks"]),
+    (
+        "time",
+        "Throughput and blocks",
+        &["throughput", "backlog", "blocks", "churn"],
+    ),
     ("network", "Network", &["topology", "protocols"]),
     ("resources", "Resources", &["cpu", "memory", "traffic"]),
 ];
@@ -121,7 +125,10 @@ pub fn html(result: &RunResult) -> Result<String, RenderError> {
         quantiles: parts::quantiles(result),
         sections,
         instances: instances::rows(result),
-        recoveries: recovery::sentences(result),
+        recoveries: churn::sentence(result)
+            .into_iter()
+            .chain(recovery::sentences(result))
+            .collect(),
         instances_head: instances::HEAD,
         nodes: parts::nodes(result),
         events: parts::events(result),

@@ -1,6 +1,6 @@
 //! The result for a comment: at most 60 lines of Markdown.
 
-use super::{instances, recovery};
+use super::{churn, instances, recovery};
 use crate::{
     format,
     model::{Process, ProcessKind, Role},
@@ -51,7 +51,12 @@ pub fn markdown(result: &RunResult) -> String {
     }
     lines.extend(instances_table(result));
     let recoveries = recovery::sentences(result).into_iter().take(RECOVERIES_MAX);
-    lines.extend(recoveries.map(|sentence| format!("- {}", escape(&sentence))));
+    lines.extend(
+        churn::sentence(result)
+            .into_iter()
+            .chain(recoveries)
+            .map(|sentence| format!("- {}", escape(&sentence))),
+    );
     lines.extend(checks(result));
     lines.extend(cost(result));
     let dirty = if identity.dirty {

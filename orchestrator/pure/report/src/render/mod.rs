@@ -1,5 +1,6 @@
 //! Every form of a report, as texts and bytes.
 
+mod churn;
 mod csv;
 mod html;
 mod instances;

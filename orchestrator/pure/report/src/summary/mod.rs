@@ -1,10 +1,13 @@
 //! What a record adds up to: window, quantiles, goodput, accounting, generator, steadiness, cost, nodes.
 
 mod checks;
+mod churn;
 mod instances;
 mod recovery;
 mod resources;
 mod window;
+
+pub(crate) use churn::steps;
 
 use crate::{
     model::{Block, RunRecord},
@@ -39,6 +42,7 @@ pub fn summarise(record: &RunRecord) -> Summary {
         nodes: resources::nodes(record, &window),
         instances: instances::summaries(record, &window),
         recoveries: recovery::recoveries(record),
+        churn: churn::summary(record),
         window,
         response,
         goodput_per_s,

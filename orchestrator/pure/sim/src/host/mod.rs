@@ -109,6 +109,8 @@ pub(crate) struct Host {
     pub(crate) config: NodeConfig,
     pub(crate) secret: SecretKey,
     pub(crate) region: usize,
+    /// Not started with the others.
+    pub(crate) late: bool,
     pub(crate) node: Option<Node>,
     /// Grows with each end, so that what was meant for an earlier life is not delivered.
     pub(crate) life: u32,
@@ -168,6 +170,7 @@ impl Host {
             config: without_snapshots(setup.config),
             secret: setup.secret,
             region: setup.region,
+            late: setup.late,
             node: None,
             life: 0,
             starts: 0,

@@ -50,6 +50,7 @@ fn setup(count: usize, validators: usize, seed: u64) -> Setup {
         config: config(index, count, validators),
         secret: secret(index),
         region: 0,
+        late: false,
     };
     Setup {
         hosts: (0..count).map(host).collect(),

@@ -165,9 +165,15 @@ impl World {
             host.failure = Some(error.to_string());
             return;
         }
+        // As programs are started: only the first start is that of a new node.
+        let nonce = (index as u64) << 32 | u64::from(host.starts);
+        let start = if host.starts == 0 {
+            Start::New
+        } else {
+            Start::Again { nonce }
+        };
         host.starts += 1;
-        // Simulated devices lose nothing that was flushed: an empty journal is one of a node that never said anything.
-        node.start(self.shared.now / MILLISECOND, Start::New, &mut self.shared.out);
+        node.start(self.shared.now / MILLISECOND, start, &mut self.shared.out);
         host.node = Some(node);
         host.finish(index, 0, &mut self.shared);
         self.begin_flush(index);

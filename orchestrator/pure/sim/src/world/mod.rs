@@ -181,7 +181,9 @@ impl World {
                 SimError::Node { name, error }
             })?;
             let at = world.shared.rng.random_range(0..START_SPREAD_NS);
-            world.shared.queue.push(at, Pending::Start(host, 0));
+            if !world.hosts[host].late {
+                world.shared.queue.push(at, Pending::Start(host, 0));
+            }
         }
         Ok(world)
     }
@@ -252,7 +254,15 @@ impl World {
         }
     }
 
-    /// Starts a host that has crashed, with the journal that it has.
+    /// The host's program ends by itself: what its journal was given becomes durable first.
+    pub fn stop(&mut self, host: HostIndex) {
+        if let Some(host) = self.hosts.get_mut(host).filter(|host| host.node.is_some()) {
+            host.journal.finish();
+        }
+        self.crash(host);
+    }
+
+    /// Starts a host that has crashed, with the journal that it has, or one that was not started with the others.
     pub fn start(&mut self, host: HostIndex) {
         if self.hosts.get(host).is_some_and(|host| host.node.is_none()) {
             self.shared.trace.note(self.shared.now, host, 21, 0);

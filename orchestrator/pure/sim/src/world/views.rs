@@ -58,12 +58,13 @@ impl World {
         self.hosts.get(host).is_some_and(|host| host.node.is_some())
     }
 
-    /// Whether every node runs, has all its links, and takes transactions.
+    /// Whether every node runs, has all its links, and takes transactions; those that start late are not waited for.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.hosts.iter().all(|host| {
+        let is_awaited = |host: HostIndex| !self.hosts[host].late;
+        self.hosts.iter().filter(|host| !host.late).all(|host| {
             let ready = host.node.as_ref().is_some_and(|node| node.readiness().1.is_empty());
-            ready && host.peers_up() == host.peers.len()
+            ready && host.peers.iter().all(|peer| peer.up || !is_awaited(peer.host))
         })
     }
 

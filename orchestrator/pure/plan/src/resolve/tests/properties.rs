@@ -89,6 +89,7 @@ fn group(name: &str, role: Role) -> impl Strategy<Value = Group> {
         regions,
         behaviour: Behaviour::Honest,
         build: "main".to_owned(),
+        join: None,
     })
 }
 
@@ -108,7 +109,7 @@ fn fault() -> impl Strategy<Value = Fault> {
 
 prop_compose! {
     /// Scenarios of everything that the local provider supports; most of them are sound.
-    fn scenario()(
+    pub(crate) fn scenario()(
         seed in 0_u64..1 << 40,
         val in group("val", Role::Validator),
         full in group("full", Role::Full),
@@ -164,7 +165,7 @@ fn toml(value: &serde_json::Value) -> String {
 }
 
 /// A whole file: one line per key.
-fn file(scenario: &Scenario) -> String {
+pub(super) fn file(scenario: &Scenario) -> String {
     let value = serde_json::to_value(scenario).unwrap();
     let members = value.as_object().unwrap().iter().filter(|(_, value)| !value.is_null());
     members

@@ -223,11 +223,6 @@ fn loads_and_faults_that_come_later() {
       --> --set fault.0.kind=link
        = help: use kind = "crash"
     "#);
-    insta::assert_snapshot!(rendered(&["churn=[{group=\"full\",session={weibull=[0.6,\"120s\"]},rejoin={exp=\"20s\"}}]"]), @r#"
-    error[T041]: churn is not supported by the `local` provider yet
-      --> --set churn=[{group="full",session={weibull=[0.6,"120s"]},rejoin={exp="20s"}}]
-       = help: remove [[churn]], or write single crashes as [[fault]]
-    "#);
 }
 
 #[test]
