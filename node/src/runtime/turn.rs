@@ -78,7 +78,6 @@ impl Loop {
     /// Runs until told to stop or the journal fails.
     pub(super) async fn run(mut self) -> Result<(), RunError> {
         self.node.start(self.clock.now(), self.birth, &mut self.out);
-        self.settle();
         let result = self.turns().await;
         // Whatever ended the loop ends the rest of the process as well.
         self.stop.cancel();
@@ -87,6 +86,7 @@ impl Loop {
     }
 
     async fn turns(&mut self) -> Result<(), RunError> {
+        self.settle()?;
         loop {
             let wake = self.wait().await;
             if matches!(wake, Wake::Stop) {
@@ -95,7 +95,7 @@ impl Loop {
             self.take(wake)?;
             self.take_ready();
             self.tick_when_due();
-            self.settle();
+            self.settle()?;
             // Links and requests run on this thread as well: what they have ready is the next turn.
             tokio::task::yield_now().await;
         }
@@ -233,7 +233,21 @@ impl Loop {
     }
 
     /// Does all outputs, and those that their own events cause.
-    fn settle(&mut self) {
+    fn settle(&mut self) -> Result<(), RunError> {
+        loop {
+            self.carry_out();
+            self.journal.write();
+            match self.journal_state.has_changed() {
+                Ok(true) => self.take_journal()?,
+                // It is on its way: `wait` sees when it is there.
+                Ok(false) => return Ok(()),
+                // The writer is gone: if it said why, that is the error, and if not, `wait` tells.
+                Err(_) => return self.take_journal(),
+            }
+        }
+    }
+
+    fn carry_out(&mut self) {
         loop {
             let mut outputs = std::mem::take(&mut self.out);
             for output in outputs.drain(..) {

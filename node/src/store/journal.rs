@@ -1,4 +1,8 @@
 //! The loop's end of the journal.
+//!
+//! A durable journal has a thread: its flushes take milliseconds. Without flushes a group is a copy into the page cache,
+//! which costs less than waking a thread and being woken by it; then the loop writes what it has queued itself, once a
+//! turn. Either way nothing leaves the node before its record is written: a process that is killed loses nothing.
 
 use super::{
     StoreError,
@@ -58,7 +62,18 @@ pub struct Journal {
     backlog: Arc<AtomicUsize>,
     state: watch::Receiver<JournalState>,
     reader: Reader,
-    thread: Option<JoinHandle<()>>,
+    hands: Hands,
+}
+
+/// Who writes.
+#[derive(Debug)]
+enum Hands {
+    /// A thread, as soon as something is queued.
+    Thread(JoinHandle<()>),
+    /// Whoever calls [`Journal::write`].
+    Caller(Box<Writer>, mpsc::Receiver<Input>),
+    /// Nobody any more.
+    Nobody,
 }
 
 impl Journal {
@@ -115,11 +130,17 @@ impl Journal {
             _lock: lock,
         };
         writer.open_file()?;
+        writer.report_full();
         let (records, receiver) = mpsc::channel();
-        let thread = std::thread::Builder::new()
-            .name("journal".to_owned())
-            .spawn(move || writer.run(&receiver))
-            .map_err(|error| StoreError::io("start the writer of", dir, error))?;
+        let hands = if options.durable {
+            let thread = std::thread::Builder::new()
+                .name("journal".to_owned())
+                .spawn(move || writer.run(&receiver))
+                .map_err(|error| StoreError::io("start the writer of", dir, error))?;
+            Hands::Thread(thread)
+        } else {
+            Hands::Caller(Box::new(writer), receiver)
+        };
         Ok(Self {
             records: Some(records),
             backlog,
@@ -128,7 +149,7 @@ impl Journal {
                 dir: dir.as_path().into(),
                 index,
             },
-            thread: Some(thread),
+            hands,
         })
     }
 
@@ -139,6 +160,15 @@ impl Journal {
         if let Some(records) = &self.records {
             // Fails only after the writer gave up, which the state tells.
             let _ = records.send(Input::Record(number, record));
+        }
+    }
+
+    /// Writes what is queued, where no thread does; then the state may have changed.
+    pub fn write(&mut self) {
+        if let Hands::Caller(writer, queue) = &mut self.hands
+            && !writer.write_queued(queue)
+        {
+            self.hands = Hands::Nobody;
         }
     }
 
@@ -185,8 +215,9 @@ impl Journal {
     }
 
     fn end_writer(&mut self) {
+        self.write();
         self.records = None;
-        if let Some(thread) = self.thread.take() {
+        if let Hands::Thread(thread) = std::mem::replace(&mut self.hands, Hands::Nobody) {
             // A panic of the writer has been printed where it happened.
             let _ = thread.join();
         }

@@ -78,12 +78,13 @@ fn open(options: &Options) -> Result<(Journal, Vec<Record>), StoreError> {
 }
 
 /// Appends one record in a group of its own.
-fn append_one(journal: &Journal, number: u64, record: Record) {
+fn append_one(journal: &mut Journal, number: u64, record: Record) {
     journal.append(number, record);
     wait_durable(journal, number);
 }
 
-fn wait_durable(journal: &Journal, number: u64) {
+fn wait_durable(journal: &mut Journal, number: u64) {
+    journal.write();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut state = journal.state();
     let state = runtime.block_on(state.wait_for(|state| state.durable >= number || state.failed.is_some()));
@@ -94,10 +95,10 @@ fn wait_durable(journal: &Journal, number: u64) {
 fn written(records: &[Record]) -> (TempDir, PathBuf, Vec<u64>) {
     let dir = tempfile::tempdir().unwrap();
     let path = file_path(dir.path(), 1);
-    let (journal, _) = open(&options(dir.path())).unwrap();
+    let (mut journal, _) = open(&options(dir.path())).unwrap();
     let mut ends = vec![fs::metadata(&path).unwrap().len()];
     for (position, record) in records.iter().enumerate() {
-        append_one(&journal, position as u64 + 1, record.clone());
+        append_one(&mut journal, position as u64 + 1, record.clone());
         ends.push(fs::metadata(&path).unwrap().len());
     }
     journal.close().unwrap();
@@ -118,7 +119,7 @@ fn sample() -> Vec<Record> {
 #[test]
 fn records_come_back_in_order_and_blocks_with_their_batches() {
     let (dir, _, _) = written(&sample());
-    let (journal, records) = open(&options(dir.path())).unwrap();
+    let (mut journal, records) = open(&options(dir.path())).unwrap();
     assert_eq!(records, sample());
     let stored = journal.reader().load(0, 1).unwrap().unwrap();
     assert_eq!(
@@ -128,7 +129,7 @@ fn records_come_back_in_order_and_blocks_with_their_batches() {
     assert_eq!(stored.batches, [Bytes::from(vec![7; 300])]);
     assert_eq!(journal.reader().load(0, 2).unwrap(), None);
     assert_eq!(journal.reader().load(1, 1).unwrap(), None);
-    append_one(&journal, 1, block(2, &[batch(8, 20)]));
+    append_one(&mut journal, 1, block(2, &[batch(8, 20)]));
     assert_eq!(
         journal.reader().load(0, 2).unwrap().unwrap().batches,
         [Bytes::from(vec![8; 20])]
@@ -153,9 +154,9 @@ fn a_tail_torn_at_any_byte_costs_only_the_last_record() {
             let mut bytes = whole[..cut].to_vec();
             bytes.resize(cut + zeros, 0);
             fs::write(&path, bytes).unwrap();
-            let (journal, records) = open(&options(dir.path())).unwrap();
+            let (mut journal, records) = open(&options(dir.path())).unwrap();
             assert_eq!(records, sample()[..4], "cut at {cut}, {zeros} zeros");
-            append_one(&journal, 1, consensus("again"));
+            append_one(&mut journal, 1, consensus("again"));
             drop(journal);
             let (_, records) = open(&options(dir.path())).unwrap();
             assert_eq!(records[4..], [consensus("again")], "cut at {cut}, {zeros} zeros");
@@ -166,8 +167,8 @@ fn a_tail_torn_at_any_byte_costs_only_the_last_record() {
 #[test]
 fn a_group_of_which_only_the_later_pages_reached_the_device_is_torn_and_not_damaged() {
     let dir = tempfile::tempdir().unwrap();
-    let (journal, _) = open(&options(dir.path())).unwrap();
-    append_one(&journal, 1, consensus("kept"));
+    let (mut journal, _) = open(&options(dir.path())).unwrap();
+    append_one(&mut journal, 1, consensus("kept"));
     drop(journal);
     let path = file_path(dir.path(), 1);
     let mut bytes = fs::read(&path).unwrap();
@@ -205,9 +206,9 @@ fn a_flipped_bit_before_the_last_record_is_an_error_that_names_file_and_offset()
 #[test]
 fn damage_in_a_file_that_another_follows_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
-    let (journal, _) = open(&options(dir.path())).unwrap();
+    let (mut journal, _) = open(&options(dir.path())).unwrap();
     for number in 1..=66 {
-        append_one(&journal, number, batch(number as u8, 1024 * 1024));
+        append_one(&mut journal, number, batch(number as u8, 1024 * 1024));
     }
     drop(journal);
     let (_, records) = open(&options(dir.path())).unwrap();
@@ -245,9 +246,9 @@ fn zeros_written_ahead_are_no_records() {
         ..options(dir.path())
     };
     for round in 0..3 {
-        let (journal, records) = open(&durable).unwrap();
+        let (mut journal, records) = open(&durable).unwrap();
         assert_eq!(records.len(), round);
-        append_one(&journal, 1, consensus("vote"));
+        append_one(&mut journal, 1, consensus("vote"));
     }
     assert!(fs::metadata(file_path(dir.path(), 1)).unwrap().len() > 1024 * 1024);
 }
@@ -259,16 +260,16 @@ fn the_quota_is_reported_when_it_is_reached_and_after_a_restart() {
         disk_bytes_max: 2000,
         ..options(dir.path())
     };
-    let (journal, _) = open(&small).unwrap();
-    append_one(&journal, 1, batch(1, 500));
+    let (mut journal, _) = open(&small).unwrap();
+    append_one(&mut journal, 1, batch(1, 500));
     assert!(!journal.state().borrow().full);
-    append_one(&journal, 2, batch(2, 1500));
-    append_one(&journal, 3, consensus("votes go on"));
+    append_one(&mut journal, 2, batch(2, 1500));
+    append_one(&mut journal, 3, consensus("votes go on"));
     assert!(journal.state().borrow().full);
     drop(journal);
-    let (journal, records) = open(&small).unwrap();
+    let (mut journal, records) = open(&small).unwrap();
     assert_eq!(records.len(), 3);
-    append_one(&journal, 1, consensus("and on"));
+    append_one(&mut journal, 1, consensus("and on"));
     assert!(journal.state().borrow().full);
 }
 
@@ -312,8 +313,8 @@ fn a_record_that_the_node_refuses_ends_the_start() {
 #[test]
 fn a_gap_between_blocks_stops_the_journal() {
     let dir = tempfile::tempdir().unwrap();
-    let (journal, _) = open(&options(dir.path())).unwrap();
-    append_one(&journal, 1, block(1, &[]));
+    let (mut journal, _) = open(&options(dir.path())).unwrap();
+    append_one(&mut journal, 1, block(1, &[]));
     journal.append(2, block(3, &[]));
     assert!(journal.close().is_err());
 }
@@ -406,8 +407,8 @@ fn a_block_that_was_damaged_after_the_start_is_an_error_and_not_a_panic() {
 #[test]
 fn a_record_beyond_the_format_is_refused_before_it_is_written() {
     let dir = tempfile::tempdir().unwrap();
-    let (journal, _) = open(&options(dir.path())).unwrap();
-    append_one(&journal, 1, consensus("fine"));
+    let (mut journal, _) = open(&options(dir.path())).unwrap();
+    append_one(&mut journal, 1, consensus("fine"));
     journal.append(2, batch(1, 3 * 1024 * 1024));
     assert!(
         journal
@@ -423,11 +424,11 @@ fn a_record_beyond_the_format_is_refused_before_it_is_written() {
 #[test]
 fn what_waits_for_the_writer_is_known() {
     let dir = tempfile::tempdir().unwrap();
-    let (journal, _) = open(&options(dir.path())).unwrap();
+    let (mut journal, _) = open(&options(dir.path())).unwrap();
     for number in 1..=20 {
         journal.append(number, batch(number as u8, 100_000));
     }
-    wait_durable(&journal, 20);
+    wait_durable(&mut journal, 20);
     assert_eq!(journal.backlog_bytes(), 0);
     journal.close().unwrap();
     assert_eq!(open(&options(dir.path())).unwrap().1.len(), 20);
@@ -475,7 +476,7 @@ proptest! {
                     expected.push(record.clone());
                     journal.append(number, record);
                 }
-                wait_durable(&journal, number);
+                wait_durable(&mut journal, number);
                 continue;
             }
             journal.close().unwrap();

@@ -1,4 +1,4 @@
-//! The journal's thread: takes what is queued, writes it, flushes once, and tells how far it is.
+//! The journal's writer: takes what is queued, writes it, flushes once, and tells how far it is.
 
 use super::{
     StoreError,
@@ -28,7 +28,7 @@ use tokio::sync::watch;
 /// A group takes no more records from this size on.
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
 
-/// What the journal's thread is told to do.
+/// What the writer is told to do.
 #[derive(Debug)]
 pub(super) enum Input {
     /// Write this record.
@@ -56,7 +56,8 @@ enum News {
     },
 }
 
-/// The state of the journal's thread.
+/// The journal's file and what is known of it.
+#[derive(Debug)]
 pub(super) struct Writer {
     pub(super) options: Options,
     pub(super) file: Option<JournalFile>,
@@ -73,9 +74,22 @@ pub(super) struct Writer {
 impl Writer {
     /// Writes groups until the queue ends or the device fails.
     pub(super) fn run(mut self, inputs: &mpsc::Receiver<Input>) {
-        self.report_full();
-        let mut next = None;
-        while let Some(input) = next.take().or_else(|| inputs.recv().ok()) {
+        while let Ok(first) = inputs.recv() {
+            if !self.write_all(first, inputs) {
+                return;
+            }
+        }
+    }
+
+    /// Writes what is queued; `false` when the device fails.
+    pub(super) fn write_queued(&mut self, inputs: &mpsc::Receiver<Input>) -> bool {
+        inputs.try_recv().map_or(true, |first| self.write_all(first, inputs))
+    }
+
+    /// Writes `first` and what is queued behind it; `false` when the device fails.
+    fn write_all(&mut self, first: Input, inputs: &mpsc::Receiver<Input>) -> bool {
+        let mut next = Some(first);
+        while let Some(input) = next.take().or_else(|| inputs.try_recv().ok()) {
             let result = match input {
                 Input::Record(number, record) => self.write_group((number, record), inputs, &mut next),
                 Input::Prune {
@@ -87,9 +101,10 @@ impl Writer {
             if let Err(error) = result {
                 tracing::error!(%error, "the journal failed");
                 self.state.send_modify(|state| state.failed = Some(Arc::new(error)));
-                return;
+                return false;
             }
         }
+        true
     }
 
     /// Writes what is queued, up to a limit or to something that is no record, which goes to `after`.

@@ -88,6 +88,12 @@ impl Core {
         self.state.round
     }
 
+    /// Whether something happens at this height: its round timer runs.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.state.active
+    }
+
     /// The signer who leads the current round.
     #[must_use]
     pub fn leader(&self) -> u16 {

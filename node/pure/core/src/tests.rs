@@ -1,5 +1,6 @@
 //! Whole nodes in virtual time: agreement, payload, forwarding, catch-up, snapshots, crashes, hostile frames.
 
+mod ballots;
 mod evidence;
 mod instances;
 mod memory;

@@ -26,7 +26,7 @@ fn digest(record: &Record) -> Digest {
 }
 
 /// A batch and its block for each of `heights`, each record a group: one file a height.
-fn fill(journal: &Journal, number: &mut u64, heights: std::ops::RangeInclusive<Height>) {
+fn fill(journal: &mut Journal, number: &mut u64, heights: std::ops::RangeInclusive<Height>) {
     for height in heights {
         let payload = batch(height as u8, 2000);
         for record in [payload.clone(), consensus("vote"), block(height, &[payload])] {
@@ -37,7 +37,7 @@ fn fill(journal: &Journal, number: &mut u64, heights: std::ops::RangeInclusive<H
 }
 
 /// Prunes and waits until that is done: the writer does one thing after the other.
-fn prune(journal: &Journal, number: &mut u64, through: Height, waiting: Vec<Digest>) {
+fn prune(journal: &mut Journal, number: &mut u64, through: Height, waiting: Vec<Digest>) {
     journal.prune(0, through, waiting);
     *number += 1;
     append_one(journal, *number, consensus("after"));
@@ -54,18 +54,18 @@ fn heights(records: &[Record]) -> Vec<Height> {
 #[test]
 fn files_of_old_blocks_go_and_the_others_stay() {
     let dir = tempfile::tempdir().unwrap();
-    let (journal, _) = open(&small(dir.path())).unwrap();
+    let (mut journal, _) = open(&small(dir.path())).unwrap();
     let mut number = 0;
-    fill(&journal, &mut number, 1..=12);
+    fill(&mut journal, &mut number, 1..=12);
     let before = files(dir.path());
     assert_eq!(before.first(), Some(&1));
-    prune(&journal, &mut number, 2, Vec::new());
+    prune(&mut journal, &mut number, 2, Vec::new());
     assert_eq!(
         files(dir.path()),
         before,
         "statements about the next heights may be in the first one"
     );
-    prune(&journal, &mut number, 8, Vec::new());
+    prune(&mut journal, &mut number, 8, Vec::new());
     let first = journal.state().borrow().first_blocks[0].1;
     assert!((4..=6).contains(&first), "{first}");
     let reader = journal.reader();
@@ -74,11 +74,11 @@ fn files_of_old_blocks_go_and_the_others_stay() {
         assert!(reader.load(0, height).unwrap().is_some(), "{height}");
     }
     journal.close().unwrap();
-    let (journal, records) = open(&small(dir.path())).unwrap();
+    let (mut journal, records) = open(&small(dir.path())).unwrap();
     assert_eq!(heights(&records), (first..=12).collect::<Vec<_>>());
     let mut number = 0;
-    fill(&journal, &mut number, 13..=20);
-    prune(&journal, &mut number, 20, Vec::new());
+    fill(&mut journal, &mut number, 13..=20);
+    prune(&mut journal, &mut number, 20, Vec::new());
     assert!(journal.reader().load(0, 20).unwrap().is_some());
     assert!(files(dir.path()).len() <= 5, "{:?}", files(dir.path()));
 }
@@ -86,24 +86,24 @@ fn files_of_old_blocks_go_and_the_others_stay() {
 #[test]
 fn a_batch_that_waits_or_that_a_later_block_has_keeps_its_file() {
     let dir = tempfile::tempdir().unwrap();
-    let (journal, _) = open(&small(dir.path())).unwrap();
+    let (mut journal, _) = open(&small(dir.path())).unwrap();
     let mut number = 3;
     let (waits, late) = (batch(200, 100), batch(201, 100));
-    append_one(&journal, 1, waits.clone());
-    fill(&journal, &mut number, 1..=4);
-    append_one(&journal, number + 1, late.clone());
+    append_one(&mut journal, 1, waits.clone());
+    fill(&mut journal, &mut number, 1..=4);
+    append_one(&mut journal, number + 1, late.clone());
     number += 1;
-    fill(&journal, &mut number, 5..=12);
-    append_one(&journal, number + 1, block(13, std::slice::from_ref(&late)));
+    fill(&mut journal, &mut number, 5..=12);
+    append_one(&mut journal, number + 1, block(13, std::slice::from_ref(&late)));
     number += 1;
     let all = files(dir.path());
-    prune(&journal, &mut number, 12, vec![digest(&waits)]);
+    prune(&mut journal, &mut number, 12, vec![digest(&waits)]);
     assert_eq!(files(dir.path())[..3], all[..3]);
-    prune(&journal, &mut number, 12, Vec::new());
+    prune(&mut journal, &mut number, 12, Vec::new());
     let left = files(dir.path());
     assert!(left[0] > 1 && left[0] <= 5, "{left:?}");
     assert_eq!(journal.reader().load(0, 13).unwrap().unwrap().batches.len(), 1);
-    prune(&journal, &mut number, 12, vec![Digest([9; 32])]);
+    prune(&mut journal, &mut number, 12, vec![Digest([9; 32])]);
     assert_eq!(
         files(dir.path())[0],
         left[0],
@@ -117,37 +117,37 @@ fn a_batch_that_waits_or_that_a_later_block_has_keeps_its_file() {
 #[test]
 fn an_instance_that_is_behind_keeps_the_files_with_its_records() {
     let dir = tempfile::tempdir().unwrap();
-    let (journal, _) = open(&small(dir.path())).unwrap();
+    let (mut journal, _) = open(&small(dir.path())).unwrap();
     let mut number = 0;
-    fill(&journal, &mut number, 1..=6);
+    fill(&mut journal, &mut number, 1..=6);
     let other = Record::Consensus {
         instance: 1,
         bytes: hex(vec![1]),
     };
-    append_one(&journal, number + 1, other);
+    append_one(&mut journal, number + 1, other);
     number += 1;
     let kept = *files(dir.path()).last().unwrap();
-    fill(&journal, &mut number, 7..=14);
-    prune(&journal, &mut number, 14, Vec::new());
+    fill(&mut journal, &mut number, 7..=14);
+    prune(&mut journal, &mut number, 14, Vec::new());
     assert_eq!(files(dir.path())[0], kept);
     journal.prune(1, 3, Vec::new());
-    prune(&journal, &mut number, 14, Vec::new());
+    prune(&mut journal, &mut number, 14, Vec::new());
     assert!(files(dir.path())[0] > kept);
 }
 
 #[test]
 fn proofs_of_misconduct_outlive_their_files() {
     let dir = tempfile::tempdir().unwrap();
-    let (journal, _) = open(&small(dir.path())).unwrap();
+    let (mut journal, _) = open(&small(dir.path())).unwrap();
     let proof = Record::Evidence {
         instance: 0,
         bytes: hex(vec![5; 50]),
     };
-    append_one(&journal, 1, proof.clone());
+    append_one(&mut journal, 1, proof.clone());
     let mut number = 1;
     for round in 1..4 {
-        fill(&journal, &mut number, (round * 10 - 9)..=round * 10);
-        prune(&journal, &mut number, round * 10, Vec::new());
+        fill(&mut journal, &mut number, (round * 10 - 9)..=round * 10);
+        prune(&mut journal, &mut number, round * 10, Vec::new());
     }
     assert!(files(dir.path())[0] > 20);
     journal.close().unwrap();
@@ -158,9 +158,9 @@ fn proofs_of_misconduct_outlive_their_files() {
 #[test]
 fn a_crash_between_two_removals_leaves_a_journal_that_opens() {
     let dir = tempfile::tempdir().unwrap();
-    let (journal, _) = open(&small(dir.path())).unwrap();
+    let (mut journal, _) = open(&small(dir.path())).unwrap();
     let mut number = 0;
-    fill(&journal, &mut number, 1..=9);
+    fill(&mut journal, &mut number, 1..=9);
     journal.close().unwrap();
     let all = files(dir.path());
     for gone in 1..all.len() {
@@ -174,8 +174,8 @@ fn a_crash_between_two_removals_leaves_a_journal_that_opens() {
     }
     // A file that is missing between others is damage.
     let dir = tempfile::tempdir().unwrap();
-    let (journal, _) = open(&small(dir.path())).unwrap();
-    fill(&journal, &mut 0, 1..=9);
+    let (mut journal, _) = open(&small(dir.path())).unwrap();
+    fill(&mut journal, &mut 0, 1..=9);
     journal.close().unwrap();
     fs::remove_file(file_path(dir.path(), 3)).unwrap();
     assert!(open(&small(dir.path())).is_err());
@@ -184,16 +184,16 @@ fn a_crash_between_two_removals_leaves_a_journal_that_opens() {
 #[test]
 fn blocks_go_on_after_a_snapshot_that_was_installed() {
     let dir = tempfile::tempdir().unwrap();
-    let (journal, _) = open(&small(dir.path())).unwrap();
+    let (mut journal, _) = open(&small(dir.path())).unwrap();
     let mut number = 0;
-    fill(&journal, &mut number, 1..=3);
+    fill(&mut journal, &mut number, 1..=3);
     let installed = Record::Installed {
         instance: 0,
         height: 100,
     };
-    append_one(&journal, number + 1, installed.clone());
+    append_one(&mut journal, number + 1, installed.clone());
     number += 1;
-    fill(&journal, &mut number, 101..=103);
+    fill(&mut journal, &mut number, 101..=103);
     let check = |journal: &Journal| {
         let reader = journal.reader();
         for height in [3, 100, 104] {
@@ -203,11 +203,11 @@ fn blocks_go_on_after_a_snapshot_that_was_installed() {
     };
     check(&journal);
     journal.close().unwrap();
-    let (journal, records) = open(&small(dir.path())).unwrap();
+    let (mut journal, records) = open(&small(dir.path())).unwrap();
     assert!(records.contains(&installed));
     check(&journal);
     let mut number = 0;
-    prune(&journal, &mut number, 100, Vec::new());
+    prune(&mut journal, &mut number, 100, Vec::new());
     assert!(files(dir.path())[0] > 2, "what came before the snapshot is free");
     check(&journal);
 }

@@ -4,7 +4,7 @@ mod disk;
 mod promises;
 
 use crate::{
-    Event, Node, Output, PeerIndex, Record, RecordNumber, Start, StoredBlock, Time,
+    Event, Job, Node, Output, PeerIndex, Record, RecordNumber, Start, StoredBlock, Time,
     wire::{Body, Frame, Plain},
 };
 use bytes::Bytes;
@@ -85,6 +85,8 @@ pub(super) struct World {
     /// Ids that a client was told to be final, with where.
     pub(super) told: Vec<(usize, TransactionId)>,
     pub(super) frames: u64,
+    /// Signatures of statements that were checked.
+    pub(super) checked: usize,
     pub(super) faults: Vec<(usize, String)>,
     pub(super) censor: Option<Censor>,
     /// Whose frames are noted in `heard`, with the peer that each comes from.
@@ -181,6 +183,7 @@ impl World {
             replies: BTreeMap::new(),
             told: Vec::new(),
             frames: 0,
+            checked: 0,
             faults: Vec::new(),
             censor: None,
             listener: None,
@@ -375,6 +378,9 @@ impl World {
             }
             Output::Send { peer, frame, .. } => self.send(index, peer, frame),
             Output::Work(job, work) => {
+                if let Job::Claims(claims) = &work {
+                    self.checked += claims.len();
+                }
                 let result = work.run(&mut seed::rng(self.number, "jobs"));
                 let delay = self.delay(0..2, 0);
                 self.later(delay, Pending::Event(index, life, Event::Done(job, result)));

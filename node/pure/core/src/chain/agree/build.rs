@@ -86,8 +86,8 @@ impl Chain {
         })
     }
 
-    /// The header of a block whose parent is not decided; none while there is no payload beside the parent's, or the
-    /// parent may change the validators, whom this header has to name.
+    /// The header of a block whose parent is not decided; none while it would be empty and need not be, or the parent may
+    /// change the validators, whom this header has to name.
     fn header_ahead(&self, height: Height, parent: &[u8]) -> Option<Header> {
         let before = Header::decode(parent).ok()?;
         if height != self.ledger.height() + 2 || before.height + 1 != height {
@@ -98,7 +98,7 @@ impl Chain {
             return None;
         }
         let batches = self.batches.propose(height, &before.batches);
-        (!batches.is_empty()).then(|| Header {
+        (self.config.empty_blocks || !batches.is_empty()).then(|| Header {
             height,
             parent: header_digest(parent),
             batches,

@@ -320,6 +320,7 @@ impl Chain {
         self.update_role();
         let next = self.ledger.height() + 1;
         self.agreement.gossip.advance(next);
+        self.agreement.ballots.advance(next);
         if let (Some(now), Some(soon)) = (self.ledger.sets().at(next), self.ledger.sets().at(next + 1)) {
             self.routes.advance(next, now.validators(), soon.validators());
         }

@@ -1,6 +1,6 @@
 //! Consensus messages: in from neighbours, checked, passed on, and out again.
 
-use super::{Agreement, Inbound};
+use super::{Agreement, Inbound, ballots::Waiting};
 use crate::{
     chain::{
         Chain, encoded,
@@ -11,8 +11,8 @@ use crate::{
     wire::{Body, Plain},
 };
 use regatta_api::metrics::Metric;
-use regatta_base::{Digest, Height, HexBytes, decode};
-use regatta_consensus::{Commit, Input, MESSAGE_BYTES_MAX, Message, Proposal, SignatureClaim, header_digest};
+use regatta_base::{Digest, Height, HexBytes, ValidatorSet, decode};
+use regatta_consensus::{Commit, Input, MESSAGE_BYTES_MAX, Message, Proposal, Scope, SignatureClaim, header_digest};
 
 /// Messages that may wait for their signatures; beyond it new ones are dropped and come again by retry.
 const INBOX_MAX: usize = 20_000;
@@ -108,16 +108,29 @@ impl Chain {
         };
         match message.claims(scope) {
             Ok(claims) => {
-                let (count, set) = (claims.len(), scope.validators().hash());
-                self.agreement.inbox_claims.extend(claims);
-                self.agreement.inbox.push(Inbound {
+                let may_wait = !is_guess && self.may_wait(ctx, from, &message, scope);
+                let inbound = Inbound {
                     from,
                     message,
                     encoded,
                     key,
-                    claims: count,
-                    set,
-                });
+                    claims: claims.len(),
+                    set: scope.validators().hash(),
+                };
+                let waiting = Waiting { inbound, claims };
+                if may_wait {
+                    let due = self.agreement.ballots.wait(waiting, scope.validators());
+                    self.agreement.queue(due);
+                    if height == next {
+                        // As for a vote that is checked: ask again if the height does not go on here.
+                        self.retry_soon(ctx.now);
+                    }
+                    return;
+                }
+                if gives_up(&waiting.inbound.message) {
+                    self.check_all(height);
+                }
+                self.agreement.queue(vec![waiting]);
             }
             Err(error) => {
                 self.refuse(&message, key.as_ref());
@@ -126,6 +139,34 @@ impl Chain {
                 }
                 ctx.fault(from, format!("consensus message: {error}"));
             }
+        }
+    }
+
+    /// Whether the signature of a message need not be checked before others of its kind are here.
+    fn may_wait(&self, ctx: &Context<'_>, from: PeerIndex, message: &Message, scope: &Scope) -> bool {
+        let Message::Vote(vote) = message else { return false };
+        let Some(member) = scope.validators().get(vote.signer) else {
+            return false;
+        };
+        let is_direct = ctx.links.get(from).is_some_and(|link| link.key == member.key);
+        let core = &self.agreement.core;
+        is_direct
+            && core.is_active()
+            && !core.lacks_sign_of(&member.key, message.height())
+            && self.relay_receivers(ctx.links, message, from).is_empty()
+    }
+
+    /// No vote of `height` waits any more to be checked.
+    pub(super) fn check_all(&mut self, height: Height) {
+        let opened = self.agreement.ballots.open(height);
+        self.agreement.queue(opened);
+    }
+
+    /// Notes that a message of this node or a checked one counts.
+    pub(super) fn count_vote(&mut self, message: &Message) {
+        if let Some(scope) = self.ledger.sets().at(message.height()) {
+            let due = self.agreement.ballots.count(message, scope.validators());
+            self.agreement.queue(due);
         }
     }
 
@@ -154,6 +195,11 @@ impl Chain {
     }
 
     fn refuse(&mut self, message: &Message, key: Option<&MessageKey>) {
+        let set: Option<&ValidatorSet> = self.ledger.sets().at(message.height()).map(Scope::validators);
+        if let Some(set) = set {
+            let due = self.agreement.ballots.refuse(message, set);
+            self.agreement.queue(due);
+        }
         if let Some(key) = key {
             self.agreement.gossip.refuse(key);
         }
@@ -229,6 +275,7 @@ impl Chain {
             self.keep_header(proposal);
             self.note_proposal(ctx.now, proposal);
         }
+        self.count_vote(&message);
         let message_is_current = message.height() == self.ledger.height() + 1;
         if let Some(key) = key {
             // Everybody waits for these, and they come alone: there is no company to wait for.
@@ -307,6 +354,15 @@ impl Chain {
         if let Some(peer) = self.agreement.asking {
             self.tell_height(peer);
         }
+    }
+}
+
+/// Whether a message says that somebody gave a round up.
+fn gives_up(message: &Message) -> bool {
+    match message {
+        Message::Timeout(_) | Message::TimeoutQuorum(_) => true,
+        Message::Proposal(proposal) => proposal.vote.statement.round > 0,
+        _ => false,
     }
 }
 

@@ -1,11 +1,13 @@
 //! Agreement: runs the consensus core, does what it asks for, and executes what it decides.
 
+mod ballots;
 mod build;
 #[cfg(any(test, feature = "byzantine"))]
 mod byzantine;
 mod execute;
 mod messages;
 
+use ballots::{Ballots, Waiting};
 use build::Build;
 
 use super::{
@@ -62,6 +64,8 @@ pub(crate) struct Agreement {
     early: Vec<(PeerIndex, Message, HexBytes)>,
     inbox: Vec<Inbound>,
     inbox_claims: Vec<SignatureClaim>,
+    /// Votes that wait for others before they are checked.
+    ballots: Ballots,
     checking: Vec<Inbound>,
     /// Headers proposed at the current heights, for neighbours that lack them.
     headers: BTreeMap<(Height, Digest), Vec<u8>>,
@@ -91,6 +95,7 @@ impl Agreement {
             early: Vec::new(),
             inbox: Vec::new(),
             inbox_claims: Vec::new(),
+            ballots: Ballots::default(),
             checking: Vec::new(),
             headers: BTreeMap::new(),
             validating: Vec::new(),
@@ -112,11 +117,20 @@ impl Agreement {
         let next = height + 1;
         self.replayed.retain(|record| record.height() > height);
         self.gossip.advance(next);
+        self.ballots.advance(next);
         self.headers = self.headers.split_off(&(next, Digest::ZERO));
         self.validating.clear();
         self.deciding.take_if(|commit| commit.height() <= height);
         self.timer = None;
         self.retry_at = None;
+    }
+
+    /// Puts messages into the line of those whose signatures are to be checked.
+    fn queue(&mut self, messages: Vec<Waiting>) {
+        for Waiting { inbound, claims } in messages {
+            self.inbox_claims.extend(claims);
+            self.inbox.push(inbound);
+        }
     }
 
     pub(crate) fn round(&self) -> Round {
@@ -201,6 +215,11 @@ impl Chain {
                 self.perform(ctx, effect, &mut inputs);
             }
         }
+        let next = self.ledger.height() + 1;
+        if !self.agreement.core.is_active() && self.agreement.ballots.waits_at(next) {
+            // One of these wakes it.
+            self.check_all(next);
+        }
     }
 
     fn perform(&mut self, ctx: &mut Context<'_>, effect: Effect, inputs: &mut VecDeque<Input>) {
@@ -257,6 +276,10 @@ impl Chain {
         };
         self.routes.note_said(draft.statement);
         let message = draft.sign(scope, ctx.secret);
+        self.count_vote(&message);
+        if matches!(message, Message::Timeout(_)) {
+            self.check_all(message.height());
+        }
         self.broadcast(ctx, &message);
         inputs.push_back(Input::Recv(message));
     }
@@ -272,6 +295,7 @@ impl Chain {
         }
         if self.agreement.retry_at.is_some_and(|at| at <= ctx.now) {
             self.agreement.retry_at = Some(ctx.now + self.retry_interval());
+            self.check_all(self.ledger.height() + 1);
             if self.routes.note_retry(self.ledger.height() + 1) {
                 self.offer_to_all(ctx);
             }
