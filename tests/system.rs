@@ -9,6 +9,7 @@ mod system {
         pub mod process;
         pub mod programs;
         pub mod subnet;
+        pub mod terminal;
         pub mod wait;
     }
 
@@ -32,4 +33,5 @@ mod system {
     mod shrink;
     mod snapshots;
     mod starts;
+    mod watching;
 }

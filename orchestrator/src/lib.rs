@@ -21,3 +21,4 @@ mod shrink;
 mod supervisor;
 #[cfg(test)]
 mod testing;
+mod view;

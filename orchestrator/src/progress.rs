@@ -82,6 +82,9 @@ impl Observer for Printer {
             }
             Progress::Ending(why) => eprintln!("ending the run: {why}"),
             Progress::Heartbeat(beat) => eprintln!("{}", heartbeat_line(beat)),
+            Progress::Refused(why) => eprintln!("not done: {why}"),
+            // Only for those who draw.
+            Progress::Look(_) | Progress::Orders(_) => {}
         }
     }
 

@@ -8,18 +8,22 @@ use super::{
     signals::Signals,
 };
 use crate::{
-    progress::Printer,
     provider::raise_descriptor_limit,
     runner::{self, Finished, Interrupts, Job},
+    view::{Panel, Screen, Shared, may_draw},
 };
 use anstream::eprintln;
 use clap::Args;
+use regatta_plan::Plan;
 use regatta_report::render;
 use std::sync::Arc;
 
 /// Build, seal, start, load, check and report one scenario
 #[derive(Debug, Args)]
 #[command(after_help = "\
+On a terminal the run is drawn: nodes, heights, throughput, latency, faults, and keys to break nodes by hand (? explains
+them). Elsewhere, and with --plain, --json, NO_COLOR or TERM=dumb, a line tells how it goes from time to time.
+
 Ctrl-C ends the run cleanly with a partial report; a second one ends it at once.
 
 Examples:
@@ -36,6 +40,9 @@ pub(super) struct Run {
     /// Fail with exit code 5 when the run is inconclusive
     #[arg(long)]
     strict: bool,
+    /// Print plain lines, also on a terminal
+    #[arg(long)]
+    plain: bool,
 }
 
 impl Run {
@@ -55,15 +62,36 @@ impl Run {
         };
         let interrupts = Interrupts::new();
         let mut signals = Signals::listen()?;
-        let work = runner::run(job, Arc::new(Printer::new()), interrupts.clone());
-        tokio::select! {
-            finished = work => print_result(global, &finished?),
+        let shared = Shared::new(&job.plan);
+        let drawn = self.is_drawn(global, &job.plan);
+        let panel = Arc::new(Panel::new(Arc::clone(&shared), drawn, false));
+        let screen = drawn
+            .then(|| Screen::start(Arc::clone(&shared), false, true))
+            .transpose()?;
+        let work = runner::run(job, Arc::clone(&panel) as Arc<dyn runner::Observer>, interrupts.clone());
+        let say = |text: &str| panel.say(text);
+        let outcome = tokio::select! {
+            finished = work => Some(finished),
             // Dropping the run kills its nodes before this returns.
-            second = signals.interrupt_twice(&interrupts) => {
-                eprintln!("{second}: ended at once, without a report");
-                Ok(FAILED)
+            second = signals.interrupt_twice_saying(&interrupts, &say) => {
+                panel.say(&format!("{second}: ended at once, without a report"));
+                None
             }
+        };
+        if screen.is_some() {
+            // The terminal first: what follows is to stay on it.
+            drop(screen);
+            shared.transcript().iter().for_each(|line| eprintln!("{line}"));
         }
+        match outcome {
+            Some(finished) => print_result(global, &finished?),
+            None => Ok(FAILED),
+        }
+    }
+
+    /// Virtual time passes too fast to be watched.
+    fn is_drawn(&self, global: &Global, plan: &Plan) -> bool {
+        !self.plain && !global.json && plan.world.is_none() && may_draw()
     }
 }
 

@@ -35,8 +35,14 @@ impl Signals {
 
     /// Interrupts a run with the first signal and completes with the second one.
     pub(super) async fn interrupt_twice(&mut self, interrupts: &Interrupts) -> &'static str {
+        self.interrupt_twice_saying(interrupts, &|text| eprintln!("{text}"))
+            .await
+    }
+
+    /// The same where `say` says on the way what happens.
+    pub(super) async fn interrupt_twice_saying(&mut self, interrupts: &Interrupts, say: &dyn Fn(&str)) -> &'static str {
         let first = self.next().await;
-        eprintln!("{first}: ending the run cleanly; once more to end it at once");
+        say(&format!("{first}: ending the run cleanly; once more to end it at once"));
         interrupts.raise(Interrupt::Signal(first.to_owned()));
         self.next().await
     }

@@ -33,6 +33,10 @@ pub struct LoadProgress {
     pub p50_us: u64,
     /// 99th percentile of the response so far in microseconds.
     pub p99_us: u64,
+    /// Median response of the newest whole second with answers, in microseconds.
+    pub recent_p50_us: u64,
+    /// 99th percentile of the same.
+    pub recent_p99_us: u64,
     /// 99th percentile of the generator's lag so far in microseconds.
     pub lag_p99_us: u64,
 }

@@ -23,6 +23,8 @@ pub(crate) struct Series {
     current: Histogram<u64>,
     second: u32,
     intervals: Vec<Interval>,
+    /// Median and 99th percentile of the newest whole second with values.
+    recent: (u64, u64),
 }
 
 impl Series {
@@ -32,6 +34,7 @@ impl Series {
             current: histogram(),
             second: 0,
             intervals: Vec::new(),
+            recent: (0, 0),
         }
     }
 
@@ -57,8 +60,17 @@ impl Series {
         best.value_at_quantile(quantile)
     }
 
+    /// Median and 99th percentile in microseconds of the newest whole second with values; 0 before the first.
+    pub(crate) fn recent(&self) -> (u64, u64) {
+        self.recent
+    }
+
     fn close(&mut self) {
         if !self.current.is_empty() {
+            self.recent = (
+                self.current.value_at_quantile(0.5),
+                self.current.value_at_quantile(0.99),
+            );
             self.intervals.push(Interval {
                 second: self.second,
                 counts: Counts::from_histogram(&self.current),
@@ -120,10 +132,11 @@ mod tests {
     fn only_measured_values_enter_the_headline_and_all_enter_their_second() {
         let mut series = Series::new();
         series.record(3, 100, false);
-        assert_eq!(series.quantile(0.5), 100);
+        assert_eq!((series.quantile(0.5), series.recent()), (100, (0, 0)));
         series.record(4, 200, true);
         series.record(3, 150, true);
         series.record(9, u64::MAX, true);
+        assert_eq!(series.recent(), (150, 150), "of the second that was closed last");
         assert_eq!(series.quantile(0.0), 150);
         let set = series.finish();
         assert_eq!(set.overall.total(), 3);

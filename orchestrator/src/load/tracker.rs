@@ -364,7 +364,10 @@ impl Tracker {
     pub(crate) fn progress_at(&self, now_ns: u64) -> LoadProgress {
         let last = second_of(now_ns).saturating_sub(1);
         let last = self.seconds.get(&last).copied().unwrap_or_default();
+        let (recent_p50_us, recent_p99_us) = self.response.recent();
         LoadProgress {
+            recent_p50_us,
+            recent_p99_us,
             in_flight: self.in_flight.len() as u64,
             offered_per_s: last.intended,
             final_per_s: last.finalised + last.failed,

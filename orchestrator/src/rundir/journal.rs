@@ -1,7 +1,7 @@
 //! The journal: every step and event of a run as a line of JSON, on its way to the disk before the next step begins.
 
 use super::{RunDir, RunDirError, at};
-use regatta_plan::Step;
+use regatta_plan::{Step, scenario::FaultKind};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::File,
@@ -62,6 +62,20 @@ pub(crate) enum Entry {
         exit: String,
         /// Whether the lab asked for it.
         ordered: bool,
+    },
+    /// A person ordered a fault that is not in the plan.
+    FaultByHand {
+        /// Its number: those of the plan come before.
+        fault: u32,
+        /// What is done.
+        what: FaultKind,
+        /// Nodes that it is done to.
+        nodes: Vec<String>,
+    },
+    /// A fault that a person ordered ended: it is being undone.
+    FaultByHandEnded {
+        /// Its number.
+        fault: u32,
     },
     /// Anything else worth knowing.
     Note {

@@ -5,6 +5,7 @@ use crate::{
     build::Programs,
     check::{self, Ledger, Rules},
     cluster::{chain, node_key},
+    inject,
     load::{Endpoint, LoadOutcome, Submitted},
     record::{self, RecordParts},
     rundir::{RunDir, RunDirError, rfc3339},
@@ -15,15 +16,18 @@ use rand::{
     rngs::{StdRng, SysRng},
 };
 use regatta_base::ids::NameError;
-use regatta_plan::{Plan, PlannedInstance};
+use regatta_plan::{Plan, PlannedFault, PlannedInstance};
 use regatta_report::{
     RunResult,
-    model::{Churn, Disclosure, Event, EventKind, Identity, Invariant, NamedText, PhaseKind},
+    model::{Churn, Disclosure, Event, EventKind, Finding, Identity, Invariant, NamedText, PhaseKind},
 };
 use std::time::{Duration, SystemTime};
 
 /// How long reading all ledgers may take; what is not read by then shows in the checks.
 const COLLECT_LIMIT: Duration = Duration::from_secs(5 * 60);
+
+/// Faults by hand that the verdict names one by one.
+const INTERFERENCE_LISTED_MAX: usize = 4;
 
 /// Everything that is known about a run so far.
 #[derive(Debug)]
@@ -43,6 +47,7 @@ pub(super) struct Evidence {
     /// Who came and went.
     pub(super) churn: Option<Churn>,
     pub(super) provider: String,
+    findings: Vec<Finding>,
     /// What is to be disclosed beside the machine.
     pub(super) disclosure: Vec<Disclosure>,
     /// Digests to state beside those of programs.
@@ -67,10 +72,32 @@ impl Evidence {
             events: Vec::new(),
             churn: None,
             provider: String::new(),
+            findings: Vec::new(),
             disclosure: Vec::new(),
             digests: Vec::new(),
             commit: None,
         }
+    }
+
+    /// A person did `faults` during the run: what was measured is not what the plan says.
+    pub(super) fn interfered(&mut self, plan: &Plan, faults: &[PlannedFault]) {
+        if faults.is_empty() {
+            return;
+        }
+        let names: Vec<String> = plan.nodes.iter().map(|node| node.name.clone()).collect();
+        let mut texts: Vec<String> = faults
+            .iter()
+            .take(INTERFERENCE_LISTED_MAX)
+            .map(|fault| inject::describe(fault, &names))
+            .collect();
+        if faults.len() > texts.len() {
+            texts.push(format!("and {} more", faults.len() - texts.len()));
+        }
+        self.findings.push(Finding {
+            code: "by-hand".to_owned(),
+            void: true,
+            text: format!("the run was interfered with by hand: {}", texts.join(", ")),
+        });
     }
 
     /// The run's clock starts now.
@@ -188,7 +215,7 @@ impl Evidence {
             invariants: std::mem::take(&mut self.invariants),
             events,
             churn: self.churn.take(),
-            findings: Vec::new(),
+            findings: std::mem::take(&mut self.findings),
             environment: self
                 .disclosure
                 .drain(..)

@@ -7,14 +7,18 @@ use crate::{
     rundir::{RunDir, used_bytes},
     sample::{Sampler, Watched},
 };
-use regatta_plan::Plan;
-use regatta_report::model::{Event, EventKind, PhaseKind, ProcessKind};
+use regatta_plan::{Plan, PlannedFault, scenario::FaultKind};
+use regatta_report::{
+    live::{Glimpse, Life, LoadNow, NodeGlimpse, OpenFault},
+    model::{Event, EventKind, PhaseKind, ProcessKind, Sample},
+};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
 
 /// How often the folder's size is looked at.
 const QUOTA_INTERVAL: Duration = Duration::from_millis(500);
@@ -48,11 +52,23 @@ pub(super) struct Live {
 #[derive(Debug)]
 struct State {
     phase: PhaseKind,
+    /// When the phase ends by plan.
+    phase_ends_ms: Option<u64>,
+    /// Start of the timeline, once it is known.
+    timeline_ms: Option<u64>,
     loads: Vec<LoadHandle>,
     sampler: Option<Arc<Sampler>>,
     faults: BTreeMap<u32, (String, u64)>,
     events: Vec<Event>,
     starts: BTreeMap<u32, u32>,
+    /// Each node's process, and when the newest one was started.
+    lives: BTreeMap<u32, (Life, u64)>,
+    /// Faults that a person ordered, by their numbers: those of the plan come before.
+    by_hand: BTreeMap<u32, PlannedFault>,
+    /// Faults by hand that are being undone.
+    heals: Vec<JoinHandle<()>>,
+    /// Ends what a person left on.
+    mend_all: CancellationToken,
     disk_bytes: u64,
 }
 
@@ -61,11 +77,17 @@ impl Live {
     pub(super) fn new(clock: RunClock, plan: Arc<Plan>, run: RunDir, sampler: Sampler) -> Self {
         let state = State {
             phase: PhaseKind::Start,
+            phase_ends_ms: None,
+            timeline_ms: None,
             loads: Vec::new(),
             sampler: Some(Arc::new(sampler)),
             faults: BTreeMap::new(),
             events: Vec::new(),
             starts: BTreeMap::new(),
+            lives: BTreeMap::new(),
+            by_hand: BTreeMap::new(),
+            heals: Vec::new(),
+            mend_all: CancellationToken::new(),
             disk_bytes: 0,
         };
         Self {
@@ -80,8 +102,28 @@ impl Live {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn set_phase(&self, phase: PhaseKind) {
-        self.state().phase = phase;
+    /// A phase begins; `ends_ms` says when it ends by plan.
+    pub(super) fn set_phase(&self, phase: PhaseKind, ends_ms: Option<u64>) {
+        let mut state = self.state();
+        (state.phase, state.phase_ends_ms) = (phase, ends_ms);
+    }
+
+    pub(super) fn phase(&self) -> PhaseKind {
+        self.state().phase
+    }
+
+    pub(super) fn set_timeline(&self, start_ms: u64) {
+        self.state().timeline_ms = Some(start_ms);
+    }
+
+    /// Milliseconds since the timeline began.
+    pub(super) fn timeline_now_ms(&self) -> Option<u64> {
+        let start = self.state().timeline_ms?;
+        Some(self.clock.now_ms().saturating_sub(start))
+    }
+
+    pub(super) fn plan(&self) -> &Plan {
+        &self.plan
     }
 
     pub(super) fn add_load(&self, load: LoadHandle) {
@@ -132,16 +174,57 @@ impl Live {
         self.state().faults.insert(fault, (text, now));
     }
 
-    /// Faults that are on, by their positions in the plan.
-    pub(super) fn open_faults(&self) -> Vec<u32> {
-        self.state().faults.keys().copied().collect()
+    /// A person ordered `fault`, which gets the next number.
+    pub(super) fn add_by_hand(&self, mut fault: PlannedFault) -> PlannedFault {
+        let mut state = self.state();
+        fault.index = (self.plan.faults.len() + state.by_hand.len()) as u32;
+        state.by_hand.insert(fault.index, fault.clone());
+        fault
     }
 
-    pub(super) fn fault_ended(&self, fault: u32) {
+    /// Every fault that a person ordered.
+    pub(super) fn by_hand(&self) -> Vec<PlannedFault> {
+        self.state().by_hand.values().cloned().collect()
+    }
+
+    /// Cancelled when what a person left on is to end.
+    pub(super) fn mend_all(&self) -> CancellationToken {
+        self.state().mend_all.clone()
+    }
+
+    pub(super) fn add_heal(&self, heal: JoinHandle<()>) {
+        self.state().heals.push(heal);
+    }
+
+    pub(super) fn take_heals(&self) -> Vec<JoinHandle<()>> {
+        std::mem::take(&mut self.state().heals)
+    }
+
+    /// Faults of the plan that are on.
+    pub(super) fn open_planned(&self) -> Vec<PlannedFault> {
+        let planned = self.plan.faults.len() as u32;
+        let open = self.open_faults().into_iter();
+        open.filter(|fault| fault.index < planned).collect()
+    }
+
+    /// Faults that are on, those by hand too.
+    pub(super) fn open_faults(&self) -> Vec<PlannedFault> {
+        let state = self.state();
+        let fault = |id: &u32| self.fault(&state, *id).cloned();
+        state.faults.keys().filter_map(fault).collect()
+    }
+
+    fn fault<'a>(&'a self, state: &'a State, id: u32) -> Option<&'a PlannedFault> {
+        self.plan.faults.get(id as usize).or_else(|| state.by_hand.get(&id))
+    }
+
+    /// A fault ends; whether it was on.
+    pub(super) fn fault_ended(&self, fault: u32) -> bool {
         let now = self.clock.now_ms();
         let mut state = self.state();
-        if let Some((text, start_ms)) = state.faults.remove(&fault) {
-            let nodes = self.plan.faults.get(fault as usize).map(|fault| fault.nodes.as_slice());
+        let ended = state.faults.remove(&fault);
+        if let Some((text, start_ms)) = ended.clone() {
+            let nodes = self.fault(&state, fault).map(|fault| fault.nodes.as_slice());
             let node = match nodes {
                 Some([one]) => self.plan.nodes[*one as usize].name.clone(),
                 _ => String::new(),
@@ -154,6 +237,7 @@ impl Live {
                 text,
             });
         }
+        ended.is_some()
     }
 
     /// How it goes right now.
@@ -172,11 +256,69 @@ impl Live {
         }
     }
 
+    /// One look at everything, with the events after the first `seen` ones; moves `seen` on.
+    fn glimpse(&self, seen: &mut usize) -> Glimpse {
+        let at_ms = self.clock.now_ms();
+        let state = self.state();
+        let latest = state
+            .sampler
+            .as_ref()
+            .map(|sampler| sampler.latest())
+            .unwrap_or_default();
+        let samples: BTreeMap<&str, &Sample> = latest.iter().map(|(name, sample)| (name.as_str(), sample)).collect();
+        let paused = |node: u32| {
+            let open = state.faults.keys().filter_map(|id| self.fault(&state, *id));
+            open.filter(|fault| fault.nodes.contains(&node))
+                .any(|fault| fault.kind == FaultKind::Pause)
+        };
+        let node = |planned: &regatta_plan::PlannedNode| {
+            let (life, started_ms) = state.lives.get(&planned.index).copied().unwrap_or_default();
+            NodeGlimpse {
+                life: match life {
+                    Life::Running if paused(planned.index) => Life::Paused,
+                    life => life,
+                },
+                started_ms,
+                sample: samples.get(planned.name.as_str()).copied().copied(),
+                heights: Vec::new(),
+            }
+        };
+        let new_events = state.events.get(*seen..).unwrap_or_default();
+        *seen = state.events.len();
+        Glimpse {
+            at_ms,
+            phase: state.phase,
+            phase_left_ms: state.phase_ends_ms.map(|ends_ms| ends_ms.saturating_sub(at_ms)),
+            nodes: self.plan.nodes.iter().map(node).collect(),
+            lab: samples.get(LAB_PROCESS).copied().copied(),
+            load: state.loads.iter().map(LoadHandle::progress).reduce(add).map(load_now),
+            faults: state
+                .faults
+                .iter()
+                .filter_map(|(id, (text, since_ms))| {
+                    let fault = self.fault(&state, *id)?;
+                    Some(OpenFault {
+                        id: *id,
+                        text: text.clone(),
+                        nodes: fault.nodes.clone(),
+                        sides: fault.sets.clone(),
+                        since_ms: *since_ms,
+                        until_ms: state.timeline_ms.map(|start| start.saturating_add(fault.until_ms)),
+                        by_hand: state.by_hand.contains_key(id),
+                    })
+                })
+                .collect(),
+            events: new_events.to_vec(),
+            disk_bytes: state.disk_bytes,
+        }
+    }
+
     /// Takes note of a started or ended node.
     fn node_event(&self, event: NodeEvent, interrupts: &Interrupts) {
         match event {
             NodeEvent::Started { node, pid } => self.node_started(node, pid),
             NodeEvent::Ended { node, exit } => {
+                self.state().lives.entry(node).or_default().0 = Life::Ended;
                 let name = &self.plan.nodes[node as usize].name;
                 if let Some(sampler) = &self.state().sampler {
                     sampler.ended(name, (!exit.ordered).then(|| exit.to_string()));
@@ -194,8 +336,10 @@ impl Live {
 
     fn node_started(&self, node: u32, pid: u32) {
         let planned = &self.plan.nodes[node as usize];
+        let now = self.clock.now_ms();
         let starts = {
             let mut state = self.state();
+            state.lives.insert(node, (Life::Running, now));
             let starts = state.starts.entry(node).or_default();
             *starts += 1;
             *starts
@@ -231,6 +375,20 @@ fn heights(sampler: &Sampler) -> Option<(u64, u64)> {
     Some((heights().min()?, heights().max()?))
 }
 
+/// The part of a load's progress that live views show.
+pub(crate) fn load_now(load: LoadProgress) -> LoadNow {
+    LoadNow {
+        offered_per_s: load.offered_per_s,
+        final_per_s: load.final_per_s,
+        p50_us: load.recent_p50_us,
+        p99_us: load.recent_p99_us,
+        lag_p99_us: load.lag_p99_us,
+        in_flight: load.in_flight,
+        finalised: load.finalised,
+        troubled: load.rejected + load.not_sent + load.lost + load.failed,
+    }
+}
+
 /// Two loads as one; latencies are those of the slower one.
 pub(crate) fn add(a: LoadProgress, b: LoadProgress) -> LoadProgress {
     let mut sum = a;
@@ -247,6 +405,8 @@ pub(crate) fn add(a: LoadProgress, b: LoadProgress) -> LoadProgress {
     sum.final_per_s += b.final_per_s;
     sum.p50_us = a.p50_us.max(b.p50_us);
     sum.p99_us = a.p99_us.max(b.p99_us);
+    sum.recent_p50_us = a.recent_p50_us.max(b.recent_p50_us);
+    sum.recent_p99_us = a.recent_p99_us.max(b.recent_p99_us);
     sum.lag_p99_us = a.lag_p99_us.max(b.lag_p99_us);
     sum
 }
@@ -267,6 +427,18 @@ pub(super) async fn beat(live: Arc<Live>, observer: Arc<dyn Observer>) {
     loop {
         tokio::time::sleep(observer.heartbeat_interval()).await;
         observer.tell(&Progress::Heartbeat(&live.heartbeat()));
+    }
+}
+
+/// Shows everything, when the observer wants it.
+pub(super) async fn look(live: Arc<Live>, observer: Arc<dyn Observer>) {
+    let Some(interval) = observer.look_interval() else {
+        return;
+    };
+    let mut seen = 0;
+    loop {
+        observer.tell(&Progress::Look(&live.glimpse(&mut seen)));
+        tokio::time::sleep(interval).await;
     }
 }
 

@@ -12,6 +12,7 @@ mod evidence;
 mod files;
 mod interrupt;
 mod live;
+mod orders;
 mod setup;
 mod simulated;
 mod steps;
@@ -21,6 +22,7 @@ mod tests;
 pub(crate) use files::write_report;
 pub(crate) use interrupt::{Interrupt, Interrupts};
 pub(crate) use live::{Heartbeat, add as add_progress};
+pub(crate) use orders::{Order, Orders};
 pub(crate) use setup::load_spec;
 
 use crate::{
@@ -33,7 +35,7 @@ use crate::{
     seal::{SealError, Store, unix_seconds},
 };
 use regatta_plan::{Plan, PlannedStep};
-use regatta_report::RunResult;
+use regatta_report::{RunResult, live::Glimpse};
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 /// What to run.
@@ -90,6 +92,12 @@ pub(crate) enum Progress<'a> {
     Ending(&'a str),
     /// How it goes.
     Heartbeat(&'a Heartbeat),
+    /// Everything about the nodes, for whoever draws them.
+    Look(&'a Glimpse),
+    /// Nodes run: from now on orders can be given this way.
+    Orders(&'a Orders),
+    /// An order was not carried out, and why.
+    Refused(&'a str),
 }
 
 /// Whoever shows the progress of a run.
@@ -99,6 +107,11 @@ pub(crate) trait Observer: Send + Sync + std::fmt::Debug {
 
     /// Time between two heartbeats.
     fn heartbeat_interval(&self) -> Duration;
+
+    /// Time between two looks at everything; none when nobody draws them.
+    fn look_interval(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// Why a step failed.

@@ -1,6 +1,6 @@
 //! What the runner needs before the first node starts: the cluster's files, the clock, the sampler, the loads.
 
-use super::{Progress, StepError, live::Live, steps::Runner};
+use super::{Progress, StepError, live::Live, orders::Desk, steps::Runner};
 use crate::{
     cluster::{self, Cluster, chain, endpoint},
     load::{self, Endpoint, LoadLimits, LoadSpec, Prepared, RunClock},
@@ -60,11 +60,25 @@ impl Runner {
     fn watch(&self, cluster: Cluster, live: Arc<Live>, inbox: mpsc::UnboundedReceiver<cluster::NodeEvent>) -> Field {
         let disk = super::live::watch_disk(Arc::clone(&live), self.plan.budget.disk_bytes, self.interrupts.clone());
         let beat = super::live::beat(Arc::clone(&live), Arc::clone(&self.observer));
+        let look = super::live::look(Arc::clone(&live), Arc::clone(&self.observer));
         let nodes = super::live::watch_nodes(Arc::clone(&live), inbox, self.interrupts.clone());
+        let cluster = Arc::new(cluster);
+        let desk = Desk {
+            cluster: Arc::clone(&cluster),
+            live: Arc::clone(&live),
+            journal: Arc::clone(&self.journal),
+            observer: Arc::clone(&self.observer),
+            interrupts: self.interrupts.clone(),
+        };
         Field {
-            cluster: Arc::new(cluster),
+            cluster,
             live,
-            watchers: vec![tokio::spawn(disk), tokio::spawn(beat)],
+            watchers: vec![
+                tokio::spawn(disk),
+                tokio::spawn(beat),
+                tokio::spawn(look),
+                tokio::spawn(desk.serve()),
+            ],
             nodes: tokio::spawn(nodes),
         }
     }

@@ -187,10 +187,9 @@ impl Runner {
     fn wind_down(&mut self) {
         let Some(field) = &self.field else { return };
         field.live.stop_loads();
-        for fault in field.live.open_faults() {
-            if let Some(fault) = self.plan.faults.get(fault as usize).cloned() {
-                self.heal(fault);
-            }
+        field.live.mend_all().cancel();
+        for fault in field.live.open_planned() {
+            self.heal(fault);
         }
         // What validators acknowledged is on their disks: everybody who meant to return does so now.
         for absence in self.absences.open() {
@@ -284,6 +283,7 @@ impl Runner {
         let start = *self
             .timeline_ms
             .get_or_insert_with(|| clock.now_ms() + TIMELINE_LEAD_MS);
+        field.live.set_timeline(start);
         if self.mode != Mode::All || matches!(step.step, Step::Load { .. }) {
             return Ok(());
         }
@@ -323,7 +323,13 @@ impl Runner {
             _ => now,
         };
         self.evidence.phase(kind, begin);
-        self.field()?.live.set_phase(kind);
+        let ends = match kind {
+            PhaseKind::Warmup => Some(start + window_start),
+            PhaseKind::Measure => Some(start + window_end),
+            PhaseKind::Cooldown => Some(start + self.plan.phases.load_ms()),
+            _ => None,
+        };
+        self.field()?.live.set_phase(kind, ends);
         Ok(())
     }
 
@@ -347,7 +353,9 @@ impl Runner {
         let Some(field) = &self.field else { return };
         let (cluster, live) = (Arc::clone(&field.cluster), Arc::clone(&field.live));
         let interrupts = self.interrupts.clone();
-        live.fault_ended(fault.index);
+        if !live.fault_ended(fault.index) {
+            return;
+        }
         self.heals.push(tokio::spawn(async move {
             if let Err(error) = inject::heal(&cluster, &fault).await {
                 live.note(EventKind::Note, "", error.to_string());
@@ -358,6 +366,8 @@ impl Runner {
 
     async fn drain(&mut self, up_to_ms: u64) -> Result<(), StepError> {
         self.enter(PhaseKind::Drain)?;
+        // What a person left on ends with the load.
+        self.field()?.live.mend_all().cancel();
         let mut limit = Duration::from_millis(up_to_ms);
         if self.mode != Mode::All {
             limit = limit.min(INTERRUPTED_DRAIN_MAX);
@@ -365,7 +375,8 @@ impl Runner {
         let loads = self.field()?.live.take_loads();
         debug_assert!(loads.len() <= self.plan.loads.len());
         let outcomes = futures::future::join_all(loads.into_iter().map(|load| load.drain(limit))).await;
-        for heal in std::mem::take(&mut self.heals) {
+        let by_hand = self.field()?.live.take_heals();
+        for heal in std::mem::take(&mut self.heals).into_iter().chain(by_hand) {
             // An error was raised as an interrupt; a panic of the task shows as a node that does not answer.
             let _ = heal.await;
         }
@@ -390,7 +401,7 @@ impl Runner {
         let Some(field) = &self.field else { return };
         let now = field.live.clock.now_ms();
         self.evidence.phase(PhaseKind::Stop, now);
-        field.live.set_phase(PhaseKind::Stop);
+        field.live.set_phase(PhaseKind::Stop, None);
         // While the nodes still run, so that their last counters are in the samples.
         if let Some(sampler) = field.live.take_sampler() {
             self.evidence.samples = sampler.finish().await;
@@ -417,6 +428,11 @@ impl Runner {
             let _ = heal.await;
         }
         let Some(field) = self.field.take() else { return };
+        for heal in field.live.take_heals() {
+            heal.abort();
+            let _ = heal.await;
+        }
+        self.evidence.interfered(&self.plan, &field.live.by_hand());
         self.evidence.provider = field.cluster.describe().to_owned();
         drop(field.cluster);
         for watcher in field.watchers {

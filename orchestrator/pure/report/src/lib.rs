@@ -22,6 +22,7 @@ pub mod figure;
 mod fixture;
 pub mod format;
 pub mod histogram;
+pub mod live;
 pub mod model;
 pub mod objective;
 pub mod render;

@@ -6,7 +6,7 @@ mod bins;
 mod churn;
 mod headline;
 mod latency;
-mod layout;
+pub(crate) mod layout;
 mod network;
 mod paint;
 mod resources;

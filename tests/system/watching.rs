@@ -1,0 +1,150 @@
+//! Live views of a run: a real terminal that is drawn, takes keys and is given back.
+
+use super::support::{lab::Lab, programs, terminal::Terminal};
+use serde_json::Value;
+
+/// Sequences by which a program takes the whole screen and gives it back.
+const TAKEN: &str = "\u{1b}[?1049h";
+const GIVEN_BACK: &str = "\u{1b}[?1049l";
+
+fn loaded(lab: &Lab, measure: &str) -> String {
+    lab.scenario(&format!(
+        "[phases]\nwarmup = \"1s\"\nmeasure = \"{measure}\"\ncooldown = \"1s\"\ndrain = \"10s\"\n\
+         [[load]]\nrate = 30\nmix = {{ opaque = 1.0 }}\nsize = 128\ntarget = \"full\"\n"
+    ))
+}
+
+/// `regatta run` on a terminal.
+fn run_on_terminal(lab: &Lab, scenario: &str, more: &[&str], environment: &[(&str, &str)]) -> Terminal {
+    let (runs, node) = (lab.runs(), programs::node());
+    let arguments = [
+        &[
+            "run",
+            scenario,
+            "--binary",
+            node.to_str().unwrap(),
+            "--runs",
+            runs.to_str().unwrap(),
+        ],
+        more,
+    ]
+    .concat();
+    Terminal::start(programs::lab(), &arguments, &lab.path(""), environment)
+}
+
+fn assert_given_back(terminal: &Terminal) {
+    let written = terminal.written();
+    let (taken, given) = (written.rfind(TAKEN), written.rfind(GIVEN_BACK));
+    assert!(taken.is_some() && taken < given, "{written}");
+    assert!(terminal.is_as_shells_want_it());
+    let (_, after) = written.rsplit_once(GIVEN_BACK).unwrap();
+    assert!(after.contains("\u{1b}[?25h"), "the cursor is hidden: {after:?}");
+}
+
+#[test]
+fn a_run_is_drawn_and_a_person_may_interfere_but_not_in_secret() {
+    let lab = Lab::new();
+    let mut terminal = run_on_terminal(&lab, &loaded(&lab, "15s"), &[], &[]);
+    terminal.until_shows("5 ready");
+    terminal.until_shows("measure");
+    assert!(!terminal.is_as_shells_want_it(), "keys arrive one by one");
+    terminal.press("?");
+    terminal.until_shows("choose a node");
+    terminal.press("q");
+    terminal.press("l");
+    terminal.until_shows("log of val-0");
+    terminal.press("q");
+    // Two ways to break a node: for some seconds, and until it is asked to go on.
+    terminal.press("\u{1b}[B");
+    terminal.press("f");
+    terminal.until_shows("crash val-1, start it again after 5 s");
+    terminal.press("\u{1b}[D\u{1b}[D\u{1b}[D");
+    terminal.until_shows("crash val-1, start it again after 2 s");
+    terminal.press("c");
+    terminal.until_shows("1 down");
+    terminal.until_shows("ended: crash val-1, by hand");
+    terminal.press("\u{1b}[B\u{1b}[B\u{1b}[Bp");
+    terminal.until_shows("1 paused");
+    terminal.press("p");
+    terminal.until_shows("ended: pause full-0, by hand");
+    terminal.press("p");
+    terminal.until_shows("1 paused");
+    let (code, stdout) = terminal.wait();
+    assert_given_back(&terminal);
+    assert_eq!(code, Some(6), "{stdout}");
+    let interfered = "interfered with by hand: crash val-1, pause full-0, pause full-0";
+    assert!(stdout.contains(interfered), "{stdout}");
+
+    // The last pause was undone when the load ended: all agree, and the books close.
+    let run = lab.latest();
+    run.assert_correct();
+    let result = run.result();
+    let events = result["record"]["events"].as_array().unwrap();
+    let faults: Vec<&Value> = events.iter().filter(|event| event["kind"] == "fault").collect();
+    assert_eq!(faults.len(), 3, "{faults:#?}");
+    assert!(
+        faults
+            .iter()
+            .all(|fault| fault["end_ms"].as_u64() > fault["start_ms"].as_u64())
+    );
+    let journal = run.journal();
+    for kind in ["fault_by_hand", "fault_by_hand_ended"] {
+        let count = journal.iter().filter(|line| line["kind"] == kind).count();
+        assert_eq!(count, 3, "{kind} in {journal:#?}");
+    }
+    run.wait_until_nobody_is_left();
+}
+
+#[test]
+fn ctrl_c_on_the_drawn_screen_ends_the_run_in_order() {
+    let lab = Lab::new();
+    let mut terminal = run_on_terminal(&lab, &loaded(&lab, "60s"), &[], &[]);
+    terminal.until_shows("measure");
+    terminal.press("\u{3}");
+    let (code, _) = terminal.wait();
+    assert_eq!(code, Some(6), "{}", terminal.written());
+    assert_given_back(&terminal);
+    let run = lab.latest();
+    assert_eq!(run.result()["record"]["partial"], true);
+    run.wait_until_nobody_is_left();
+}
+
+#[test]
+fn the_terminal_is_given_back_before_an_error_is_shown() {
+    let lab = Lab::new();
+    let scenario = loaded(&lab, "5s");
+    let missing = lab.path("no-such-program");
+    let runs = lab.runs();
+    let arguments = [
+        "run",
+        &scenario,
+        "--binary",
+        missing.to_str().unwrap(),
+        "--runs",
+        runs.to_str().unwrap(),
+    ];
+    let mut terminal = Terminal::start(programs::lab(), &arguments, &lab.path(""), &[]);
+    let (code, _) = terminal.wait();
+    assert_eq!(code, Some(1), "{}", terminal.written());
+    assert_given_back(&terminal);
+    let written = terminal.written();
+    let (_, after) = written.rsplit_once(GIVEN_BACK).unwrap();
+    assert!(after.contains("no-such-program"), "{written}");
+}
+
+#[test]
+fn lines_are_printed_where_nobody_wants_a_drawn_screen() {
+    for (option, variable) in [
+        (Some("--plain"), None),
+        (None, Some(("NO_COLOR", "1"))),
+        (None, Some(("TERM", "dumb"))),
+    ] {
+        let lab = Lab::new();
+        let (more, environment) = (option.as_slice(), variable.as_slice());
+        let mut terminal = run_on_terminal(&lab, &loaded(&lab, "1s"), more, environment);
+        terminal.wait();
+        let written = terminal.written();
+        assert!(!written.contains(TAKEN), "{written}");
+        assert!(written.contains("spawn 5 nodes"), "{written}");
+    }
+}
