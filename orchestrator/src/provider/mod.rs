@@ -98,5 +98,6 @@ pub(crate) fn capabilities(kind: ProviderKind, runs: &std::path::Path) -> Capabi
             .then(probe_namespaces)
             .and_then(Result::err)
             .map(|error| error.to_string()),
+        simulates_misconduct: cfg!(feature = "byzantine"),
     }
 }

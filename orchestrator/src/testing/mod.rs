@@ -106,6 +106,7 @@ pub(crate) fn whole_plan(more: &str) -> Plan {
     let source = Source::read("whole.toml", &text, &[]);
     let host = Capabilities {
         descriptors_per_process: 1 << 20,
+        simulates_misconduct: cfg!(feature = "byzantine"),
         ..Capabilities::default()
     };
     resolve(&source, &host).unwrap().plan

@@ -3,7 +3,7 @@
 use crate::Nanos;
 use regatta_base::{Digest, Height, encode};
 use regatta_core::{Record, RecordNumber, StoredBlock};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How fast the device is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub(crate) struct Journal {
     flushing: bool,
     blocks: BTreeMap<(u16, Height), BlockEntry>,
     batches: BTreeMap<(u16, Digest), bytes::Bytes>,
-    /// Bytes ever flushed.
+    /// Bytes flushed and not let go of.
     bytes: u64,
 }
 
@@ -127,6 +127,31 @@ impl Journal {
         self.records
             .extend(middle.into_iter().filter(|record| !is_step(record)));
         self.records.extend(tail);
+    }
+
+    /// Lets go of the blocks of an instance up to a height, and of batches that neither later blocks nor `waiting` need.
+    /// Gives back the first block that is left; none when there is none.
+    pub(crate) fn prune(&mut self, instance: usize, through: Height, waiting: &[Digest]) -> Option<Height> {
+        let wanted = u16::try_from(instance).ok()?;
+        let later = self.blocks.range((wanted, through + 1)..=(wanted, Height::MAX));
+        let needed = later.flat_map(|(_, entry)| entry.batches.iter().copied());
+        let needed: BTreeSet<Digest> = needed.chain(waiting.iter().copied()).collect();
+        let (mut bytes, blocks) = (0, &mut self.blocks);
+        self.records.retain(|record| {
+            let goes = match record {
+                Record::Block { instance, height, .. } => *instance == wanted && *height <= through,
+                Record::Batch { instance, digest, .. } => *instance == wanted && !needed.contains(digest),
+                _ => false,
+            };
+            bytes += if goes { record_bytes(record) } else { 0 };
+            !goes
+        });
+        blocks.retain(|(instance, height), _| *instance != wanted || *height > through);
+        self.batches
+            .retain(|(instance, digest), _| *instance != wanted || needed.contains(digest));
+        self.bytes = self.bytes.saturating_sub(bytes);
+        let mut left = self.blocks.range((wanted, 0)..=(wanted, Height::MAX));
+        left.next().map(|((_, height), _)| *height)
     }
 
     /// The program ends by itself and flushes everything first.

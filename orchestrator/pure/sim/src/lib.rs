@@ -16,6 +16,7 @@ mod machine;
 mod network;
 mod queue;
 mod setup;
+mod snapshots;
 #[cfg(test)]
 mod tests;
 mod trace;

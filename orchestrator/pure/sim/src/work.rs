@@ -92,6 +92,11 @@ impl Work {
         }
     }
 
+    /// Randomness for checks outside of jobs.
+    pub(crate) fn rng(&mut self) -> &mut ChaCha8Rng {
+        &mut self.rng
+    }
+
     /// Does a job; gives back its result and how much was looked at.
     pub(crate) fn run(&mut self, job: Job) -> (JobResult, Amount) {
         match job {

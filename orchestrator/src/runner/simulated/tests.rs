@@ -1,5 +1,9 @@
 //! Whole simulated runs: labelled, checked, repeatable, and wrong where something is wrong.
 
+mod instances;
+#[cfg(feature = "byzantine")]
+mod misconduct;
+
 use super::*;
 use crate::{
     check,
@@ -32,10 +36,14 @@ struct Done {
 }
 
 fn simulate(more: &str, seed: u64) -> Done {
-    let folder = tempfile::tempdir().unwrap();
     let mut plan = whole_plan(&format!("{SIMULATED}{more}"));
     // The address range is that of this test alone and part of nothing here.
     plan.seed = seed;
+    play(plan)
+}
+
+fn play(plan: Plan) -> Done {
+    let folder = tempfile::tempdir().unwrap();
     let job = Job {
         plan,
         scenario_text: "# a test\n".to_owned(),

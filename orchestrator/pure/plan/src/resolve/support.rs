@@ -140,10 +140,18 @@ fn check_network(draft: &mut Draft<'_>) {
         );
     }
     for (index, group) in scenario.group.iter().enumerate() {
-        let is_real = matches!(scenario.provider.kind, ProviderKind::Local | ProviderKind::Netns);
-        if !group.behaviour.is_honest() && !is_real {
+        let (is_able, help) = match scenario.provider.kind {
+            ProviderKind::Local | ProviderKind::Netns => (true, ""),
+            // Nodes of a lab that others use cannot break the protocol, simulated ones neither.
+            ProviderKind::Sim => {
+                let help = "build the lab for tests: cargo run --release -p regatta --features byzantine -- run ...";
+                (draft.host.simulates_misconduct, help)
+            }
+            ProviderKind::Ssh => (false, "use behaviour = \"honest\""),
+        };
+        if !group.behaviour.is_honest() && !is_able {
             let path = format!("group.{index}.behaviour");
-            unsupported(draft, &path, "byzantine behaviour", "use behaviour = \"honest\"");
+            unsupported(draft, &path, "byzantine behaviour", help);
         }
     }
     for (name, rule) in &scenario.peering.rules {

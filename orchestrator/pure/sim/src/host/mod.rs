@@ -7,9 +7,10 @@ use crate::{
     HostIndex, HostSetup, Nanos,
     disk::Journal,
     network::{Card, Lane},
+    snapshots::Snapshots,
 };
 use gate::Gate;
-use regatta_api::{NodeConfig, config::SnapshotConfig, metrics::Metric};
+use regatta_api::{NodeConfig, metrics::Metric};
 use regatta_base::SecretKey;
 use regatta_core::{Event, JobId, JobResult, Node, PeerIndex, Protocol, RequestId, Time};
 use std::collections::{BTreeSet, VecDeque};
@@ -122,6 +123,7 @@ pub(crate) struct Host {
     inbox_bytes: u64,
     gate: Gate,
     pub(crate) journal: Journal,
+    pub(crate) snapshots: Snapshots,
     pub(crate) peers: Vec<Peer>,
     pub(crate) card_out: Card,
     pub(crate) card_in: Card,
@@ -167,7 +169,7 @@ impl Host {
         // One core is left to the node's task, as in the node.
         let threads = cores.saturating_sub(1).clamp(1, 4);
         Self {
-            config: without_snapshots(setup.config),
+            config: setup.config,
             secret: setup.secret,
             region: setup.region,
             late: setup.late,
@@ -180,6 +182,7 @@ impl Host {
             inbox_bytes: 0,
             gate: Gate::default(),
             journal: Journal::default(),
+            snapshots: Snapshots::default(),
             peers,
             card_out: Card::default(),
             card_in: Card::default(),
@@ -238,6 +241,7 @@ impl Host {
             ..Workers::default()
         };
         self.journal.crash();
+        self.snapshots.crash();
         std::mem::take(&mut self.requests)
     }
 
@@ -245,12 +249,4 @@ impl Host {
     pub(crate) fn peers_up(&self) -> usize {
         self.peers.iter().filter(|peer| peer.up).count()
     }
-}
-
-/// Simulated disks keep every block: no snapshot is written, and none is fetched.
-fn without_snapshots(mut config: NodeConfig) -> NodeConfig {
-    for instance in &mut config.instances {
-        instance.snapshots = SnapshotConfig::OFF;
-    }
-    config
 }

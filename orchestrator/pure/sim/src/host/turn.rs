@@ -4,11 +4,14 @@ use super::{Computed, Host, Input};
 use crate::{
     HostIndex, MILLISECOND, Nanos,
     network::{BULK_BACKLOG_BYTES, CONTROL_BACKLOG_BYTES, Frame, UNACKNOWLEDGED_NS},
+    snapshots::Done,
     trace::fingerprint,
     world::{Handling, Observation, Pending, Shared},
 };
 use regatta_api::metrics::Metric;
-use regatta_core::{Event, Job, JobId, JobResult, Output, PeerIndex, Protocol, Record, TrafficClass};
+use regatta_core::{
+    Event, Job, JobId, JobResult, Output, PeerIndex, Protocol, Record, SnapshotOrder, SnapshotReport, TrafficClass,
+};
 
 /// Most events of a turn, so that what they cause is not held back for long.
 const TURN_MAX: usize = 256;
@@ -195,9 +198,40 @@ impl Host {
                 self.meter.add(metric, by);
                 0
             }
-            // Work is taken before; snapshots are turned off; nobody reads the rest here.
-            Output::Snapshot(_) | Output::Work(..) | Output::Statuses { .. } | Output::Log(..) => 0,
+            Output::Snapshot(order) => self.snapshot(index, order, shared),
+            // Work is taken before; nobody reads the rest here.
+            Output::Work(..) | Output::Statuses { .. } | Output::Log(..) => 0,
         }
+    }
+
+    /// Does something about snapshots; its report comes when the device has done its part. Gives back what it costs.
+    fn snapshot(&mut self, index: HostIndex, order: SnapshotOrder, shared: &mut Shared) -> Nanos {
+        let (costs, disk) = (shared.costs, shared.disk);
+        if let SnapshotOrder::Prune {
+            instance,
+            through,
+            waiting,
+        } = &order
+        {
+            if let Some(first) = self.journal.prune(*instance, *through, waiting) {
+                let instance = *instance;
+                let report = SnapshotReport::Pruned { instance, first };
+                shared
+                    .queue
+                    .push(shared.now, Pending::Snapshot(index, self.life, report));
+            }
+            return costs.tick_ns;
+        }
+        let written = |bytes: u64| costs.record_ns + costs.record_byte_ps * bytes / 1000;
+        let (cost, after, report) = match self.snapshots.perform(order) {
+            Done::Nothing => return costs.tick_ns,
+            Done::Appended(bytes) => return written(bytes),
+            Done::Flush(bytes, report) => (costs.flush_ns, disk.flush_ns + bytes * disk.byte_ps / 1000, report),
+            Done::Read(bytes, report) => (written(bytes), disk.read_ns, report),
+        };
+        let at = shared.now + after;
+        shared.queue.push(at, Pending::Snapshot(index, self.life, report));
+        cost
     }
 
     /// The first frame to a link in a turn costs a write.
@@ -295,7 +329,8 @@ fn describe(event: &Event) -> (u8, u64) {
         Event::DiskFull(full) => (7, u64::from(*full)),
         Event::Loaded(request, _) => (8, *request),
         Event::Tick => (9, 0),
-        // Snapshots are turned off, so that none is reported.
-        Event::Snapshot(_) => (10, 0),
+        Event::Snapshot(SnapshotReport::Written { height, .. }) => (10, *height),
+        Event::Snapshot(SnapshotReport::Chunk(request, _)) => (10, request.rotate_left(32)),
+        Event::Snapshot(SnapshotReport::Pruned { first, .. }) => (10, first.rotate_left(16)),
     }
 }

@@ -2,6 +2,7 @@
 
 mod faults;
 mod runs;
+mod snapshots;
 
 use crate::{
     Costs, DiskModel, HostSetup, MEASURED, MILLISECOND, MachineModel, Nanos, NetworkModel, Observation, Setup, World,

@@ -22,6 +22,12 @@ impl World {
             Pending::Free(host, life, task) => self.task_ended(host, life, task),
             Pending::Flushed(host, life) => self.flushed(host, life),
             Pending::Loaded(host, life, request, block) => self.inbox(host, life, Event::Loaded(request, block)),
+            Pending::Snapshot(host, life, report) => {
+                if self.hosts[host].life == life {
+                    self.hosts[host].snapshots.told(&report);
+                }
+                self.inbox(host, life, Event::Snapshot(report));
+            }
             Pending::Timer(host, life) => {
                 if self.hosts[host].life == life {
                     self.wake(host);
@@ -156,6 +162,7 @@ impl World {
         let Ok(mut node) = Node::new(&host.config, host.secret.clone()) else {
             return;
         };
+        host.snapshots.restore(&host.config, &mut node, self.shared.work.rng());
         let replayed: Result<(), _> = host
             .journal
             .records()

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use rand::{RngExt, rngs::ChaCha8Rng};
 use regatta_api::view::{BlockSummary, StatusEvent, SubmitResult};
 use regatta_base::{InstanceId, PublicKey, seed};
-use regatta_core::{Output, PeerIndex, Protocol, RequestId, StoredBlock};
+use regatta_core::{Output, PeerIndex, Protocol, RequestId, SnapshotReport, StoredBlock};
 use std::collections::BTreeMap;
 pub use views::{HostView, Statistics};
 
@@ -105,6 +105,8 @@ pub(crate) enum Pending {
     Flushed(HostIndex, u32),
     /// A block was read back.
     Loaded(HostIndex, u32, RequestId, Option<Box<StoredBlock>>),
+    /// The device has done what a node wanted of its snapshots.
+    Snapshot(HostIndex, u32, SnapshotReport),
     /// The time of a node's next deadline.
     Timer(HostIndex, u32),
     /// A client's submission reaches its host.

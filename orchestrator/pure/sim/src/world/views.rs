@@ -18,7 +18,7 @@ pub struct HostView {
     pub starts: u32,
     /// Virtual processor time over all its lives, in nanoseconds.
     pub cpu_ns: u64,
-    /// Bytes in its journal.
+    /// Bytes in its journal and its snapshots.
     pub journal_bytes: u64,
     /// Links that are up.
     pub peers: usize,
@@ -83,7 +83,7 @@ impl World {
             up: host.node.is_some(),
             starts: host.starts,
             cpu_ns: host.cpu_ns,
-            journal_bytes: host.journal.bytes(),
+            journal_bytes: host.journal.bytes() + host.snapshots.bytes(),
             peers: host.peers_up(),
             height: gauge(Metric::Height),
             pending: gauge(Metric::TransactionsPending),

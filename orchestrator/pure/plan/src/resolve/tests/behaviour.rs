@@ -98,3 +98,18 @@ fn other_machines_get_honest_nodes_only() {
         "{text}"
     );
 }
+
+#[test]
+fn simulated_nodes_misbehave_in_a_lab_for_tests_alone() {
+    let text = problems(ONE_OF_FOUR, &["provider.kind=sim"]);
+    assert!(
+        text.contains("the `sim` provider") && text.contains("--features byzantine"),
+        "{text}"
+    );
+    let host = Capabilities {
+        simulates_misconduct: true,
+        ..host()
+    };
+    let source = Source::read("s.toml", ONE_OF_FOUR, &["provider.kind=sim".to_owned()]);
+    assert!(resolve(&source, &host).is_ok());
+}
