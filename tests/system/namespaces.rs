@@ -4,6 +4,7 @@
 
 use super::support::{lab::Lab, wait::until};
 use nix::sys::signal::Signal;
+use serde_json::Value;
 use std::{collections::BTreeSet, fs};
 
 const NETNS: &str = "[provider]\nkind = \"netns\"\n";
@@ -65,7 +66,18 @@ fn nodes_in_namespaces_agree_and_the_host_sees_none_of_it() {
     let result = run.result();
     assert_eq!(result["record"]["partial"], false);
     let provider = result["record"]["identity"]["provider"].as_str().unwrap();
-    assert!(provider.starts_with("network namespaces"), "{provider}");
+    assert_eq!(provider, "network namespaces, emulated links");
+    // Both directions of three pairs of regions, before and after, and some beside the load.
+    let links = &result["record"]["links"];
+    let probes = links["probes"].as_array().unwrap();
+    let at = |moment: &str| probes.iter().filter(|probe| probe["moment"] == moment).count();
+    assert_eq!((at("before"), at("after")), (6, 6), "{links:#}");
+    assert!(probes.iter().all(|probe| probe["error"].is_number()), "{links:#}");
+    let delay = |probe: &Value| (probe["wanted_delay_us"].as_f64(), probe["delay_us"].as_f64());
+    // A packet is never early, but for its jitter.
+    let early = |probe: &&Value| matches!(delay(probe), (Some(wanted), Some(seen)) if seen < 0.94 * wanted);
+    assert_eq!(probes.iter().find(early), None);
+    assert!(links["packets"].as_u64().unwrap() > 1000, "{links:#}");
     run.wait_until_nobody_is_left();
 }
 
@@ -148,7 +160,6 @@ fn the_switch_parts_a_minority_that_catches_up() {
     });
     assert!(parted, "{events:#?}");
     // Packets were lost, and by the switch: it says how many.
-    let lines = result["record"]["environment"].as_array().unwrap();
-    let lost = lines.iter().find(|line| line["name"] == "packets lost to partitions");
-    assert!(lost.is_some(), "{lines:#?}");
+    let lost = result["record"]["links"]["lost"].as_array().unwrap();
+    assert!(lost.iter().any(|reason| reason["name"] == "by partitions"), "{lost:#?}");
 }

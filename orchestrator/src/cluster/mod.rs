@@ -11,7 +11,8 @@ use crate::{
     build::purpose,
     load::Endpoint,
     provider::{
-        AddressClaim, AddressError, Exit, Process, ProcessSpec, Provider, ProviderError, StartError, Switch, check_free,
+        AddressClaim, AddressError, Exit, Probe, Process, ProcessSpec, Provider, ProviderError, StartError, Switch,
+        check_free,
     },
     rundir::{Entry, Journal, RunDir, RunDirError},
     seal::{Purpose, SealError, Sealed, VerifiedProgram},
@@ -19,10 +20,12 @@ use crate::{
 use futures::future::join_all;
 use regatta_base::Digest;
 use regatta_client::Client;
+use regatta_link::Observed;
 use regatta_plan::{Plan, PlannedNode, scenario::Network};
 use std::{
     collections::BTreeMap,
     ffi::OsString,
+    io,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
@@ -299,6 +302,19 @@ impl Cluster {
     /// The plan that the nodes are of.
     pub(crate) fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// The plan that the nodes are of, to be kept.
+    pub(crate) fn shared_plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// Measures links between nodes; blocks for as long as that takes. Empty where the lab does not make the links.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub(crate) fn attest(&self, probes: &[Probe]) -> io::Result<Vec<Observed>> {
+        self.provider.attest(probes)
     }
 
     /// A client of a node's control interface.

@@ -10,11 +10,14 @@ mod process;
 
 pub(crate) use limits::{HostLimits, raise_descriptor_limit};
 pub(crate) use local::LocalProvider;
-pub(crate) use netns::{NetnsProvider, Place, Switch, Tally as SwitchTally, probe as probe_namespaces};
+pub(crate) use netns::{
+    NetnsProvider, Place, Probe, Switch, Tally as SwitchTally, model as attested_model, probe as probe_namespaces,
+};
 pub(crate) use ports::{AddressClaim, AddressError, check_free, free_network};
 pub(crate) use process::{Exit, Process, ProcessSpec, StartError};
 
 use netns::NetnsError;
+use regatta_link::Observed;
 use regatta_plan::{Capabilities, Plan, scenario::ProviderKind};
 
 /// A provider of hosts. A new one is a variant here, a file beside `local.rs` and the shared contract tests.
@@ -70,6 +73,17 @@ impl Provider {
         match self {
             Self::Local(_) => None,
             Self::Netns(netns) => Some(netns.switch()),
+        }
+    }
+
+    /// Measures links between nodes; blocks for as long as that takes. Empty where the lab does not make the links.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub(crate) fn attest(&self, probes: &[Probe]) -> std::io::Result<Vec<Observed>> {
+        match self {
+            Self::Local(_) => Ok(Vec::new()),
+            Self::Netns(netns) => netns.attest(probes),
         }
     }
 

@@ -31,6 +31,7 @@ pub fn assemble(parts: RecordParts<'_>) -> RunRecord {
     let mut findings = parts.findings;
     findings.extend(findings::of_loads(&loads));
     findings.extend(findings::of_host(&parts.samples, &parts.phases));
+    findings.extend(parts.links.iter().flat_map(super::links::findings));
     let mut tally = Tally::default();
     loads.iter().for_each(|load| tally.add(&load.tally.total()));
     let mut record = RunRecord {
@@ -49,6 +50,7 @@ pub fn assemble(parts: RecordParts<'_>) -> RunRecord {
         churn: parts.churn,
         invariants: parts.invariants,
         accusations: accused::accused(plan, parts.ledgers),
+        links: parts.links,
         findings,
         objectives: Vec::new(),
         environment,

@@ -20,5 +20,7 @@ mod tests;
 
 pub use assemble::assemble;
 pub use host::host_disclosure;
-pub(crate) use links::disclosure as links_disclosure;
+#[cfg(test)]
+pub(crate) use links::findings as link_findings;
+pub(crate) use links::{disclosure as links_disclosure, links};
 pub use parts::RecordParts;

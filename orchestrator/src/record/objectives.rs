@@ -3,7 +3,7 @@
 use regatta_plan::{Comparison, Metric, Plan, objective::Objective as Planned};
 use regatta_report::{
     RunRecord, format,
-    model::{Event, EventKind, Objective, PhaseKind, ProcessKind},
+    model::{Event, EventKind, Links, Objective, PhaseKind, ProcessKind},
     objective::{Bound, Side, judge},
     result::Summary,
 };
@@ -89,6 +89,7 @@ fn own(planned: &Planned, record: &RunRecord, summary: &Summary) -> Objective {
             ((intended > 0).then_some(share), &format::percent)
         }
         Metric::Memory => (memory(record), &format::bytes),
+        Metric::LinkError => (record.links.as_ref().and_then(Links::error), &format::percent),
         // Microseconds a transaction are milliseconds for a thousand.
         Metric::Cpu => (summary.cpu.map(|cpu| cpu.nodes_us_per_tx.value / 1000.0), &|seconds| {
             format!("{} s per 1,000 tx", format::number(seconds))

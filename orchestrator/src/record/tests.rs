@@ -103,6 +103,7 @@ fn outcome(load: u32, first_ms: u64) -> LoadOutcome {
 fn parts<'a>(plan: &'a Plan, ledgers: &'a [Ledger]) -> RecordParts<'a> {
     let phase = |kind, start_ms, end_ms| Phase { kind, start_ms, end_ms };
     RecordParts {
+        links: None,
         identity: Identity {
             run: "run-1".to_owned(),
             ..Identity::default()

@@ -19,7 +19,7 @@ use regatta_base::ids::NameError;
 use regatta_plan::{Plan, PlannedFault, PlannedInstance};
 use regatta_report::{
     RunResult,
-    model::{Churn, Disclosure, Event, EventKind, Finding, Identity, Invariant, NamedText, PhaseKind},
+    model::{Churn, Disclosure, Event, EventKind, Finding, Identity, Invariant, Links, NamedText, PhaseKind},
 };
 use std::time::{Duration, SystemTime};
 
@@ -48,6 +48,8 @@ pub(super) struct Evidence {
     pub(super) churn: Option<Churn>,
     pub(super) provider: String,
     findings: Vec<Finding>,
+    /// The network between the nodes, where the lab makes it.
+    pub(super) links: Option<Links>,
     /// What is to be disclosed beside the machine.
     pub(super) disclosure: Vec<Disclosure>,
     /// Digests to state beside those of programs.
@@ -73,6 +75,7 @@ impl Evidence {
             churn: None,
             provider: String::new(),
             findings: Vec::new(),
+            links: None,
             disclosure: Vec::new(),
             digests: Vec::new(),
             commit: None,
@@ -216,6 +219,7 @@ impl Evidence {
             events,
             churn: self.churn.take(),
             findings: std::mem::take(&mut self.findings),
+            links: self.links.take(),
             environment: self
                 .disclosure
                 .drain(..)

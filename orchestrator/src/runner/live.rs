@@ -10,7 +10,7 @@ use crate::{
 use regatta_plan::{Plan, PlannedFault, scenario::FaultKind};
 use regatta_report::{
     live::{Glimpse, Life, LoadNow, NodeGlimpse, OpenFault},
-    model::{Event, EventKind, PhaseKind, ProcessKind, Sample},
+    model::{Event, EventKind, LinkProbe, PhaseKind, ProcessKind, Sample},
 };
 use std::{
     collections::BTreeMap,
@@ -69,6 +69,7 @@ struct State {
     heals: Vec<JoinHandle<()>>,
     /// Ends what a person left on.
     mend_all: CancellationToken,
+    link_probes: Vec<LinkProbe>,
     disk_bytes: u64,
 }
 
@@ -88,6 +89,7 @@ impl Live {
             by_hand: BTreeMap::new(),
             heals: Vec::new(),
             mend_all: CancellationToken::new(),
+            link_probes: Vec::new(),
             disk_bytes: 0,
         };
         Self {
@@ -155,6 +157,15 @@ impl Live {
         let mut events = std::mem::take(&mut self.state().events);
         events.sort_by_key(|event| event.start_ms);
         events
+    }
+
+    /// Takes a measurement of a link.
+    pub(super) fn link_measured(&self, probe: LinkProbe) {
+        self.state().link_probes.push(probe);
+    }
+
+    pub(super) fn take_link_probes(&self) -> Vec<LinkProbe> {
+        std::mem::take(&mut self.state().link_probes)
     }
 
     /// Notes something that happens at this moment.

@@ -11,6 +11,7 @@ mod churn;
 mod evidence;
 mod files;
 mod interrupt;
+mod links;
 mod live;
 mod orders;
 mod setup;

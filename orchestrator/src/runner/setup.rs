@@ -21,6 +21,8 @@ pub(super) struct Field {
     pub(super) live: Arc<Live>,
     /// Tasks that end with the run.
     pub(super) watchers: Vec<tokio::task::JoinHandle<()>>,
+    /// The task that measures links beside the load.
+    pub(super) attestation: Option<tokio::task::JoinHandle<()>>,
     /// The task that ends with the cluster.
     pub(super) nodes: tokio::task::JoinHandle<()>,
 }
@@ -79,6 +81,7 @@ impl Runner {
                 tokio::spawn(look),
                 tokio::spawn(desk.serve()),
             ],
+            attestation: None,
             nodes: tokio::spawn(nodes),
         }
     }

@@ -1,7 +1,10 @@
 //! The runner itself: what each step does, and what happens when one does not go well.
 
 use super::{
-    Interrupt, Interrupts, Job, Observer, Progress, RunnerError, StepError, churn::Absences, evidence::Evidence,
+    Interrupt, Interrupts, Job, Observer, Progress, RunnerError, StepError,
+    churn::Absences,
+    evidence::Evidence,
+    links::{self, Moment},
     setup::Field,
 };
 use crate::{
@@ -230,7 +233,9 @@ impl Runner {
             }
             Step::WaitReady { nodes } => self.field()?.cluster.wait_listening(nodes, wait).await?,
             Step::WaitLinks { .. } => {
-                self.field()?.cluster.wait_links(wait).await?;
+                let field = self.field()?;
+                field.cluster.wait_links(wait).await?;
+                links::attest(&field.cluster, &field.live, Moment::Before).await;
                 self.connect_loads().await?;
             }
             Step::Load { load } => self.start_load(*load)?,
@@ -329,7 +334,12 @@ impl Runner {
             PhaseKind::Cooldown => Some(start + self.plan.phases.load_ms()),
             _ => None,
         };
-        self.field()?.live.set_phase(kind, ends);
+        let field = self.field.as_mut().ok_or(StepError::OutOfOrder)?;
+        field.live.set_phase(kind, ends);
+        if kind == PhaseKind::Measure {
+            let watch = links::keep_attesting(Arc::clone(&field.cluster), Arc::clone(&field.live));
+            field.attestation = Some(tokio::spawn(watch));
+        }
         Ok(())
     }
 
@@ -389,7 +399,15 @@ impl Runner {
     }
 
     async fn collect(&mut self) {
-        let Some(field) = &self.field else { return };
+        let Some(field) = &mut self.field else { return };
+        // Two measurements at one time would disturb each other.
+        if let Some(attestation) = field.attestation.take() {
+            attestation.abort();
+            let _ = attestation.await;
+        }
+        if self.mode == Mode::All {
+            links::attest(&field.cluster, &field.live, Moment::After).await;
+        }
         // A node that does not run is why the run failed; that it does not answer as well is no finding.
         let states = self.plan.nodes.iter().zip(field.cluster.states());
         let running = states.filter(|(_, (_, pid, exit))| pid.is_some() && exit.is_none());
@@ -409,8 +427,10 @@ impl Runner {
         if let Some(switch) = field.cluster.switch()
             && let Some(tally) = switch.tally().await
         {
-            let lines = record::links_disclosure(switch.scheduling(), &tally);
+            let links = record::links(&tally, field.live.take_link_probes());
+            let lines = record::links_disclosure(switch.scheduling(), &links);
             self.evidence.disclosure.extend(lines);
+            self.evidence.links = Some(links);
         }
         for node in field.cluster.stop(STOP_GRACE).await {
             let text = format!("did not stop within {} s and was killed", STOP_GRACE.as_secs());
@@ -434,6 +454,10 @@ impl Runner {
         }
         self.evidence.interfered(&self.plan, &field.live.by_hand());
         self.evidence.provider = field.cluster.describe().to_owned();
+        if let Some(attestation) = field.attestation {
+            attestation.abort();
+            let _ = attestation.await;
+        }
         drop(field.cluster);
         for watcher in field.watchers {
             watcher.abort();

@@ -111,3 +111,18 @@ pub(crate) fn whole_plan(more: &str) -> Plan {
     };
     resolve(&source, &host).unwrap().plan
 }
+
+/// Links between namespaces that do nothing to packets.
+pub(crate) fn links() -> regatta_plan::PlannedLinks {
+    regatta_plan::PlannedLinks {
+        lab: Ipv4Addr::new(10, 60, 255, 254),
+        prefix: 16,
+        regions: vec![String::new()],
+        delay_ns: vec![vec![0]],
+        jitter_ppm: 0,
+        loss_ppm: 0,
+        reorder_ppm: 0,
+        duplicate_ppm: 0,
+        rate_bits: None,
+    }
+}

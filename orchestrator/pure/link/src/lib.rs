@@ -3,12 +3,14 @@
 //! [`Fabric`] decides, [`Schedule`] keeps what is on its way. Neither has a clock or a socket: whoever holds the devices
 //! of a network (the lab's switch) hands packets in with the time and asks what is due.
 
+mod attest;
 mod card;
 mod fabric;
 mod fault;
 mod model;
 mod schedule;
 
+pub use attest::Observed;
 pub use fabric::{Fabric, Fate, Loss};
 pub use fault::{Change, Partition};
 pub use model::{Model, Path};

@@ -4,6 +4,10 @@
 //! microseconds (`_us`), CPU is seconds. Counters of a process are cumulative since its first start: the lab carries
 //! them across restarts. A field that nothing was observed for stays empty; no report fills it in.
 
+mod links;
+
+pub use links::{LinkProbe, Links};
+
 use crate::histogram::Counts;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -44,6 +48,9 @@ pub struct RunRecord {
     /// Validators that were proved to have contradicted themselves, by instance and height.
     #[serde(default)]
     pub accusations: Vec<Accusation>,
+    /// The network between the nodes, where the lab makes it.
+    #[serde(default)]
+    pub links: Option<Links>,
     /// Doubts about the measurement that only the lab can have, e.g. host pressure over its limit.
     pub findings: Vec<Finding>,
     /// The scenario's objectives as judged, see [`crate::objective::judge`].

@@ -7,12 +7,14 @@
 mod namespace;
 mod netlink;
 mod packet;
+mod probe;
 mod switch;
 mod tally;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use namespace::{NamespaceError, Place, probe};
+pub(crate) use probe::Probe;
 pub(crate) use switch::Switch;
 pub(crate) use tally::Tally;
 
@@ -20,10 +22,11 @@ use super::{
     keeper::Keeper,
     process::{Process, ProcessSpec, StartError},
 };
-use regatta_link::Model;
+use regatta_link::{Model, Observed};
 use regatta_plan::{Plan, PlannedLinks};
 use std::{
     io,
+    net::Ipv4Addr,
     thread::{self, ThreadId},
 };
 
@@ -33,6 +36,7 @@ pub(crate) struct NetnsProvider {
     keeper: Keeper,
     switch: Switch,
     places: Vec<Place>,
+    addresses: Vec<Ipv4Addr>,
     /// Where the thread that made this came from.
     home: (ThreadId, Place),
     is_emulated: bool,
@@ -81,6 +85,7 @@ impl NetnsProvider {
             keeper,
             switch,
             places,
+            addresses,
             home,
             is_emulated: !links.is_plain(),
         })
@@ -93,6 +98,14 @@ impl NetnsProvider {
     pub(super) async fn start(&self, node: u32, spec: ProcessSpec) -> Result<Process, StartError> {
         let place = self.places.get(node as usize).cloned();
         self.keeper.spawn(spec, place).await
+    }
+
+    /// Measures links, some at a time, through the namespaces of their nodes; blocks for as long as that takes.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub(super) fn attest(&self, probes: &[Probe]) -> io::Result<Vec<Observed>> {
+        probe::measure_all(probes, &self.places, &self.addresses)
     }
 
     /// The network between the nodes.
@@ -120,8 +133,8 @@ impl Drop for NetnsProvider {
     }
 }
 
-/// The links of a plan as the switch takes them.
-fn model(plan: &Plan, links: &PlannedLinks) -> Model {
+/// The links of a plan as the switch takes them, and as measurements must find them.
+pub(crate) fn model(plan: &Plan, links: &PlannedLinks) -> Model {
     let region = |name: &Option<String>| {
         let name = name.as_deref().unwrap_or_default();
         links

@@ -213,17 +213,7 @@ fn processes_see_their_own_namespace_and_the_host_sees_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut plan = plan(2);
     plan.provider = regatta_plan::scenario::ProviderKind::Netns;
-    plan.links = Some(PlannedLinks {
-        lab: address(99),
-        prefix: 16,
-        regions: vec![String::new()],
-        delay_ns: vec![vec![0]],
-        jitter_ppm: 0,
-        loss_ppm: 0,
-        reorder_ppm: 0,
-        duplicate_ppm: 0,
-        rate_bits: None,
-    });
+    plan.links = Some(crate::testing::links());
     let host = || std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
     let names = |text: &str| {
         text.lines()
@@ -244,4 +234,97 @@ fn processes_see_their_own_namespace_and_the_host_sees_nothing() {
     assert_eq!(Place::current().unwrap().number().unwrap(), home);
     let after: Vec<String> = names(&host());
     assert_eq!(after, before);
+}
+
+/// Two regions, 30 ms and 50 ms apart.
+fn two_regions() -> (regatta_plan::Plan, PlannedLinks) {
+    let mut plan = plan(2);
+    plan.provider = regatta_plan::scenario::ProviderKind::Netns;
+    for (node, region) in plan.nodes.iter_mut().zip(0..) {
+        node.region = Some(["eu", "us"][region as usize].to_owned());
+        node.address = address(region);
+    }
+    let links = PlannedLinks {
+        regions: vec!["eu".to_owned(), "us".to_owned()],
+        delay_ns: vec![vec![0, 30_000_000], vec![50_000_000, 0]],
+        ..crate::testing::links()
+    };
+    plan.links = Some(links.clone());
+    (plan, links)
+}
+
+/// The errors that measurements of what `made` describes have against `plan`, there and back.
+fn errors(made: &regatta_plan::Plan, plan: &regatta_plan::Plan, light: bool) -> Vec<f64> {
+    let wanted = model(plan, plan.links.as_ref().unwrap());
+    let probe = |from, to| Probe {
+        from,
+        to,
+        delay_ns: wanted.path(from, to).delay_ns,
+        rate_bits: wanted.rate_bits,
+        light,
+    };
+    let provider = NetnsProvider::new(made).unwrap();
+    let observed = provider.attest(&[probe(0, 1), probe(1, 0)]).unwrap();
+    observed
+        .iter()
+        .zip([wanted.path(0, 1), wanted.path(1, 0)])
+        .map(|(observed, path)| observed.error(&path, wanted.rate_bits))
+        .collect()
+}
+
+#[test]
+fn links_as_asked_for_are_found_to_be_in_place() {
+    if !allowed() {
+        return;
+    }
+    let (mut plan, mut links) = two_regions();
+    links.rate_bits = Some(20_000_000);
+    links.loss_ppm = 50_000;
+    plan.links = Some(links);
+    for light in [true, false] {
+        // A machine that has other things to do may be late once; not again and again.
+        let good = (0..5).any(|_| errors(&plan, &plan, light).iter().all(|error| *error < 0.25));
+        assert!(good, "light {light}: {:?}", errors(&plan, &plan, light));
+    }
+}
+
+#[test]
+fn planted_links_that_are_not_those_of_the_scenario_void_the_run() {
+    if !allowed() {
+        return;
+    }
+    let (plan, links) = two_regions();
+    let planted = [
+        PlannedLinks {
+            delay_ns: vec![vec![0, 60_000_000], vec![50_000_000, 0]],
+            ..links.clone()
+        },
+        PlannedLinks {
+            delay_ns: vec![vec![0, 30_000_000], vec![0, 0]],
+            ..links.clone()
+        },
+        PlannedLinks {
+            loss_ppm: 200_000,
+            ..links
+        },
+    ];
+    for links in planted {
+        let mut made = plan.clone();
+        made.links = Some(links);
+        let worst = errors(&made, &plan, false).into_iter().fold(0.0, f64::max);
+        assert!(worst > 0.5, "{worst} for {:?}", made.links);
+        let probe = regatta_report::model::LinkProbe {
+            error: worst,
+            ..Default::default()
+        };
+        let record = regatta_report::RunRecord {
+            findings: crate::record::link_findings(&regatta_report::model::Links {
+                probes: vec![probe],
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let verdict = regatta_report::evaluate(record, false).verdict;
+        assert_eq!(verdict.exit_code, 6, "{}", verdict.sentence);
+    }
 }

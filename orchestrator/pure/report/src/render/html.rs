@@ -2,7 +2,7 @@
 
 mod parts;
 
-use super::{RenderError, churn, instances, recovery};
+use super::{RenderError, churn, instances, links, recovery};
 use crate::{
     figure::{DrawError, Figure, Table, figures},
     model::{Accusation, Identity, NamedText},
@@ -50,6 +50,9 @@ struct Page<'a> {
     instances: Vec<Vec<String>>,
     recoveries: Vec<String>,
     instances_head: [&'static str; 11],
+    links: Vec<String>,
+    link_rows: Vec<Vec<String>>,
+    links_head: [&'static str; 9],
     nodes: Vec<NodeRow<'a>>,
     events: Vec<EventRow<'a>>,
     invariants: Vec<Check<'a>>,
@@ -130,6 +133,9 @@ pub fn html(result: &RunResult) -> Result<String, RenderError> {
             .chain(recovery::sentences(result))
             .collect(),
         instances_head: instances::HEAD,
+        links: links::sentences(result),
+        link_rows: links::rows(result),
+        links_head: links::HEAD,
         nodes: parts::nodes(result),
         events: parts::events(result),
         invariants: parts::invariants(result),

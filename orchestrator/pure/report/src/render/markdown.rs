@@ -1,6 +1,6 @@
 //! The result for a comment: at most 60 lines of Markdown.
 
-use super::{churn, instances, recovery};
+use super::{churn, instances, links, recovery};
 use crate::{
     format,
     model::{Process, ProcessKind, Role},
@@ -52,8 +52,9 @@ pub fn markdown(result: &RunResult) -> String {
     lines.extend(instances_table(result));
     let recoveries = recovery::sentences(result).into_iter().take(RECOVERIES_MAX);
     lines.extend(
-        churn::sentence(result)
+        links::sentences(result)
             .into_iter()
+            .chain(churn::sentence(result))
             .chain(recoveries)
             .map(|sentence| format!("- {}", escape(&sentence))),
     );

@@ -6,6 +6,7 @@ mod html;
 mod instances;
 mod json;
 mod junit;
+mod links;
 mod markdown;
 mod recovery;
 mod text;

@@ -1,0 +1,62 @@
+//! What was observed of the links between nodes, where the lab makes them.
+
+use super::NamedNumber;
+use crate::histogram::Counts;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The network between the nodes: what it carried, how punctual it was, and whether it was what the scenario asks for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Links {
+    /// Packets between nodes.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Packets between the lab and nodes, which no link delays or loses.
+    pub lab_packets: u64,
+    /// Packets that did not arrive, by reason.
+    pub lost: Vec<NamedNumber>,
+    /// How much later than planned packets between nodes were handed over, in microseconds.
+    pub release_us: Counts,
+    /// CPU for each packet, in microseconds.
+    pub cpu_us_per_packet: f64,
+    /// Measurements between sampled nodes, through the same path as theirs.
+    pub probes: Vec<LinkProbe>,
+}
+
+/// One measurement from one node to another.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LinkProbe {
+    /// When it was made.
+    pub at_ms: u64,
+    /// `before`, `during` or `after` the load.
+    pub moment: String,
+    /// The node that sent.
+    pub from: String,
+    /// The node that received.
+    pub to: String,
+    /// One-way delay that the scenario asks for, in microseconds.
+    pub wanted_delay_us: f64,
+    /// Median of the measured ones.
+    pub delay_us: Option<f64>,
+    /// Share of packets that the scenario wants lost.
+    pub wanted_loss: f64,
+    /// Packets sent.
+    pub sent: u64,
+    /// Packets of these that arrived.
+    pub received: u64,
+    /// Rate of a node's card that the scenario asks for, in bits per second.
+    pub wanted_rate_bits: Option<u64>,
+    /// The measured one; none where nothing was sent faster than that.
+    pub rate_bits: Option<f64>,
+    /// The greatest relative error of the three, beyond what chance explains.
+    pub error: f64,
+}
+
+impl Links {
+    /// The greatest error of all measurements; none when there was none.
+    #[must_use]
+    pub fn error(&self) -> Option<f64> {
+        self.probes.iter().map(|probe| probe.error).reduce(f64::max)
+    }
+}

@@ -1,0 +1,155 @@
+//! Links as the scenario wants them beside what was measured, the same in every form of the report.
+
+use crate::{
+    format,
+    model::{LinkProbe, Links},
+    result::RunResult,
+};
+
+/// What the columns are called; the first three are names.
+pub(super) const HEAD: [&str; 9] = [
+    "when",
+    "from",
+    "to",
+    "delay wanted",
+    "measured",
+    "loss wanted",
+    "measured",
+    "rate wanted and measured",
+    "error",
+];
+/// Most rows that are shown; the worst ones.
+const ROWS_MAX: usize = 24;
+
+/// The rows, worst first; none where no link was measured.
+pub(super) fn rows(result: &RunResult) -> Vec<Vec<String>> {
+    let Some(links) = &result.record.links else {
+        return Vec::new();
+    };
+    let mut probes: Vec<&LinkProbe> = links.probes.iter().collect();
+    probes.sort_by(|a, b| b.error.total_cmp(&a.error));
+    probes.truncate(ROWS_MAX);
+    probes.into_iter().map(row).collect()
+}
+
+fn row(probe: &LinkProbe) -> Vec<String> {
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "–".to_owned());
+    let lost = probe.sent.saturating_sub(probe.received);
+    let rate = probe.wanted_rate_bits.map(|wanted| {
+        let measured = probe.rate_bits.map_or_else(|| "not reached".to_owned(), bits);
+        format!("{} / {measured}", bits(wanted as f64))
+    });
+    vec![
+        probe.moment.clone(),
+        probe.from.clone(),
+        probe.to.clone(),
+        format::duration_us(probe.wanted_delay_us),
+        or_dash(probe.delay_us.map(format::duration_us)),
+        format::percent(probe.wanted_loss),
+        format!("{} of {}", format::integer(lost), format::integer(probe.sent)),
+        or_dash(rate),
+        format::percent(probe.error),
+    ]
+}
+
+fn bits(value: f64) -> String {
+    let scaled = [(1e9, "Gbit/s"), (1e6, "Mbit/s"), (1e3, "kbit/s")];
+    let (scale, unit) = scaled
+        .into_iter()
+        .find(|(scale, _)| value >= *scale)
+        .unwrap_or((1.0, "bit/s"));
+    format!("{} {unit}", format::number(value / scale))
+}
+
+/// What the network between the nodes did, in sentences; none where the lab did not make it.
+pub(super) fn sentences(result: &RunResult) -> Vec<String> {
+    result.record.links.as_ref().map_or_else(Vec::new, of_links)
+}
+
+fn of_links(links: &Links) -> Vec<String> {
+    let mut sentences = Vec::new();
+    let errors = |moment: &str| {
+        let of = links.probes.iter().filter(|probe| probe.moment == moment);
+        let worst = of.map(|probe| probe.error).reduce(f64::max)?;
+        Some(format!("{} {moment}", format::percent(worst)))
+    };
+    let found: Vec<String> = ["before", "during", "after"].into_iter().filter_map(errors).collect();
+    if !found.is_empty() {
+        sentences.push(format!(
+            "links: measured against the scenario they were off by at most {} the load",
+            found.join(", ")
+        ));
+    }
+    let late = |q| format::duration_us(links.release_us.quantile(q).unwrap_or_default() as f64);
+    sentences.push(format!(
+        "switch: {} between nodes, {}; {} late at p50, {} at p99; {} of CPU each",
+        format::plural(links.packets, "packet"),
+        format::bytes(links.bytes as f64),
+        late(0.5),
+        late(0.99),
+        format::duration_us(links.cpu_us_per_packet)
+    ));
+    let lost: Vec<String> = links
+        .lost
+        .iter()
+        .map(|reason| format!("{} {}", format::integer(reason.value as u64), reason.name))
+        .collect();
+    if !lost.is_empty() {
+        sentences.push(format!("packets that did not arrive: {}", lost.join(", ")));
+    }
+    sentences
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Counts, evaluate, fixture, model::NamedNumber};
+
+    #[test]
+    fn links_are_in_every_form_and_absent_where_there_are_none() {
+        let mut record = fixture::record(fixture::SMALL);
+        assert!(sentences(&evaluate(record.clone(), false)).is_empty());
+        record.links = Some(Links {
+            packets: 1234,
+            bytes: 5_000_000,
+            release_us: Counts(vec![(40, 99), (700, 1)]),
+            cpu_us_per_packet: 8.0,
+            lost: vec![NamedNumber {
+                name: "by chance".to_owned(),
+                value: 17.0,
+            }],
+            probes: vec![LinkProbe {
+                moment: "before".to_owned(),
+                from: "val-0".to_owned(),
+                to: "val-1".to_owned(),
+                wanted_delay_us: 40_000.0,
+                delay_us: Some(40_400.0),
+                wanted_loss: 0.01,
+                sent: 500,
+                received: 494,
+                wanted_rate_bits: Some(100_000_000),
+                rate_bits: Some(99_000_000.0),
+                error: 0.01,
+                ..LinkProbe::default()
+            }],
+            ..Links::default()
+        });
+        let result = evaluate(record, false);
+        for text in [
+            crate::render::text(&result, "report.html"),
+            crate::render::markdown(&result),
+            crate::render::html(&result).unwrap(),
+        ] {
+            assert!(
+                text.contains("at most 1.00 % before") || text.contains("at most 1 % before"),
+                "{text}"
+            );
+            assert!(text.contains("17 by chance"), "{text}");
+        }
+        let page = crate::render::html(&result).unwrap();
+        assert!(
+            page.contains("6 of 500") && page.contains("100 Mbit/s / 99"),
+            "no table"
+        );
+    }
+}

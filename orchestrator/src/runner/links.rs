@@ -1,0 +1,146 @@
+//! Attestation: whether the links between namespaces are as the scenario asks, before, during and after the load.
+
+use super::live::Live;
+use crate::{
+    cluster::Cluster,
+    provider::{Probe, attested_model},
+};
+use regatta_link::{Model, Observed};
+use regatta_plan::{Plan, PlannedLinks};
+use regatta_report::model::LinkProbe;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// Most pairs that are measured in one go.
+const PAIRS_MAX: usize = 8;
+/// Time between two measurements beside a load.
+const INTERVAL: Duration = Duration::from_secs(3);
+
+/// When links were measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Moment {
+    Before,
+    During,
+    After,
+}
+
+impl Moment {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Before => "before",
+            Self::During => "during",
+            Self::After => "after",
+        }
+    }
+}
+
+/// Measures the sampled pairs of `plan` in both directions; nothing where links are not emulated.
+pub(super) async fn attest(cluster: &Arc<Cluster>, live: &Arc<Live>, moment: Moment) {
+    let plan = Arc::clone(cluster.shared_plan());
+    let Some(links) = plan.links.as_ref().filter(|links| !links.is_plain()) else {
+        return;
+    };
+    let probes = probes(&plan, links, moment == Moment::During);
+    measure(cluster, live, probes, moment).await;
+}
+
+/// Measures one pair after the other, lightly, until the task is ended. Times under a fault are left out.
+pub(super) async fn keep_attesting(cluster: Arc<Cluster>, live: Arc<Live>) {
+    let plan = Arc::clone(cluster.shared_plan());
+    let Some(links) = plan.links.as_ref().filter(|links| !links.is_plain()) else {
+        return;
+    };
+    let all = probes(&plan, links, true);
+    let mut turn = all.iter().cycle();
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        let Some(probe) = turn.next() else { return };
+        if live.open_faults().is_empty() {
+            measure(&cluster, &live, vec![*probe], Moment::During).await;
+        }
+    }
+}
+
+async fn measure(cluster: &Arc<Cluster>, live: &Arc<Live>, probes: Vec<Probe>, moment: Moment) {
+    let at_ms = live.clock.now_ms();
+    let (worker, asked) = (Arc::clone(cluster), probes.clone());
+    let measured = tokio::task::spawn_blocking(move || worker.attest(&asked)).await;
+    // A fault that began meanwhile is what was measured then.
+    if moment == Moment::During && !live.open_faults().is_empty() {
+        return;
+    }
+    let plan = cluster.shared_plan();
+    let Some(links) = &plan.links else { return };
+    let model = attested_model(plan, links);
+    let observed = measured.ok().and_then(Result::ok).unwrap_or_default();
+    for (position, probe) in probes.iter().enumerate() {
+        // What could not be measured counts as wrong: it was not shown to be in place.
+        let observed = observed.get(position).cloned().unwrap_or_default();
+        live.link_measured(row(plan, &model, probe, &observed, (at_ms, moment)));
+    }
+}
+
+/// A pair for each two regions that have one, linked where possible; both directions.
+fn probes(plan: &Plan, links: &PlannedLinks, light: bool) -> Vec<Probe> {
+    let model = attested_model(plan, links);
+    let mut pairs: BTreeMap<(usize, usize), (u32, u32)> = BTreeMap::new();
+    let nodes = || plan.nodes.iter().map(|node| node.index);
+    let others = nodes().flat_map(|a| nodes().filter(move |&b| a < b).map(move |b| (a, b)));
+    for (a, b) in plan.edges.iter().copied().chain(others) {
+        let (x, y) = (model.regions[a as usize], model.regions[b as usize]);
+        pairs.entry((x.min(y), x.max(y))).or_insert((a, b));
+    }
+    let step = pairs.len().div_ceil(PAIRS_MAX).max(1);
+    let probe = |from, to| Probe {
+        from,
+        to,
+        delay_ns: model.path(from, to).delay_ns,
+        rate_bits: model.rate_bits,
+        light,
+    };
+    let chosen = pairs.into_values().step_by(step);
+    chosen.flat_map(|(a, b)| [probe(a, b), probe(b, a)]).collect()
+}
+
+fn row(plan: &Plan, model: &Model, probe: &Probe, observed: &Observed, at: (u64, Moment)) -> LinkProbe {
+    let name = |node: u32| plan.nodes[node as usize].name.clone();
+    let path = model.path(probe.from, probe.to);
+    let (at_ms, moment) = at;
+    LinkProbe {
+        at_ms,
+        moment: moment.name().to_owned(),
+        from: name(probe.from),
+        to: name(probe.to),
+        wanted_delay_us: path.delay_ns as f64 / 1e3,
+        delay_us: observed.delay_ns().map(|delay| delay as f64 / 1e3),
+        wanted_loss: f64::from(path.loss_ppm) / 1e6,
+        sent: observed.sent,
+        received: observed.received,
+        wanted_rate_bits: probe.rate_bits,
+        rate_bits: observed.rate,
+        error: observed.error(&path, probe.rate_bits),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::plan;
+
+    #[test]
+    fn every_pair_of_regions_is_sampled_in_both_directions() {
+        let mut plan = plan(6);
+        for (node, region) in plan.nodes.iter_mut().zip(["ap", "eu", "us"].iter().cycle()) {
+            node.region = Some((*region).to_owned());
+        }
+        let links = PlannedLinks {
+            regions: ["ap", "eu", "us"].map(str::to_owned).to_vec(),
+            delay_ns: vec![vec![1, 2, 3], vec![4, 5, 6], vec![7, 8, 9]],
+            ..crate::testing::links()
+        };
+        let probes = probes(&plan, &links, false);
+        assert_eq!(probes.len(), 12);
+        let mut delays: Vec<u64> = probes.iter().map(|probe| probe.delay_ns).collect();
+        delays.sort_unstable();
+        assert_eq!(delays, [1, 1, 2, 3, 4, 5, 5, 6, 7, 8, 9, 9]);
+    }
+}
