@@ -13,8 +13,9 @@ use std::{
 };
 use tokio::sync::mpsc;
 
-/// A job of at most this weight is done at once: waking a thread costs as much as a few checks.
-const INLINE_WEIGHT: usize = 4;
+/// A job of at most this weight is done at once: waking a thread and being woken by it costs as much as a few checks.
+/// The votes that ten validators wait for are not more.
+const INLINE_WEIGHT: usize = 8;
 /// Jobs that wait for a thread; beyond it the loop works itself, which slows down its input.
 const QUEUE_MAX: usize = 64;
 /// Most threads; one core is left to the loop.
@@ -205,7 +206,7 @@ mod tests {
         for id in 0..jobs {
             found.extend(
                 workers
-                    .submit(id, transactions(6, id % 6 + 1))
+                    .submit(id, transactions(12, id % 12 + 1))
                     .map(|result| (id, result)),
             );
         }
@@ -218,7 +219,7 @@ mod tests {
         ids.sort_unstable();
         assert_eq!(ids, (0..jobs).collect::<Vec<u64>>());
         for (id, result) in found {
-            let expected: Vec<bool> = (0..6).map(|number| number != id % 6).collect();
+            let expected: Vec<bool> = (0..12).map(|number| number != id % 12).collect();
             assert_eq!(valid(result), expected);
         }
     }
