@@ -1,7 +1,12 @@
 //! Live views of a run: a real terminal that is drawn, takes keys and is given back.
 
-use super::support::{lab::Lab, programs, terminal::Terminal};
+use super::support::{lab::Lab, programs, terminal::Terminal, wait::until};
+use nix::sys::signal::Signal;
 use serde_json::Value;
+use std::{
+    net::{SocketAddr, TcpStream},
+    process::{Command, Stdio},
+};
 
 /// Sequences by which a program takes the whole screen and gives it back.
 const TAKEN: &str = "\u{1b}[?1049h";
@@ -147,4 +152,78 @@ fn lines_are_printed_where_nobody_wants_a_drawn_screen() {
         assert!(!written.contains(TAKEN), "{written}");
         assert!(written.contains("spawn 5 nodes"), "{written}");
     }
+}
+
+/// What a browser without a window shows of a page after some time, and what it complained of.
+fn browse(url: &str) -> (String, String) {
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let profile = tempfile::tempdir().unwrap();
+    let found = names.iter().find_map(|name| {
+        Command::new(name)
+            .args([
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+            ])
+            .args([
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+            ])
+            .arg(format!("--user-data-dir={}", profile.path().display()))
+            .args([
+                "--enable-logging=stderr",
+                "--virtual-time-budget=2500",
+                "--dump-dom",
+                url,
+            ])
+            .stdin(Stdio::null())
+            .output()
+            .ok()
+    });
+    let output = found.expect("this test needs a browser; help: install chromium (Debian: apt-get install chromium)");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+/// The text of the element called `id`.
+fn element(page: &str, id: &str) -> String {
+    let (_, after) = page.split_once(&format!("id=\"{id}\"")).unwrap_or_default();
+    let text = after.split_once('>').and_then(|(_, rest)| rest.split_once('<'));
+    text.map_or_else(String::new, |(text, _)| text.to_owned())
+}
+
+#[test]
+fn a_browser_shows_all_nodes_of_a_run_and_heights_that_grow() {
+    let lab = Lab::new();
+    let scenario = loaded(&lab, "120s");
+    let node = programs::node().to_str().unwrap();
+    let running = lab.start(&["run", &scenario, "--binary", node, "--web", "127.0.0.1:0"]);
+    let url = until("the page's address", || {
+        let stderr = running.stderr();
+        let url = stderr.lines().find_map(|line| line.strip_prefix("page "));
+        url.map(|url| url.trim().to_owned()).ok_or(stderr)
+    });
+    let run = lab.run_of(&running);
+    run.wait_for_step("measure", &running);
+    let mut heights: Vec<u64> = Vec::new();
+    until("two heights on the page", || {
+        let (page, complaints) = browse(&url);
+        assert!(!complaints.contains("CONSOLE"), "{complaints}");
+        for name in ["val-0", "val-1", "val-2", "val-3", "full-0"] {
+            assert!(page.contains(&format!(">{name}</th>")), "{name} is not in {page}");
+        }
+        let height = element(&page, "height").replace(',', "").parse().unwrap_or(0);
+        if heights.last().is_none_or(|last| height > *last) && height > 0 {
+            heights.push(height);
+        }
+        if heights.len() > 1 { Ok(()) } else { Err(page) }
+    });
+    running.signal(Signal::SIGINT);
+    running.wait();
+    let address: SocketAddr = url.trim_start_matches("http://").trim_end_matches('/').parse().unwrap();
+    assert!(TcpStream::connect(address).is_err(), "the page outlives the run");
+    run.wait_until_nobody_is_left();
 }

@@ -10,13 +10,13 @@ use super::{
 use crate::{
     provider::raise_descriptor_limit,
     runner::{self, Finished, Interrupts, Job},
-    view::{Panel, Screen, Shared, may_draw},
+    view::{Panel, Screen, Shared, Web, may_draw},
 };
 use anstream::eprintln;
 use clap::Args;
 use regatta_plan::Plan;
 use regatta_report::render;
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 /// Build, seal, start, load, check and report one scenario
 #[derive(Debug, Args)]
@@ -24,12 +24,16 @@ use std::sync::Arc;
 On a terminal the run is drawn: nodes, heights, throughput, latency, faults, and keys to break nodes by hand (? explains
 them). Elsewhere, and with --plain, --json, NO_COLOR or TERM=dumb, a line tells how it goes from time to time.
 
+With --web a page shows the same with a map of the network, to this machine only unless another address is given; it is
+read only, and closes with the run.
+
 Ctrl-C ends the run cleanly with a partial report; a second one ends it at once.
 
 Examples:
   regatta run topologies/quickstart.toml
   regatta run topologies/quickstart.toml --set phases.measure=60s --set load.0.rate=1000
   regatta run topologies/smoke.toml --seed 7 --json
+  regatta run topologies/crash.toml --web
 
 Exit codes:
   0 pass   1 not carried out   2 usage or scenario   3 objective missed
@@ -43,6 +47,9 @@ pub(super) struct Run {
     /// Print plain lines, also on a terminal
     #[arg(long)]
     plain: bool,
+    /// Show the run on a web page too; port 0 takes a free one
+    #[arg(long, value_name = "ADDR:PORT", num_args = 0..=1, default_missing_value = "127.0.0.1:0")]
+    web: Option<SocketAddr>,
 }
 
 impl Run {
@@ -64,7 +71,12 @@ impl Run {
         let mut signals = Signals::listen()?;
         let shared = Shared::new(&job.plan);
         let drawn = self.is_drawn(global, &job.plan);
-        let panel = Arc::new(Panel::new(Arc::clone(&shared), drawn, false));
+        let panel = Arc::new(Panel::new(Arc::clone(&shared), drawn, self.web.is_some()));
+        let page = self.page(&shared, &job.plan)?;
+        if let Some(page) = &page {
+            eprintln!("page      http://{}/", page.address());
+            panel.show_address(page.address());
+        }
         let screen = drawn
             .then(|| Screen::start(Arc::clone(&shared), false, true))
             .transpose()?;
@@ -87,6 +99,17 @@ impl Run {
             Some(finished) => print_result(global, &finished?),
             None => Ok(FAILED),
         }
+    }
+
+    /// The page, when it is wanted.
+    fn page(&self, shared: &Arc<Shared>, plan: &Plan) -> Result<Option<Web>, CliError> {
+        let Some(address) = self.web else { return Ok(None) };
+        if plan.world.is_some() {
+            let text = "error: a simulated run has no page: its time is not a watch's\n  help: leave --web out";
+            return Err(CliError::Usage(text.to_owned()));
+        }
+        let cannot = |error| CliError::Failed(format!("cannot serve the page on {address}: {error}"));
+        Web::start(Arc::clone(shared), address).map(Some).map_err(cannot)
     }
 
     /// Virtual time passes too fast to be watched.

@@ -11,8 +11,10 @@ mod screen;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod web;
 
 pub(crate) use screen::{Screen, may_draw};
+pub(crate) use web::Web;
 
 use crate::{
     progress::Printer,
@@ -26,6 +28,7 @@ use regatta_report::{
     model::{PhaseKind, Role},
 };
 use std::{
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -62,6 +65,11 @@ impl Shared {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads what is shown.
+    fn board<T>(&self, read: impl FnOnce(&Board) -> T) -> T {
+        read(&self.lock().board)
     }
 
     /// Changes what is shown.
@@ -142,6 +150,12 @@ impl Panel {
             printer: (!drawn).then(Printer::new),
             is_watched: drawn || page,
         }
+    }
+
+    /// Tells those who look at the screen where the page is.
+    pub(crate) fn show_address(&self, address: SocketAddr) {
+        let text = format!("http://{address}/");
+        self.shared.change(|board| board.add_line("page", "", &text));
     }
 
     /// Says something that is no progress of the run.

@@ -18,6 +18,8 @@ pub struct Map {
     pub places: Vec<(f64, f64)>,
     /// Names of the regions with the centre of each.
     pub regions: Vec<(String, (f64, f64))>,
+    /// Width and height of a region on the map.
+    pub region_size: f64,
 }
 
 /// Where the nodes of `setting` are drawn: by their links, or each region as a cluster of its own.
@@ -37,6 +39,7 @@ pub fn map(setting: &Setting) -> Map {
     let (count, centre) = (regions.len() as f64, REGION_SHARE / 2.0);
     // As large as neighbours on the ring allow.
     let size = (std::f64::consts::PI / count).sin().min(0.55) * (1.0 - centre);
+    map.region_size = size;
     for (region, number) in regions.iter().zip(0..) {
         let angle = std::f64::consts::TAU * (f64::from(number) / count) - std::f64::consts::FRAC_PI_2;
         let middle = (0.5 + centre * angle.cos(), 0.5 + centre * angle.sin());

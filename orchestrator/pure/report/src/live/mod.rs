@@ -10,6 +10,7 @@
 mod board;
 mod glimpse;
 mod map;
+mod page;
 mod spread;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -17,4 +18,5 @@ pub(crate) mod tests;
 pub use board::{Board, EVENTS_MAX, HISTORY_MAX, Line, NodeNow, Point, Usage};
 pub use glimpse::{Glimpse, Life, LoadNow, NodeGlimpse, OpenFault, Place, Setting};
 pub use map::{Map, map};
+pub use page::page;
 pub use spread::{Counts, NodeState, Spread};
