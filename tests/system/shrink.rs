@@ -101,6 +101,51 @@ fn twenty_nodes_and_six_faults_become_a_few_nodes_and_one_fault() {
     assert!(missed.iter().any(|one| one["metric"] == "stall" && one["met"] == false));
 }
 
+/// Real nodes stall when nobody has a quorum: the run is made smaller in virtual time, and real nodes show it again.
+#[test]
+fn a_failure_of_real_nodes_is_made_smaller_and_confirmed() {
+    let lab = Lab::new();
+    let scenario = lab.scenario(
+        "[phases]\nwarmup = \"1s\"\nmeasure = \"9s\"\ncooldown = \"500ms\"\n\
+         [[load]]\nrate = 20\ntarget = \"val-0\"\n\
+         [[fault]]\nat = \"2s\"\nfor = \"5s\"\nkind = \"partition\"\nbreaks_quorum = true\n\
+         sets = [[\"val-0\", \"val-1\"], [\"val-2\", \"val-3\"]]\n\
+         [[fault]]\nat = \"8s\"\nfor = \"500ms\"\nkind = \"crash\"\nnodes = [\"full-0\"]\n\
+         [slo]\nstall = \"< 3s\"\n",
+    );
+    let first = lab.start_run(&scenario).wait();
+    // On a machine that is too busy to measure anything the verdict is another one, and nothing is to be shown here.
+    if first.code() == Some(6) {
+        return;
+    }
+    assert_eq!(first.code(), Some(3), "{}", first.stderr);
+    let small = lab.path("small.toml");
+    let node = super::support::programs::node().to_str().unwrap();
+    let ended = lab.command(&[
+        "shrink",
+        "latest",
+        "--out",
+        small.to_str().unwrap(),
+        "--binary",
+        node,
+        "--confirm",
+    ]);
+    assert!(
+        ended.stderr.contains("it fails: exit code 3, stall"),
+        "{}",
+        ended.stderr
+    );
+    let faults = ended.stdout.lines().find(|line| line.starts_with("faults"));
+    let faults: Vec<&str> = faults.unwrap_or_default().split_whitespace().collect();
+    assert_eq!(faults, ["faults", "2", "1"], "{}", ended.stdout);
+    let played = ended.stderr.lines().last().unwrap_or_default().to_owned();
+    match ended.code() {
+        Some(0) => assert!(played.starts_with("confirmed on local: MISSED"), "{}", ended.stderr),
+        // The busy machine again.
+        code => assert!(code == Some(5) && played.contains("INVALID"), "{}", ended.stderr),
+    }
+}
+
 #[test]
 fn a_run_that_passed_has_nothing_to_shrink() {
     let lab = Lab::new();

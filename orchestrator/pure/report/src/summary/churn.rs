@@ -63,7 +63,11 @@ pub(crate) fn steps(record: &RunRecord) -> Vec<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{evaluate, fixture, model::Churn, render};
+    use crate::{
+        evaluate, fixture,
+        model::{Churn, PhaseKind},
+        render,
+    };
 
     fn absence(node: &str, left_ms: u64, returned_ms: Option<u64>, caught_up_ms: Option<u64>) -> Absence {
         Absence {
@@ -115,6 +119,23 @@ mod tests {
                 (5000, all - 1)
             ]
         );
+    }
+
+    #[test]
+    fn a_run_in_which_nodes_come_and_go_is_not_meant_to_be_steady() {
+        let mut record = record();
+        record.events.clear();
+        let mut churn = record.churn.take();
+        let measure = record
+            .phases
+            .iter()
+            .find(|phase| phase.kind == PhaseKind::Measure)
+            .unwrap();
+        let middle = (measure.start_ms + measure.end_ms) / 2;
+        churn.as_mut().unwrap().absences[2].left_ms = middle;
+        assert!(evaluate(record.clone(), false).summary.steady.is_some());
+        record.churn = churn;
+        assert!(evaluate(record, false).summary.steady.is_none());
     }
 
     #[test]

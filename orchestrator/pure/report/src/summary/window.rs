@@ -44,17 +44,17 @@ pub(super) fn find(record: &RunRecord) -> Window {
     }
 }
 
-/// When the first fault inside the window begins to act.
+/// When the first fault inside the window begins to act, or the first node comes or goes in it.
 pub(super) fn first_fault(record: &RunRecord, window: &Window) -> Option<u64> {
     let inside = |event: &&Event| event.start_ms < window.end_ms && event.end_ms >= window.start_ms;
     let acting = |event: &&Event| matches!(event.kind, EventKind::Fault | EventKind::Crash);
-    record
-        .events
-        .iter()
-        .filter(acting)
-        .filter(inside)
-        .map(|event| event.start_ms)
-        .min()
+    let faults = record.events.iter().filter(acting).filter(inside);
+    let absences = record.churn.iter().flat_map(|churn| &churn.absences);
+    let moves = absences.flat_map(|absence| [Some(absence.left_ms), absence.returned_ms]);
+    let moves = moves
+        .flatten()
+        .filter(|at_ms| (window.start_ms..window.end_ms).contains(at_ms));
+    faults.map(|event| event.start_ms).chain(moves).min()
 }
 
 /// The seconds that lie wholly inside the window.
