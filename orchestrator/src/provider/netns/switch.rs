@@ -277,8 +277,11 @@ impl Engine {
     }
 
     fn accept(&mut self, from: u32, bytes: &[u8]) {
-        let ends = packet::ends(bytes.get(self.header..).unwrap_or_default());
-        let honest = ends.filter(|ends| self.addresses[from as usize] == ends.source);
+        // What is no IPv4 is the kernel looking for routers, which nobody sent and nobody misses.
+        let Some(ends) = packet::ends(bytes.get(self.header..).unwrap_or_default()) else {
+            return;
+        };
+        let honest = Some(ends).filter(|ends| self.addresses[from as usize] == ends.source);
         let Some(to) = honest.and_then(|ends| self.by_address.port(ends.destination)) else {
             self.tally.strays += 1;
             return;

@@ -20,7 +20,7 @@ pub(crate) struct Tally {
     pub lost: BTreeMap<Loss, u64>,
     /// Packets that there was no memory for.
     pub crowded_out: u64,
-    /// Packets that are none of this network's: not IPv4, or from or to a stranger.
+    /// IPv4 packets that are none of this network's: from or to a stranger.
     pub strays: u64,
     /// Packets that a device did not take.
     pub refused: u64,
