@@ -1,12 +1,12 @@
 //! What the rest of the process may ask of a running node, from any thread.
 
-use crate::{meter::Meter, p2p::PeerBoard};
+use crate::{meter::Meter, p2p::PeerBoard, trouble::Trouble};
 use bytes::Bytes;
-use regatta_api::testing::Direction;
+use regatta_api::testing::{Direction, LinkShape, NodeFaults};
 use regatta_api::view::{BlockSummary, BlockView, Latest, PeerView, Readiness, StatusEvent, SubmitResult};
 use regatta_base::{Height, InstanceId};
 use regatta_core::{Node, PeerIndex, StoredBlock};
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -76,6 +76,7 @@ struct Inner {
     meter: Arc<Meter>,
     peers: Arc<PeerBoard>,
     load: Arc<LoadBlock>,
+    trouble: Arc<Trouble>,
     stop: CancellationToken,
 }
 
@@ -84,6 +85,7 @@ impl NodeHandle {
         meter: Arc<Meter>,
         peers: Arc<PeerBoard>,
         load: Arc<LoadBlock>,
+        trouble: Arc<Trouble>,
         stop: CancellationToken,
     ) -> (Self, mpsc::Receiver<Request>) {
         let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
@@ -96,6 +98,7 @@ impl NodeHandle {
             meter,
             peers,
             load,
+            trouble,
             stop,
         };
         (Self(Arc::new(inner)), receiver)
@@ -190,9 +193,17 @@ impl NodeHandle {
         self.0.peers.views()
     }
 
-    /// Cuts these links, by the position of the peer in the configuration, and heals all others.
-    pub(crate) fn cut_links(&self, cuts: Vec<(PeerIndex, Direction)>) {
+    /// Cuts and shapes these links, by the position of the peer in the configuration, and heals all others.
+    pub(crate) fn set_link_faults(&self, cuts: Vec<(PeerIndex, Direction)>, shapes: BTreeMap<PeerIndex, LinkShape>) {
+        self.0.peers.shaper().change(shapes);
         self.0.peers.cuts().set(cuts);
+    }
+
+    /// Makes exactly these faults of clock and disk.
+    pub(crate) async fn set_node_faults(&self, faults: &NodeFaults) -> Result<(), Stopped> {
+        self.0.trouble.set(faults);
+        // The loop waits by the clock as it was.
+        self.read(|_| ()).await
     }
 
     #[cfg(test)]
@@ -252,7 +263,13 @@ mod tests {
     fn handle() -> (NodeHandle, mpsc::Receiver<Request>) {
         let meter = Arc::new(Meter::default());
         let peers = Arc::new(PeerBoard::new(&[], Arc::clone(&meter)));
-        NodeHandle::new(meter, peers, Arc::new(|_, _| None), CancellationToken::new())
+        NodeHandle::new(
+            meter,
+            peers,
+            Arc::new(|_, _| None),
+            Arc::default(),
+            CancellationToken::new(),
+        )
     }
 
     #[tokio::test]

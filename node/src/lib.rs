@@ -13,6 +13,7 @@ pub mod p2p;
 pub mod runtime;
 pub mod snapshots;
 pub mod store;
+pub mod trouble;
 
 pub use handle::{Busy, NodeHandle, Stopped};
 pub use meter::Meter;

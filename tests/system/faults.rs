@@ -1,6 +1,6 @@
 //! A validator that is killed in mid-run and comes back: it rejoins, all agree, and nothing acknowledged is lost.
 
-use super::support::{lab::Lab, network::Network};
+use super::support::{lab::Lab, network::Network, programs};
 use regatta_api::view::{Outcome, TransactionStatus};
 use regatta_base::{SecretKey, TransactionId};
 
@@ -27,6 +27,105 @@ fn a_run_with_a_crash_is_correct() {
     let crashed = nodes.iter().find(|node| node["name"] == "val-3").unwrap();
     assert_eq!(crashed["restarts"], 1);
     assert!(ended.stderr.contains("FAULT crash val-3"), "{}", ended.stderr);
+}
+
+#[test]
+fn faults_of_links_pauses_and_lost_disks_heal_and_the_run_goes_on() {
+    let lab = Lab::new();
+    let scenario = lab.scenario(
+        "[phases]\nwarmup = \"2s\"\nmeasure = \"16s\"\ncooldown = \"1s\"\ndrain = \"20s\"\n\
+         [link]\nmatrix = { self = \"3ms\" }\njitter = \"10%\"\nrate = \"100Mbit\"\n\
+         [[load]]\nrate = 20\nsize = 128\ntarget = \"full\"\n\
+         [[fault]]\nat = \"2s\"\nfor = \"2s\"\nkind = \"link\"\nnodes = [\"val-1\"]\ndelay = \"40ms\"\nloss = \"1%\"\n\
+         [[fault]]\nat = \"3s\"\nfor = \"1s\"\nkind = \"pause\"\nnodes = [\"next_leader\"]\n\
+         [[fault]]\nat = \"5s\"\nfor = \"1s\"\nkind = \"crash\"\nnodes = [\"val-2\"]\ndisk = \"lost\"\n\
+         [[fault]]\nat = \"11s\"\nfor = \"2s\"\nkind = \"partition\"\nsets = [[\"val-0\"], [\"rest\"]]\n\
+         bridge = [\"full-0\"]\nrepeat = { every = \"3s\", times = 2 }\n",
+    );
+    let ended = lab.start_run(&scenario).wait();
+    let run = lab.latest();
+    run.assert_correct();
+    let journal = run.journal();
+    let told = |kind: &str| -> Vec<String> {
+        let lines = journal.iter().filter(|line| line["kind"] == kind);
+        lines.map(|line| line["text"].as_str().unwrap().to_owned()).collect()
+    };
+    let began = told("fault_began");
+    let mut healed = told("fault_ended");
+    assert_eq!(began.len(), 5, "{}", ended.stderr);
+    assert_eq!(began[0], "link val-1 +40ms loss 1%, made inside the nodes' transport");
+    assert!(began[1].starts_with("pause val-"), "{began:?}");
+    assert_eq!(began[2], "crash val-2 with its disk");
+    assert_eq!(
+        began[3],
+        "partition val-0 | val-1, val-2, val-3, made inside the nodes' transport"
+    );
+    let mut sorted = began.clone();
+    sorted.sort();
+    healed.sort();
+    assert_eq!(healed, sorted, "every fault is undone");
+    let result = run.result();
+    let recoveries = result["summary"]["recoveries"].as_array().unwrap();
+    assert_eq!(recoveries.len(), 5, "{recoveries:#?}");
+    for recovery in recoveries {
+        assert!(recovery["first_block_ms"].is_number(), "no block after {recovery:#}");
+    }
+    let sentence = result["verdict"]["sentence"].as_str().unwrap();
+    assert!(sentence.contains("delays inside the nodes' transport"), "{sentence}");
+}
+
+#[test]
+fn clocks_and_disks_that_go_wrong_come_right_again() {
+    let lab = Lab::new();
+    let scenario = lab.scenario(
+        "[phases]\nwarmup = \"1s\"\nmeasure = \"13s\"\ncooldown = \"1s\"\ndrain = \"20s\"\n\
+         [[load]]\nrate = 20\nsize = 128\ntarget = \"full\"\n\
+         [[fault]]\nat = \"2s\"\nfor = \"2s\"\nkind = \"disk_full\"\nnodes = [\"val-1\"]\n\
+         [[fault]]\nat = \"5s\"\nfor = \"2s\"\nkind = \"disk_slow\"\nnodes = [\"val\"]\ndelay = \"20ms\"\n\
+         [[fault]]\nat = \"8s\"\nfor = \"2s\"\nkind = \"skew\"\nnodes = [\"val-2\", \"full\"]\noffset = \"1s\"\n",
+    );
+    let ended = lab.start_run(&scenario).wait();
+    let run = lab.latest();
+    run.assert_correct();
+    let result = run.result();
+    let recoveries = result["summary"]["recoveries"].as_array().unwrap();
+    assert_eq!(recoveries.len(), 3, "{}", ended.stderr);
+    for recovery in recoveries {
+        assert!(recovery["first_block_ms"].is_number(), "no block after {recovery:#}");
+    }
+    let log = run.text("logs/val-1.log");
+    assert!(log.contains("no room on the device: records wait"), "{log}");
+    assert!(log.contains("there is room on the device again"), "{log}");
+}
+
+#[test]
+fn random_faults_leave_everything_right() {
+    let lab = Lab::new();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../topologies/nemesis.toml");
+    let subnet = format!("net.ipv4={}", lab.subnet.text());
+    let node = programs::node();
+    let mut arguments = vec!["run", folder, "--binary", node.to_str().unwrap()];
+    for change in [
+        subnet.as_str(),
+        "group.val.count=7",
+        "group.full.count=2",
+        "phases.warmup=2s",
+        "phases.measure=20s",
+        "phases.cooldown=4s",
+        "nemesis.length=[\"1s\",\"3s\"]",
+        "nemesis.gap=1s",
+    ] {
+        arguments.extend(["--set", change]);
+    }
+    let ended = lab.start(&arguments).wait();
+    let run = lab.latest();
+    run.assert_correct();
+    let began = run
+        .journal()
+        .iter()
+        .filter(|line| line["kind"] == "fault_began")
+        .count();
+    assert!(began >= 8, "only {began} faults: {}", ended.stderr);
 }
 
 /// Submits `count` writes to each of `to`, all acknowledged.

@@ -1,7 +1,7 @@
 //! Networks that fall apart and come together again: they stall or go on, lose nothing, and agree.
 
 use super::support::{network::Network, wait::until};
-use regatta_api::testing::{Direction, LinkCut, LinkCuts};
+use regatta_api::testing::{Direction, LinkCut, LinkFaults};
 use regatta_base::{SecretKey, TransactionId};
 
 /// Validators linked with each other whose links may be cut.
@@ -22,8 +22,14 @@ fn part(network: &Network, sides: &[&[usize]]) {
             peer: network.nodes[other].key.public(),
             direction: Direction::Both,
         });
-        let cuts = LinkCuts { cut: cut.collect() };
-        assert_eq!(network.ask(network.client(node).cut_links(&cuts)), Ok(cuts.clone()));
+        let cuts = LinkFaults {
+            cut: cut.collect(),
+            ..LinkFaults::default()
+        };
+        assert_eq!(
+            network.ask(network.client(node).set_link_faults(&cuts)),
+            Ok(cuts.clone())
+        );
     }
 }
 
@@ -104,11 +110,16 @@ fn a_validator_that_hears_nobody_is_heard_and_loses_nothing() {
         peer: network.nodes[other].key.public(),
         direction: Direction::In,
     });
-    let cuts = LinkCuts { cut: cut.collect() };
-    network.ask(network.client(3).cut_links(&cuts)).unwrap();
+    let cuts = LinkFaults {
+        cut: cut.collect(),
+        ..LinkFaults::default()
+    };
+    network.ask(network.client(3).set_link_faults(&cuts)).unwrap();
     let decided: Vec<TransactionId> = (2..5).map(|sequence| write(&network, 0, sequence)).collect();
     assert_executed(&network, 0..3, &decided);
-    network.ask(network.client(3).cut_links(&LinkCuts::default())).unwrap();
+    network
+        .ask(network.client(3).set_link_faults(&LinkFaults::default()))
+        .unwrap();
     assert_executed(&network, 3..4, &decided);
     network.assert_agreement();
 }

@@ -21,7 +21,7 @@ use hyper_util::{
 };
 use regatta_api::{
     ApiError,
-    testing::LinkCuts,
+    testing::{LinkFaults, NodeFaults},
     view::{
         AccountView, BlockRange, BlockSummary, BlockView, EvidenceList, Latest, PeerView, Readiness, SnapshotList,
         StateView, StatusEvent, SubmitRequest, SubmitResponse, TransactionStatus, ValidatorsView, Version,
@@ -151,13 +151,23 @@ impl Client {
         self.get("/v1/snapshots").await
     }
 
-    /// Cuts these links of the node and heals all others; only nodes that are configured for faults take the order.
+    /// Makes these links of the node faulty and heals all others; only nodes that are configured for faults take the order.
     ///
     /// # Errors
     /// [`ClientError`]
-    pub async fn cut_links(&self, cuts: &LinkCuts) -> Result<LinkCuts, ClientError> {
+    pub async fn set_link_faults(&self, faults: &LinkFaults) -> Result<LinkFaults, ClientError> {
         let path = "/v1/faults/links";
-        let body = encode_body(cuts).map_err(|reason| self.malformed(path, reason))?;
+        let body = encode_body(faults).map_err(|reason| self.malformed(path, reason))?;
+        self.call(Method::PUT, path, Some(body.into())).await
+    }
+
+    /// Makes exactly these faults of the node's clock and disk; only nodes that are configured for faults take the order.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn set_node_faults(&self, faults: &NodeFaults) -> Result<NodeFaults, ClientError> {
+        let path = "/v1/faults/node";
+        let body = encode_body(faults).map_err(|reason| self.malformed(path, reason))?;
         self.call(Method::PUT, path, Some(body.into())).await
     }
 

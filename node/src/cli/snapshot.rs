@@ -140,6 +140,7 @@ impl Load {
             durable: config.store.durable,
             disk_bytes_max: config.store.disk_bytes_max,
             file_bytes: config.store.segment_bytes,
+            trouble: std::sync::Arc::default(),
         };
         let _lock = crate::store::Journal::claim(&options).map_err(CliError::failure)?;
         let mut rng = StdRng::try_from_rng(&mut rand::rngs::SysRng)

@@ -7,40 +7,67 @@ use super::{
     negotiate::Format,
 };
 use axum::{body::Body, extract::State, http::HeaderMap, response::Response};
-use regatta_api::testing::{Direction, LinkCuts};
+use regatta_api::testing::{LinkFaults, NodeFaults};
+use regatta_base::PublicKey;
 use regatta_core::PeerIndex;
-use std::collections::BTreeSet;
+use serde::de::DeserializeOwned;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Where links are cut and healed.
+/// Where the node's own clock and disk are made faulty and healed.
+pub(crate) const NODE: &str = "/v1/faults/node";
+/// Where links are made faulty and healed.
 pub(crate) const LINKS: &str = "/v1/faults/links";
 
-/// Cuts exactly the links of the body and heals all others.
+/// Makes exactly the links of the body faulty and heals all others.
 pub(crate) async fn links(State(control): State<Control>, format: Format, headers: HeaderMap, body: Body) -> Response {
-    format.reply(cut(&control, &headers, body).await)
+    format.reply(set_links(&control, &headers, body).await)
 }
 
-async fn cut(control: &Control, headers: &HeaderMap, body: Body) -> Result<LinkCuts, HttpError> {
-    let format = Format::of_body(headers)?;
-    let wanted = parse(format, &body::read(control, body).await?)?;
+async fn set_links(control: &Control, headers: &HeaderMap, body: Body) -> Result<LinkFaults, HttpError> {
+    let wanted: LinkFaults = parse(Format::of_body(headers)?, &body::read(control, body).await?)?;
     let peers = control.handle().peers().await;
-    let mut seen = BTreeSet::new();
-    let mut cuts: Vec<(PeerIndex, Direction)> = Vec::new();
-    for cut in &wanted.cut {
-        let known = peers.iter().position(|peer| peer.key == cut.peer);
-        let index = known.filter(|index| seen.insert(*index)).ok_or_else(|| {
+    let known = |key: &PublicKey, seen: &mut BTreeSet<PeerIndex>| {
+        let index = peers.iter().position(|peer| peer.key == *key);
+        index.filter(|index| seen.insert(*index)).ok_or_else(|| {
             HttpError::bad_parameter(
-                format!("{} is no configured peer, or is listed twice", cut.peer),
+                format!("{key} is no configured peer, or is listed twice"),
                 "GET /v1/peers lists the peers with their keys",
             )
-        })?;
-        cuts.push((index, cut.direction));
+        })
+    };
+    let (mut seen, mut cuts) = (BTreeSet::new(), Vec::new());
+    for cut in &wanted.cut {
+        cuts.push((known(&cut.peer, &mut seen)?, cut.direction));
     }
-    tracing::warn!(links = cuts.len(), "links are cut by order, all others are whole");
-    control.handle().cut_links(cuts);
+    let (mut seen, mut shapes) = (BTreeSet::new(), BTreeMap::new());
+    for link in &wanted.shaped {
+        if let Some(problem) = link.shape.problem() {
+            return Err(HttpError::bad_parameter(problem, "GET /openapi.json has the limits"));
+        }
+        shapes.insert(known(&link.peer, &mut seen)?, link.shape);
+    }
+    let (cut, shaped) = (cuts.len(), shapes.len());
+    tracing::warn!(cut, shaped, "links are faulty by order, all others are whole");
+    control.handle().set_link_faults(cuts, shapes);
     Ok(wanted)
 }
 
-fn parse(format: Format, body: &WholeBody) -> Result<LinkCuts, HttpError> {
+/// Makes exactly the faults of the body.
+pub(crate) async fn node(State(control): State<Control>, format: Format, headers: HeaderMap, body: Body) -> Response {
+    format.reply(set_node(&control, &headers, body).await)
+}
+
+async fn set_node(control: &Control, headers: &HeaderMap, body: Body) -> Result<NodeFaults, HttpError> {
+    let wanted: NodeFaults = parse(Format::of_body(headers)?, &body::read(control, body).await?)?;
+    if let Some(problem) = wanted.problem() {
+        return Err(HttpError::bad_parameter(problem, "give less"));
+    }
+    tracing::warn!(?wanted, "clock and disk are faulty by order");
+    control.handle().set_node_faults(&wanted).await?;
+    Ok(wanted)
+}
+
+fn parse<T: DeserializeOwned>(format: Format, body: &WholeBody) -> Result<T, HttpError> {
     match format {
         Format::Json => serde_json::from_slice(&body.bytes).map_err(|error| error.to_string()),
         Format::Msgpack => regatta_client::decode_body(&body.bytes),

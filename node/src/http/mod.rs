@@ -117,6 +117,7 @@ pub(crate) fn router(control: Control) -> Router {
     }
     if control.0.faults {
         router = router.route(faults::LINKS, put(faults::links));
+        router = router.route(faults::NODE, put(faults::node));
     }
     router
         .fallback(unknown_route)

@@ -1,6 +1,6 @@
 //! What is known about each configured peer, for people and for readiness.
 
-use super::cut::Cuts;
+use super::{cut::Cuts, shape::Shaper};
 use crate::meter::Meter;
 use regatta_api::{PeerConfig, metrics::Metric, view::PeerView};
 use regatta_core::PeerIndex;
@@ -12,6 +12,7 @@ pub struct PeerBoard {
     rows: Mutex<Vec<PeerView>>,
     meter: Arc<Meter>,
     cuts: Cuts,
+    shaper: Shaper,
 }
 
 impl PeerBoard {
@@ -33,6 +34,7 @@ impl PeerBoard {
             rows: Mutex::new(rows),
             meter,
             cuts: Cuts::default(),
+            shaper: Shaper::default(),
         }
     }
 
@@ -40,6 +42,12 @@ impl PeerBoard {
     #[must_use]
     pub fn cuts(&self) -> &Cuts {
         &self.cuts
+    }
+
+    /// What becomes of what is sent along links that tests slow down.
+    #[must_use]
+    pub fn shaper(&self) -> &Shaper {
+        &self.shaper
     }
 
     /// One row for each configured peer, in the order of the configuration.

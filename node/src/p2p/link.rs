@@ -3,6 +3,7 @@
 use super::{
     frame::Assembler,
     queue::{Chunk, LinkQueue},
+    shape::Line,
 };
 use crate::meter::Meter;
 use bytes::Bytes;
@@ -19,6 +20,7 @@ use std::{
     pin::{Pin, pin},
     sync::{Arc, Mutex, PoisonError},
     task::{Poll, ready},
+    time::Instant,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -87,13 +89,13 @@ pub(super) enum LinkEnd {
 /// Reads and writes until either fails.
 pub(super) async fn run(
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    peer: PeerIndex,
+    line: Line,
     queue: Arc<LinkQueue>,
     shared: Shared,
 ) -> LinkEnd {
     let (reader, writer) = stream.split();
-    let reading = pin!(read(reader, peer, &shared));
-    let writing = pin!(write(writer, &queue, &shared.meter));
+    let reading = pin!(read(reader, line.peer(), &shared));
+    let writing = pin!(write(writer, line, &queue, &shared.meter));
     let (Either::Left((Err(end), _)) | Either::Right((Err(end), _))) = select(reading, writing).await;
     end
 }
@@ -146,22 +148,38 @@ async fn deliver(frame: Bytes, peer: PeerIndex, shared: &Shared) -> Result<(), L
     shared.events.send(event).await.map_err(|_| LinkEnd::Stopping)
 }
 
-async fn write(mut stream: impl AsyncWrite + Unpin, queue: &LinkQueue, meter: &Meter) -> Result<Infallible, LinkEnd> {
+async fn write(
+    mut stream: impl AsyncWrite + Unpin,
+    mut line: Line,
+    queue: &LinkQueue,
+    meter: &Meter,
+) -> Result<Infallible, LinkEnd> {
     let mut chunk = Chunk::default();
     loop {
-        if !queue.take(&mut chunk).map_err(LinkEnd::Reset)? {
-            chunk.small.shrink_to(IDLE_BUFFER);
-            stream.flush().await?;
-            poll_fn(|cx| queue.poll_ready(cx)).await;
+        while let Some(due) = line.next_due(Instant::now()) {
+            send(&mut stream, &due, meter).await?;
+        }
+        let takes = line.takes(Instant::now());
+        if takes && queue.take(&mut chunk).map_err(LinkEnd::Reset)? {
+            if let Some(chunk) = line.hold(&mut chunk, Instant::now()) {
+                send(&mut stream, chunk, meter).await?;
+            }
             continue;
         }
-        stream.write_all(&chunk.small).await?;
-        let mut bytes = chunk.small.len();
-        if let Some(large) = &chunk.large {
-            stream.write_all(large).await?;
-            bytes += large.len();
-        }
-        meter.add(Metric::FramesSent, chunk.frames);
-        meter.add(Metric::FrameBytesSent, bytes as u64);
+        chunk.small.shrink_to(IDLE_BUFFER);
+        stream.flush().await?;
+        line.wait(takes.then_some(queue)).await;
     }
+}
+
+async fn send(stream: &mut (impl AsyncWrite + Unpin), chunk: &Chunk, meter: &Meter) -> io::Result<()> {
+    stream.write_all(&chunk.small).await?;
+    let mut bytes = chunk.small.len();
+    if let Some(large) = &chunk.large {
+        stream.write_all(large).await?;
+        bytes += large.len();
+    }
+    meter.add(Metric::FramesSent, chunk.frames);
+    meter.add(Metric::FrameBytesSent, bytes as u64);
+    Ok(())
 }

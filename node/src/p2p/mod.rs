@@ -16,6 +16,7 @@ mod network;
 mod outbox;
 mod queue;
 mod reasons;
+mod shape;
 mod transport;
 
 pub use board::PeerBoard;
@@ -24,6 +25,7 @@ pub use identity::BadKey;
 pub use link::{FrameShare, NetworkEvent};
 pub use network::{Network, NetworkError, Setup};
 pub use outbox::Outbox;
+pub use shape::Shaper;
 
 #[cfg(test)]
 mod tests;

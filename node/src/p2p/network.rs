@@ -11,6 +11,7 @@ use super::{
     outbox::Outbox,
     queue::LinkQueue,
     reasons::{RefusalLog, explain_dial, explain_inbound, root},
+    shape::Line,
     transport::OwnAddressTcp,
 };
 use crate::{
@@ -411,12 +412,13 @@ impl Task {
             return;
         }
         let stream = Cuttable::new(stream, peer, Arc::clone(&self.board));
+        let line = Line::new(peer, Arc::clone(&self.board));
         let queue = Arc::new(LinkQueue::default());
         let (shared, ends, link_queue) = (self.shared.clone(), self.ends.clone(), Arc::clone(&queue));
         self.tell(NetworkEvent::Up(peer)).await;
         self.outbox.set(peer, Some(queue));
         let task = tokio::spawn(async move {
-            let end = link::run(stream, peer, link_queue, shared).await;
+            let end = link::run(stream, line, link_queue, shared).await;
             // Fails only when the network has stopped.
             let _ = ends.send(Ended { peer, connection, end }).await;
         });

@@ -79,6 +79,12 @@ pub(super) struct Chunk {
     pub(super) frames: u64,
 }
 
+impl Chunk {
+    pub(super) fn bytes(&self) -> usize {
+        self.small.len() + self.large.as_ref().map_or(0, Bytes::len)
+    }
+}
+
 impl LinkQueue {
     /// Queues a frame. A full control queue closes the link: it cannot recover what is lost there.
     pub(super) fn push(&self, frame: Bytes, class: TrafficClass) -> Queued {

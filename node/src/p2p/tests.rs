@@ -4,6 +4,7 @@ use super::{
     Network, NetworkError, NetworkEvent, Outbox, PeerBoard, Setup,
     link::{self, LinkEnd, Shared},
     queue::LinkQueue,
+    shape::Line,
 };
 use crate::meter::Meter;
 use bytes::Bytes;
@@ -367,13 +368,18 @@ async fn a_bad_length_or_a_cut_ends_the_link_and_is_told() {
         let meter = Arc::new(Meter::default());
         let (shared, _events) = Shared::new(Arc::clone(&meter));
         let (mut ours, theirs) = tokio::io::duplex(1024);
-        let running = link::run(theirs.compat(), 0, Arc::new(LinkQueue::default()), shared);
+        let running = link::run(theirs.compat(), line(0), Arc::new(LinkQueue::default()), shared);
         ours.write_all(bytes).await.unwrap();
         ours.shutdown().await.unwrap();
         let end = timeout(GUARD, running).await.unwrap();
         assert_eq!(matches!(end, LinkEnd::Fault(_)), fault, "{end}");
         assert_eq!(meter.get(Metric::FramesInvalid), u64::from(fault));
     }
+}
+
+/// A line that holds nothing.
+fn line(peer: usize) -> Line {
+    Line::new(peer, Arc::new(PeerBoard::new(&[], Arc::new(Meter::default()))))
 }
 
 /// Two ends of a link in memory, without a network around them.
@@ -390,8 +396,8 @@ fn ends(buffer: usize) -> (Ends, impl Future<Output = LinkEnd>) {
     let (queue_left, queue_right) = (Arc::clone(&queues[0]), Arc::clone(&queues[1]));
     let both = async move {
         tokio::select! {
-            end = link::run(left.compat(), 0, queue_left, shared_left) => end,
-            end = link::run(right.compat(), 1, queue_right, shared_right) => end,
+            end = link::run(left.compat(), line(0), queue_left, shared_left) => end,
+            end = link::run(right.compat(), line(1), queue_right, shared_right) => end,
         }
     };
     (

@@ -110,6 +110,7 @@ mod tests {
             durable: false,
             disk_bytes_max: 1 << 20,
             file_bytes: 1 << 20,
+            trouble: Arc::default(),
         };
         let journal = Journal::open(&options, Arc::new(Meter::default()), |_| Ok(())).unwrap();
         let (mut loads, mut loaded) = Loads::new(journal.reader());

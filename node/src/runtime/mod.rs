@@ -12,6 +12,7 @@ use crate::{
     p2p::{Network, NetworkError, PeerBoard, Setup},
     snapshots::{self, Keeper, SnapshotFileError},
     store::{Journal, JournalState, Options, StoreError},
+    trouble::Trouble,
 };
 use clock::Clock;
 use gate::Gate;
@@ -119,16 +120,10 @@ pub fn start(
     stop: CancellationToken,
 ) -> Result<Running, StartError> {
     let meter = Arc::new(Meter::default());
-    let board = Arc::new(PeerBoard::new(&config.peers, Arc::clone(&meter)));
     let mut node = Node::new(config, key.clone())?;
-    let setup = Setup {
-        config,
-        key,
-        meter: Arc::clone(&meter),
-        board: Arc::clone(&board),
-    };
-    let network = Network::bind(&setup)?;
-    let (journal, records_replayed) = open_journal(config, folder, &meter, &mut node)?;
+    let (board, network) = listen(config, key, &meter)?;
+    let trouble = Arc::new(Trouble::default());
+    let (journal, records_replayed) = open_journal(config, folder, (&meter, &trouble), &mut node)?;
     if is_new && records_replayed > 0 {
         return Err(StartError::NotNew(folder.join(&config.data_dir)));
     }
@@ -140,13 +135,19 @@ pub fn start(
     let reader = journal.reader();
     let (loads, loaded) = Loads::new(reader.clone());
     let load = move |instance, height| loads::load(&reader, instance, height);
-    let (handle, requests) = NodeHandle::new(Arc::clone(&meter), board, Arc::new(load), stop.clone());
+    let (handle, requests) = NodeHandle::new(
+        Arc::clone(&meter),
+        board,
+        Arc::new(load),
+        Arc::clone(&trouble),
+        stop.clone(),
+    );
     let p2p_address = network.address();
     let (outbox, events) = network.run(stop.clone());
     let node_loop = Loop {
         node,
         birth,
-        clock: Clock::start(config.testing.clock),
+        clock: Clock::start(config.testing.clock, trouble),
         out: Vec::new(),
         again: VecDeque::new(),
         gate: Gate::default(),
@@ -178,10 +179,23 @@ pub fn start(
     })
 }
 
+/// Listens for peers, whose state the board shows.
+fn listen(config: &NodeConfig, key: &SecretKey, meter: &Arc<Meter>) -> Result<(Arc<PeerBoard>, Network), NetworkError> {
+    let board = Arc::new(PeerBoard::new(&config.peers, Arc::clone(meter)));
+    board.shaper().configure(config);
+    let network = Network::bind(&Setup {
+        config,
+        key,
+        meter: Arc::clone(meter),
+        board: Arc::clone(&board),
+    })?;
+    Ok((board, network))
+}
+
 fn open_journal(
     config: &NodeConfig,
     folder: &Path,
-    meter: &Arc<Meter>,
+    (meter, trouble): (&Arc<Meter>, &Arc<Trouble>),
     node: &mut Node,
 ) -> Result<(Journal, u64), StartError> {
     let options = Options {
@@ -189,6 +203,7 @@ fn open_journal(
         durable: config.store.durable,
         disk_bytes_max: config.store.disk_bytes_max,
         file_bytes: config.store.segment_bytes,
+        trouble: Arc::clone(trouble),
     };
     let lock = Journal::claim(&options)?;
     let mut rng = jobs::new_rng().map_err(StartError::Randomness)?;

@@ -14,7 +14,7 @@ use super::{
     recover::recover,
     writer::{Input, Writer, size_of_record},
 };
-use crate::meter::Meter;
+use crate::{meter::Meter, trouble::Trouble};
 use regatta_base::{Digest, Height};
 use regatta_core::{Record, RecordNumber};
 use std::{
@@ -22,7 +22,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
     thread::JoinHandle,
@@ -40,6 +40,8 @@ pub struct Options {
     pub disk_bytes_max: u64,
     /// A file takes no more groups from this many bytes on.
     pub file_bytes: u64,
+    /// What tests make of the disk.
+    pub trouble: Arc<Trouble>,
 }
 
 /// How far the writer is.
@@ -60,6 +62,8 @@ pub struct JournalState {
 pub struct Journal {
     records: Option<mpsc::Sender<Input>>,
     backlog: Arc<AtomicUsize>,
+    /// Nothing more comes: the writer need not wait for room.
+    closing: Arc<AtomicBool>,
     state: watch::Receiver<JournalState>,
     reader: Reader,
     hands: Hands,
@@ -116,6 +120,7 @@ impl Journal {
         let position = recover(dir, (&mut index, &mut coverage), &mut replay)?;
         let index = Arc::new(Mutex::new(index));
         let backlog = Arc::new(AtomicUsize::new(0));
+        let closing = Arc::new(AtomicBool::new(false));
         let (sender, state) = watch::channel(JournalState::default());
         let mut writer = Writer {
             options: options.clone(),
@@ -125,6 +130,8 @@ impl Journal {
             index: Arc::clone(&index),
             coverage,
             backlog: Arc::clone(&backlog),
+            closing: Arc::clone(&closing),
+            no_room: false,
             state: sender,
             meter,
             _lock: lock,
@@ -144,6 +151,7 @@ impl Journal {
         Ok(Self {
             records: Some(records),
             backlog,
+            closing,
             state,
             reader: Reader {
                 dir: dir.as_path().into(),
@@ -217,6 +225,7 @@ impl Journal {
     fn end_writer(&mut self) {
         self.write();
         self.records = None;
+        self.closing.store(true, Ordering::Relaxed);
         if let Hands::Thread(thread) = std::mem::replace(&mut self.hands, Hands::Nobody) {
             // A panic of the writer has been printed where it happened.
             let _ = thread.join();

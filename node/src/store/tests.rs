@@ -3,13 +3,14 @@
 mod pruning;
 
 use super::{
-    Journal, Options, StoreError,
+    Journal, JournalState, Options, StoreError,
     recover::file_path,
     segment::{FILE_HEADER, RECORD_HEADER, Tail, judge_tail, push_record, read_record},
 };
 use crate::meter::Meter;
 use bytes::Bytes;
 use proptest::prelude::*;
+use regatta_api::testing::NodeFaults;
 use regatta_base::{Digest, HexBytes};
 use regatta_core::{BlockResult, Record};
 use std::{
@@ -25,6 +26,7 @@ fn options(dir: &Path) -> Options {
         durable: false,
         disk_bytes_max: 1 << 30,
         file_bytes: 64 << 20,
+        trouble: Arc::default(),
     }
 }
 
@@ -488,4 +490,38 @@ proptest! {
             (journal, number) = (again, 0);
         }
     }
+}
+
+#[test]
+fn records_wait_for_room_on_a_full_device_and_none_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    // Only a durable journal has a thread of its own, which may wait.
+    let options = Options {
+        durable: true,
+        ..options(dir.path())
+    };
+    let full = NodeFaults {
+        disk_full: true,
+        ..NodeFaults::default()
+    };
+    let (journal, _) = open(&options).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let until = |journal: &Journal, wanted: fn(&JournalState) -> bool| {
+        runtime.block_on(journal.state().wait_for(wanted)).unwrap().durable
+    };
+    options.trouble.set(&full);
+    journal.append(1, consensus("one"));
+    assert_eq!(until(&journal, |state| state.full), 0, "nothing counts as durable");
+    journal.append(2, consensus("two"));
+    options.trouble.set(&NodeFaults::default());
+    until(&journal, |state| state.durable == 2 && !state.full);
+    // A node that is stopped while there is no room does not wait for it, and says why.
+    options.trouble.set(&full);
+    journal.append(3, consensus("three"));
+    until(&journal, |state| state.full);
+    let error = journal.close().unwrap_err().to_string();
+    assert!(error.contains("free space on that device"), "{error}");
+    options.trouble.set(&NodeFaults::default());
+    let (_, found) = open(&options).unwrap();
+    assert_eq!(found, [consensus("one"), consensus("two")]);
 }

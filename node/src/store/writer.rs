@@ -19,14 +19,17 @@ use std::{
     io,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
+    time::Duration,
 };
 use tokio::sync::watch;
 
 /// A group takes no more records from this size on.
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
+/// How often a full device is tried again: nobody tells when there is room.
+const NO_ROOM_PAUSE: Duration = Duration::from_millis(50);
 
 /// What the writer is told to do.
 #[derive(Debug)]
@@ -66,6 +69,9 @@ pub(super) struct Writer {
     pub(super) index: Arc<Mutex<Index>>,
     pub(super) coverage: Coverage,
     pub(super) backlog: Arc<AtomicUsize>,
+    pub(super) closing: Arc<AtomicBool>,
+    /// The last write found no room.
+    pub(super) no_room: bool,
     pub(super) state: watch::Sender<JournalState>,
     pub(super) meter: Arc<Meter>,
     pub(super) _lock: DirLock,
@@ -215,7 +221,43 @@ impl Writer {
         Ok(())
     }
 
+    /// Writes the buffer; while there is no room on the device, again and again. Nothing that rests on it has left the node,
+    /// so that it can wait as long as it takes.
     fn write_buffer(&mut self) -> io::Result<()> {
+        loop {
+            match self.try_write() {
+                Err(error) if error.kind() == io::ErrorKind::StorageFull && self.may_wait() => {
+                    if !self.no_room {
+                        let dir = self.options.dir.display().to_string();
+                        tracing::error!(dir, "no room on the device: records wait; help: free space on it");
+                        self.no_room = true;
+                        self.report_full();
+                    }
+                    std::thread::sleep(NO_ROOM_PAUSE);
+                }
+                result => {
+                    if std::mem::take(&mut self.no_room) && result.is_ok() {
+                        tracing::warn!("there is room on the device again");
+                    }
+                    return result;
+                }
+            }
+        }
+    }
+
+    /// Whether it is a thread of its own, which keeps nobody waiting that could make room, and more may come.
+    fn may_wait(&self) -> bool {
+        self.options.durable && !self.closing.load(Ordering::Relaxed)
+    }
+
+    fn try_write(&mut self) -> io::Result<()> {
+        let trouble = &self.options.trouble;
+        if trouble.is_disk_full() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        if !trouble.flush_delay().is_zero() {
+            std::thread::sleep(trouble.flush_delay());
+        }
         let file = self.file.as_mut().ok_or(io::ErrorKind::NotFound)?;
         let at = self.position.end;
         file.append(self.buffer.group(at), at, self.options.durable)
@@ -244,7 +286,7 @@ impl Writer {
     }
 
     pub(super) fn report_full(&self) {
-        let full = self.position.total >= self.options.disk_bytes_max;
+        let full = self.no_room || self.position.total >= self.options.disk_bytes_max;
         self.state
             .send_if_modified(|state| std::mem::replace(&mut state.full, full) != full);
     }

@@ -1,6 +1,7 @@
 //! From a plan to the files that each node reads at start: its configuration and its key.
 
 use crate::{
+    inject::{shape, takes_orders},
     rundir::RunDir,
     seal::{KeyFileError, write_key},
 };
@@ -9,12 +10,12 @@ use regatta_api::{
         ConfigErrors, InstanceConfig, MempoolConfig, NodeConfig, PeerConfig, Retain, SnapshotConfig, StoreConfig,
         ValidatorConfig, VoteTopology,
     },
-    testing::{Behaviour, TestingConfig},
+    testing::{Behaviour, LinkShape, ShapedLink, TestingConfig},
 };
 use regatta_base::{ChainId, PublicKey, SecretKey, ids::NameError, seed};
 use regatta_plan::{
     Plan, PlannedInstance, PlannedNode,
-    scenario::{self, FaultKind},
+    scenario::{self, ProviderKind},
 };
 use std::{
     collections::BTreeSet,
@@ -105,8 +106,9 @@ pub(crate) fn node_configs(plan: &Plan) -> Result<Vec<NodeConfig>, ConfigError> 
             },
             testing: TestingConfig {
                 behaviour: behaviour(node),
-                // Between namespaces the switch parts nodes, and they need know nothing of it.
-                faults: plan.links.is_none() && plan.faults.iter().any(|fault| fault.kind == FaultKind::Partition),
+                faults: takes_orders(plan),
+                uplink_bits: uplink(plan),
+                links: links(plan, node, &keys),
                 ..TestingConfig::default()
             },
             instances: own().map(|(.., config)| config.clone()).collect(),
@@ -168,6 +170,24 @@ fn peers(plan: &Plan, node: &PlannedNode, keys: &[PublicKey]) -> Vec<PeerConfig>
         }
     };
     plan.peers(node.index).into_iter().map(peer).collect()
+}
+
+/// What all links of a node carry together, in bits per second; 0 where nothing but the machine limits it.
+fn uplink(plan: &Plan) -> u64 {
+    let links = plan.links.as_ref().filter(|_| plan.provider == ProviderKind::Local);
+    links.and_then(|links| links.rate_bits).unwrap_or(0)
+}
+
+/// What the node makes of its links, where the scenario gives them conditions and nothing else makes them.
+fn links(plan: &Plan, node: &PlannedNode, keys: &[PublicKey]) -> Vec<ShapedLink> {
+    let made_here = plan.provider == ProviderKind::Local;
+    let peers = plan.peers(node.index).into_iter().filter(|_| made_here);
+    let link = |peer: u32| {
+        let shape = shape(plan.conditions(node.index, peer)?);
+        let peer = keys[peer as usize];
+        (shape != LinkShape::default()).then_some(ShapedLink { peer, shape })
+    };
+    peers.filter_map(link).collect()
 }
 
 /// Whether the validators of `instance` reach each other over links between validators alone. Then votes need no

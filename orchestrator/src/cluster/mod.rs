@@ -21,7 +21,10 @@ use futures::future::join_all;
 use regatta_base::Digest;
 use regatta_client::Client;
 use regatta_link::Observed;
-use regatta_plan::{Plan, PlannedNode, scenario::Network};
+use regatta_plan::{
+    Plan, PlannedNode,
+    scenario::{Network, ProviderKind},
+};
 use std::{
     collections::BTreeMap,
     ffi::OsString,
@@ -205,6 +208,12 @@ impl Cluster {
         self.provider.describe()
     }
 
+    /// Who makes the conditions of links that the scenario asks for, if it asks for any.
+    pub(crate) fn emulation(&self) -> Option<String> {
+        let made_by_nodes = self.plan.provider == ProviderKind::Local && self.plan.links.is_some();
+        made_by_nodes.then(|| "delays inside the nodes' transport".to_owned())
+    }
+
     /// Verifies the seals of the nodes' programs and starts the nodes from the descriptors that were verified.
     ///
     /// # Errors
@@ -355,14 +364,15 @@ impl Cluster {
         }
     }
 
-    /// Starts a node that has ended again, with the same configuration and data, and waits until it takes part.
+    /// Removes what a node that has ended had on its disk; its key stays.
     ///
     /// # Errors
-    /// [`ClusterError`] as for the first start.
-    pub(crate) async fn restart(&self, node: u32, deadline: Duration) -> Result<(), ClusterError> {
-        let _life = self.life(node).await;
-        self.spawn(&[node]).await?;
-        self.wait_ready(&[node], deadline).await
+    /// What the system says.
+    pub(crate) fn lose_disk(&self, node: u32) -> std::io::Result<()> {
+        let data = self.run.data(&self.plan.nodes[node as usize].name);
+        debug_assert!(self.process(node).is_none_or(|process| process.exit().is_some()));
+        std::fs::remove_dir_all(&data)?;
+        std::fs::create_dir(&data)
     }
 
     /// Stops all nodes at once and waits until none is left and the end of each is in the journal. Returns the names of

@@ -1,13 +1,14 @@
 //! The scenario's objectives, judged on what the run recorded.
 
-use regatta_plan::{Comparison, Metric, Plan, objective::Objective as Planned};
+mod scoped;
+
+use regatta_plan::{Comparison, Metric, Plan, Scope, objective::Objective as Planned};
 use regatta_report::{
     RunRecord, format,
-    model::{Event, EventKind, Links, Objective, PhaseKind, ProcessKind},
+    model::{Links, Objective, ProcessKind},
     objective::{Bound, Side, judge},
     result::Summary,
 };
-use std::collections::BTreeMap;
 
 /// Judges every objective of the plan.
 pub(super) fn judge_all(plan: &Plan, record: &RunRecord, summary: &Summary) -> Vec<Objective> {
@@ -26,10 +27,15 @@ fn judge_one(planned: &Planned, record: &RunRecord, summary: &Summary) -> Object
         Comparison::AtLeast => Side::AtLeast,
     };
     let reported = match planned.metric {
+        _ if planned.scope != Scope::All => scoped::judge(planned, record, summary),
         Metric::LatencyP50 | Metric::LatencyP90 | Metric::LatencyP99 | Metric::LatencyP999 => {
             bounded(planned, side, 1000.0, summary)
         }
         Metric::Goodput | Metric::GoodputRate => bounded(planned, side, 1.0, summary),
+        Metric::FirstBlock => Some(scoped::after_faults(planned, summary, |recovery| {
+            recovery.first_block_ms
+        })),
+        Metric::Recovery => Some(scoped::after_faults(planned, summary, |recovery| recovery.steady_ms)),
         _ => None,
     };
     reported.unwrap_or_else(|| own(planned, record, summary))
@@ -70,6 +76,7 @@ fn objective(planned: &Planned, observed: String, met: Option<bool>) -> Objectiv
         limit: None,
         observed,
         met,
+        evidence: String::new(),
     }
 }
 
@@ -77,7 +84,7 @@ fn objective(planned: &Planned, observed: String, met: Option<bool>) -> Objectiv
 fn own(planned: &Planned, record: &RunRecord, summary: &Summary) -> Objective {
     let milliseconds = |value: f64| format::duration_us(value * 1000.0);
     let (value, show): (Option<f64>, &dyn Fn(f64) -> String) = match planned.metric {
-        Metric::Stall => (stall(record, planned.outside_faults), &milliseconds),
+        Metric::Stall => (scoped::stall(record, Scope::All), &milliseconds),
         Metric::LagP99 => {
             let measured = !record.latency.lag.overall.is_empty();
             let lag = summary.generator.lag_p99_us as f64 / 1000.0;
@@ -102,39 +109,6 @@ fn own(planned: &Planned, record: &RunRecord, summary: &Summary) -> Objective {
     }
 }
 
-fn faults(record: &RunRecord) -> impl Iterator<Item = &Event> {
-    record.events.iter().filter(|event| event.kind == EventKind::Fault)
-}
-
-/// The longest time in the measure phase without a new block, in milliseconds; times under a fault left out if so
-/// wanted. Of several instances that of the worst one.
-fn stall(record: &RunRecord, outside_faults: bool) -> Option<f64> {
-    let window = record.phases.iter().find(|phase| phase.kind == PhaseKind::Measure)?;
-    let mut times: BTreeMap<&str, Vec<u64>> = record
-        .instances
-        .iter()
-        .map(|instance| (instance.id.as_str(), Vec::new()))
-        .collect();
-    if times.is_empty() {
-        times.insert("", Vec::new());
-    }
-    for block in &record.blocks {
-        if (window.start_ms..window.end_ms).contains(&block.at_ms) {
-            times.entry(&block.instance).or_default().push(block.at_ms);
-        }
-    }
-    let longest = times.into_values().map(|mut times| {
-        times.extend([window.start_ms, window.end_ms]);
-        times.sort_unstable();
-        let under_fault = |from: u64, to: u64| faults(record).any(|fault| fault.start_ms < to && fault.end_ms > from);
-        let gaps = times
-            .windows(2)
-            .filter(|gap| !(outside_faults && under_fault(gap[0], gap[1])));
-        gaps.map(|gap| (gap[1] - gap[0]) as f64).reduce(f64::max)
-    });
-    longest.flatten().reduce(f64::max)
-}
-
 /// The greatest resident memory of a node in bytes.
 fn memory(record: &RunRecord) -> Option<f64> {
     let nodes = record
@@ -148,14 +122,15 @@ fn memory(record: &RunRecord) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use regatta_report::model::{Block, Invariant, Phase, Process, Sample};
+    use regatta_report::model::{Block, Event, EventKind, Invariant, Phase, PhaseKind, Process, Sample};
+    use regatta_report::{Counts, result::Recovery};
 
     fn planned(metric: Metric, comparison: Comparison, bound: f64) -> Planned {
         Planned {
             metric,
             comparison,
             bound,
-            outside_faults: false,
+            scope: Scope::All,
             text: "as written".to_owned(),
         }
     }
@@ -191,20 +166,101 @@ mod tests {
 
     #[test]
     fn a_stall_is_the_longest_gap_and_faults_can_be_left_out() {
-        assert_eq!(stall(&record(), false), Some(600.0));
-        assert_eq!(stall(&record(), true), Some(100.0));
+        assert_eq!(scoped::stall(&record(), Scope::All), Some(600.0));
+        assert_eq!(scoped::stall(&record(), Scope::OutsideFaults), Some(100.0));
         let mut objective = planned(Metric::Stall, Comparison::Below, 500.0);
         assert_eq!(met(&objective, &record()), Some(false));
-        objective.outside_faults = true;
+        objective.scope = Scope::OutsideFaults;
         assert_eq!(met(&objective, &record()), Some(true));
+        objective.scope = Scope::DuringFaults;
+        assert_eq!(met(&objective, &record()), Some(false));
+    }
+
+    #[test]
+    fn latency_and_goodput_are_told_apart_by_faults() {
+        let mut record = record();
+        for block in &mut record.blocks {
+            let slow = block.at_ms == 2600;
+            (block.ok, block.latency) = (5, Counts(vec![(if slow { 700_000 } else { 20_000 }, 5)]));
+        }
+        // The block at 2.6 s ends the time that the fault took.
+        record.events[0].end_ms = 2650;
+        let summary = Summary {
+            offered_per_s: 50.0,
+            ..Summary::default()
+        };
+        let judged = |metric, comparison, bound, scope| {
+            let objective = Planned {
+                scope,
+                ..planned(metric, comparison, bound)
+            };
+            judge_one(&objective, &record, &summary)
+        };
+        let p99 = |scope| judged(Metric::LatencyP99, Comparison::Below, 100.0, scope);
+        assert_eq!(p99(Scope::OutsideFaults).met, Some(true));
+        assert_eq!(p99(Scope::DuringFaults).met, Some(false));
+        assert_eq!(
+            p99(Scope::DuringFaults).evidence,
+            "0.6 s during faults, 1 block, 5 transactions"
+        );
+        let goodput = |scope| judged(Metric::Goodput, Comparison::AtLeast, 0.9, scope).met;
+        assert_eq!(goodput(Scope::OutsideFaults), Some(true));
+        assert_eq!(goodput(Scope::DuringFaults), Some(false));
+        record.events.clear();
+        assert_eq!(
+            judge_one(
+                &Planned {
+                    scope: Scope::DuringFaults,
+                    ..planned(Metric::LatencyP99, Comparison::Below, 100.0)
+                },
+                &record,
+                &summary
+            )
+            .met,
+            None,
+            "there was no such time"
+        );
+    }
+
+    #[test]
+    fn what_follows_a_fault_is_judged_by_the_worst_of_them() {
+        let recovery = |first, steady, watched_ms| Recovery {
+            fault: "crash val-1".to_owned(),
+            watched_ms,
+            first_block_ms: first,
+            steady_ms: steady,
+            ..Recovery::default()
+        };
+        let judged = |metric, recoveries: &[Recovery]| {
+            let summary = Summary {
+                recoveries: recoveries.to_vec(),
+                ..Summary::default()
+            };
+            judge_one(&planned(metric, Comparison::Below, 500.0), &record(), &summary)
+        };
+        let good = recovery(Some(100), Some(200), 9000);
+        assert_eq!(judged(Metric::FirstBlock, std::slice::from_ref(&good)).met, Some(true));
+        assert_eq!(
+            judged(Metric::FirstBlock, &[good.clone(), recovery(Some(600), None, 900)]).met,
+            Some(false)
+        );
+        let never = judged(Metric::Recovery, &[good.clone(), recovery(Some(100), None, 900)]);
+        assert_eq!((never.met, never.observed.as_str()), (Some(false), "not within 900 ms"));
+        // The next fault came too soon to tell.
+        let soon = judged(Metric::Recovery, &[good, recovery(Some(100), None, 300)]);
+        assert_eq!(
+            (soon.met, soon.evidence.as_str()),
+            (Some(true), "after 1 of 2 faults, worst after `crash val-1`")
+        );
+        assert_eq!(judged(Metric::Recovery, &[]).met, None);
     }
 
     #[test]
     fn without_blocks_the_whole_window_is_a_stall() {
         let mut record = record();
         record.blocks.clear();
-        assert_eq!(stall(&record, false), Some(2100.0));
-        assert_eq!(stall(&RunRecord::default(), false), None);
+        assert_eq!(scoped::stall(&record, Scope::All), Some(2100.0));
+        assert_eq!(scoped::stall(&RunRecord::default(), Scope::All), None);
     }
 
     #[test]
@@ -219,7 +275,11 @@ mod tests {
             .blocks
             .iter_mut()
             .for_each(|block| block.instance = "a".to_owned());
-        assert_eq!(stall(&record, false), Some(2100.0), "b has no block at all");
+        assert_eq!(
+            scoped::stall(&record, Scope::All),
+            Some(2100.0),
+            "b has no block at all"
+        );
         let of_b: Vec<Block> = record
             .blocks
             .iter()
@@ -229,7 +289,7 @@ mod tests {
             })
             .collect();
         record.blocks.extend(of_b);
-        assert_eq!(stall(&record, false), Some(600.0));
+        assert_eq!(scoped::stall(&record, Scope::All), Some(600.0));
     }
 
     #[test]

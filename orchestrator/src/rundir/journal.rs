@@ -63,6 +63,20 @@ pub(crate) enum Entry {
         /// Whether the lab asked for it.
         ordered: bool,
     },
+    /// A fault is made now.
+    FaultBegan {
+        /// Its position in the plan.
+        fault: u32,
+        /// What is done to whom.
+        text: String,
+    },
+    /// A fault is undone.
+    FaultEnded {
+        /// Its position in the plan.
+        fault: u32,
+        /// What was done to whom.
+        text: String,
+    },
     /// A person ordered a fault that is not in the plan.
     FaultByHand {
         /// Its number: those of the plan come before.

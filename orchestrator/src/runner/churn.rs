@@ -101,7 +101,7 @@ impl Runner {
                 Leave::Stop => cluster.end(absence.node, Some(STOP_GRACE)).await,
             }
         };
-        self.heals.push(tokio::spawn(leaving));
+        self.moves.push(tokio::spawn(leaving));
         Ok(())
     }
 
@@ -110,7 +110,7 @@ impl Runner {
         let Some(field) = &self.field else { return };
         let (cluster, clock) = (Arc::clone(&field.cluster), field.live.clock);
         let (absences, index, node) = (Arc::clone(&self.absences), absence.index, absence.node);
-        self.heals.push(tokio::spawn(async move {
+        self.moves.push(tokio::spawn(async move {
             let target = highest(&cluster, node).await;
             if let Err(error) = cluster.begin(node).await {
                 return absences.note(index, |entry| entry.error = Some(error.to_string()));

@@ -5,7 +5,6 @@ use crate::{
     build::Programs,
     check::{self, Ledger, Rules},
     cluster::{chain, node_key},
-    inject,
     load::{Endpoint, LoadOutcome, Submitted},
     record::{self, RecordParts},
     rundir::{RunDir, RunDirError, rfc3339},
@@ -50,6 +49,8 @@ pub(super) struct Evidence {
     findings: Vec<Finding>,
     /// The network between the nodes, where the lab makes it.
     pub(super) links: Option<Links>,
+    /// Who makes the conditions of links.
+    pub(super) emulation: Option<String>,
     /// What is to be disclosed beside the machine.
     pub(super) disclosure: Vec<Disclosure>,
     /// Digests to state beside those of programs.
@@ -76,6 +77,7 @@ impl Evidence {
             provider: String::new(),
             findings: Vec::new(),
             links: None,
+            emulation: None,
             disclosure: Vec::new(),
             digests: Vec::new(),
             commit: None,
@@ -87,11 +89,10 @@ impl Evidence {
         if faults.is_empty() {
             return;
         }
-        let names: Vec<String> = plan.nodes.iter().map(|node| node.name.clone()).collect();
         let mut texts: Vec<String> = faults
             .iter()
             .take(INTERFERENCE_LISTED_MAX)
-            .map(|fault| inject::describe(fault, &names))
+            .map(|fault| plan.describe_fault(fault))
             .collect();
         if faults.len() > texts.len() {
             texts.push(format!("and {} more", faults.len() - texts.len()));
@@ -274,6 +275,7 @@ impl Evidence {
             started_at: rfc3339(self.started_unix_s),
             provider: self.provider.clone(),
             simulated: job.plan.world.is_some(),
+            emulation: self.emulation.clone(),
             reproduce: job.reproduce.clone(),
             digests,
         }

@@ -40,6 +40,15 @@ pub(crate) struct Heartbeat {
     pub disk_bytes: u64,
 }
 
+/// A fault that is on.
+#[derive(Debug)]
+struct Fault {
+    /// With the nodes that it turned out to be done to.
+    fault: PlannedFault,
+    text: String,
+    start_ms: u64,
+}
+
 /// What is known while nodes run. Shared between the runner and the tasks that watch.
 #[derive(Debug)]
 pub(super) struct Live {
@@ -58,7 +67,7 @@ struct State {
     timeline_ms: Option<u64>,
     loads: Vec<LoadHandle>,
     sampler: Option<Arc<Sampler>>,
-    faults: BTreeMap<u32, (String, u64)>,
+    faults: BTreeMap<u32, Fault>,
     events: Vec<Event>,
     starts: BTreeMap<u32, u32>,
     /// Each node's process, and when the newest one was started.
@@ -180,9 +189,9 @@ impl Live {
         });
     }
 
-    pub(super) fn fault_began(&self, fault: u32, text: String) {
-        let now = self.clock.now_ms();
-        self.state().faults.insert(fault, (text, now));
+    pub(super) fn fault_began(&self, fault: &PlannedFault, text: String) {
+        let (fault, start_ms) = (fault.clone(), self.clock.now_ms());
+        self.state().faults.insert(fault.index, Fault { fault, text, start_ms });
     }
 
     /// A person ordered `fault`, which gets the next number.
@@ -211,44 +220,28 @@ impl Live {
         std::mem::take(&mut self.state().heals)
     }
 
-    /// Faults of the plan that are on.
-    pub(super) fn open_planned(&self) -> Vec<PlannedFault> {
-        let planned = self.plan.faults.len() as u32;
-        let open = self.open_faults().into_iter();
-        open.filter(|fault| fault.index < planned).collect()
-    }
-
-    /// Faults that are on, those by hand too.
+    /// Faults that are on, those by hand too, with the nodes that they turned out to be done to.
     pub(super) fn open_faults(&self) -> Vec<PlannedFault> {
-        let state = self.state();
-        let fault = |id: &u32| self.fault(&state, *id).cloned();
-        state.faults.keys().filter_map(fault).collect()
+        self.state().faults.values().map(|open| open.fault.clone()).collect()
     }
 
-    fn fault<'a>(&'a self, state: &'a State, id: u32) -> Option<&'a PlannedFault> {
-        self.plan.faults.get(id as usize).or_else(|| state.by_hand.get(&id))
-    }
-
-    /// A fault ends; whether it was on.
-    pub(super) fn fault_ended(&self, fault: u32) -> bool {
-        let now = self.clock.now_ms();
+    /// A fault is undone now; returns it in words, if it was on.
+    pub(super) fn fault_ended(&self, fault: u32) -> Option<String> {
+        let end_ms = self.clock.now_ms();
         let mut state = self.state();
-        let ended = state.faults.remove(&fault);
-        if let Some((text, start_ms)) = ended.clone() {
-            let nodes = self.fault(&state, fault).map(|fault| fault.nodes.as_slice());
-            let node = match nodes {
-                Some([one]) => self.plan.nodes[*one as usize].name.clone(),
-                _ => String::new(),
-            };
-            state.events.push(Event {
-                start_ms,
-                end_ms: now,
-                kind: EventKind::Fault,
-                node,
-                text,
-            });
-        }
-        ended.is_some()
+        let Fault { fault, text, start_ms } = state.faults.remove(&fault)?;
+        let node = match fault.nodes.as_slice() {
+            [one] => self.plan.nodes[*one as usize].name.clone(),
+            _ => String::new(),
+        };
+        state.events.push(Event {
+            start_ms,
+            end_ms,
+            kind: EventKind::Fault,
+            node,
+            text: text.clone(),
+        });
+        Some(text)
     }
 
     /// How it goes right now.
@@ -262,7 +255,7 @@ impl Live {
             phase: state.phase,
             heights,
             load: loads.reduce(add),
-            faults: state.faults.values().map(|(text, _)| text.clone()).collect(),
+            faults: state.faults.values().map(|fault| fault.text.clone()).collect(),
             disk_bytes: state.disk_bytes,
         }
     }
@@ -278,9 +271,8 @@ impl Live {
             .unwrap_or_default();
         let samples: BTreeMap<&str, &Sample> = latest.iter().map(|(name, sample)| (name.as_str(), sample)).collect();
         let paused = |node: u32| {
-            let open = state.faults.keys().filter_map(|id| self.fault(&state, *id));
-            open.filter(|fault| fault.nodes.contains(&node))
-                .any(|fault| fault.kind == FaultKind::Pause)
+            let mut open = state.faults.values().map(|open| &open.fault);
+            open.any(|fault| fault.nodes.contains(&node) && fault.kind == FaultKind::Pause)
         };
         let node = |planned: &regatta_plan::PlannedNode| {
             let (life, started_ms) = state.lives.get(&planned.index).copied().unwrap_or_default();
@@ -306,17 +298,14 @@ impl Live {
             faults: state
                 .faults
                 .iter()
-                .filter_map(|(id, (text, since_ms))| {
-                    let fault = self.fault(&state, *id)?;
-                    Some(OpenFault {
-                        id: *id,
-                        text: text.clone(),
-                        nodes: fault.nodes.clone(),
-                        sides: fault.sets.clone(),
-                        since_ms: *since_ms,
-                        until_ms: state.timeline_ms.map(|start| start.saturating_add(fault.until_ms)),
-                        by_hand: state.by_hand.contains_key(id),
-                    })
+                .map(|(id, Fault { fault, text, start_ms })| OpenFault {
+                    id: *id,
+                    text: text.clone(),
+                    nodes: fault.nodes.clone(),
+                    sides: fault.sets.clone(),
+                    since_ms: *start_ms,
+                    until_ms: state.timeline_ms.map(|start| start.saturating_add(fault.until_ms)),
+                    by_hand: state.by_hand.contains_key(id),
                 })
                 .collect(),
             events: new_events.to_vec(),

@@ -3,10 +3,10 @@
 use super::{Interrupt, Interrupts, Observer, Progress, live::Live};
 use crate::{
     cluster::Cluster,
-    inject,
+    inject::Injector,
     rundir::{Entry, Journal},
 };
-use regatta_plan::{PlannedFault, scenario::FaultKind};
+use regatta_plan::{FaultExtent, PlannedFault, scenario::FaultKind};
 use regatta_report::model::{EventKind, PhaseKind};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
@@ -57,6 +57,7 @@ impl Orders {
 #[derive(Debug, Clone)]
 pub(super) struct Desk {
     pub(super) cluster: Arc<Cluster>,
+    pub(super) injector: Arc<Injector>,
     pub(super) live: Arc<Live>,
     pub(super) journal: Arc<Journal>,
     pub(super) observer: Arc<dyn Observer>,
@@ -87,22 +88,23 @@ impl Desk {
             index: 0,
             kind,
             nodes: vec![node],
+            leads: None,
             sets: Vec::new(),
             one_way: false,
+            extent: FaultExtent::Whole,
             at_ms: now,
             until_ms: now + lasts_ms,
             breaks_quorum: false,
         });
-        let names: Vec<String> = self.live.plan().nodes.iter().map(|node| node.name.clone()).collect();
         self.write(Entry::FaultByHand {
             fault: fault.index,
             what: kind,
-            nodes: vec![names[node as usize].clone()],
+            nodes: vec![self.live.plan().nodes[node as usize].name.clone()],
         });
         self.live.sample().await;
-        let text = format!("{}, by hand", inject::describe(&fault, &names));
-        self.live.fault_began(fault.index, text);
-        if let Err(error) = inject::inject(&self.cluster, &fault).await {
+        let text = format!("{}, by hand", self.live.plan().describe_fault(&fault));
+        self.live.fault_began(&fault, text);
+        if let Err(error) = self.injector.inject(&fault).await {
             self.live.fault_ended(fault.index);
             return Err(error.to_string());
         }
@@ -158,11 +160,15 @@ impl Desk {
 
     /// Undoes a fault, unless somebody did.
     async fn heal(&self, fault: PlannedFault) {
-        if !self.live.fault_ended(fault.index) {
+        if self.live.fault_ended(fault.index).is_none() {
             return;
         }
         self.write(Entry::FaultByHandEnded { fault: fault.index });
-        if let Err(error) = inject::heal(&self.cluster, &fault).await {
+        let undone = match self.injector.heal(&fault).await {
+            Ok(()) => self.injector.wait_back(&fault).await,
+            error => error,
+        };
+        if let Err(error) = undone {
             self.live.note(EventKind::Note, "", error.to_string());
             self.interrupts.raise(Interrupt::NotHealed(error.to_string()));
         }

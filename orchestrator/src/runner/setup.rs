@@ -3,6 +3,7 @@
 use super::{Progress, StepError, live::Live, orders::Desk, steps::Runner};
 use crate::{
     cluster::{self, Cluster, chain, endpoint},
+    inject::Injector,
     load::{self, Endpoint, LoadLimits, LoadSpec, Prepared, RunClock},
     sample::{Sampler, SamplerConfig, Watched},
 };
@@ -18,6 +19,7 @@ pub(super) const LAB_PROCESS: &str = "lab";
 #[derive(Debug)]
 pub(super) struct Field {
     pub(super) cluster: Arc<Cluster>,
+    pub(super) injector: Arc<Injector>,
     pub(super) live: Arc<Live>,
     /// Tasks that end with the run.
     pub(super) watchers: Vec<tokio::task::JoinHandle<()>>,
@@ -65,14 +67,17 @@ impl Runner {
         let look = super::live::look(Arc::clone(&live), Arc::clone(&self.observer));
         let nodes = super::live::watch_nodes(Arc::clone(&live), inbox, self.interrupts.clone());
         let cluster = Arc::new(cluster);
+        let injector = Arc::new(Injector::new(Arc::clone(&cluster)));
         let desk = Desk {
             cluster: Arc::clone(&cluster),
+            injector: Arc::clone(&injector),
             live: Arc::clone(&live),
             journal: Arc::clone(&self.journal),
             observer: Arc::clone(&self.observer),
             interrupts: self.interrupts.clone(),
         };
         Field {
+            injector,
             cluster,
             live,
             watchers: vec![

@@ -58,8 +58,11 @@ pub(crate) struct Runner {
     connected: Vec<Option<Connected>>,
     /// Start of the timeline in milliseconds on the run's clock.
     timeline_ms: Option<u64>,
-    /// What is done beside the timeline: faults that are undone, nodes that leave and return.
-    pub(super) heals: Vec<tokio::task::JoinHandle<()>>,
+    /// Faults that are on, with the nodes that they turned out to be done to.
+    on: Vec<PlannedFault>,
+    heals: Vec<(PlannedFault, tokio::task::JoinHandle<()>)>,
+    /// Nodes that leave and return beside the timeline.
+    pub(super) moves: Vec<tokio::task::JoinHandle<()>>,
     pub(super) absences: Arc<Absences>,
     mode: Mode,
 }
@@ -86,7 +89,9 @@ impl Runner {
             prepared: Vec::new(),
             connected: Vec::new(),
             timeline_ms: None,
+            on: Vec::new(),
             heals: Vec::new(),
+            moves: Vec::new(),
             absences: Arc::default(),
             mode: Mode::All,
         }
@@ -191,7 +196,7 @@ impl Runner {
         let Some(field) = &self.field else { return };
         field.live.stop_loads();
         field.live.mend_all().cancel();
-        for fault in field.live.open_planned() {
+        for fault in std::mem::take(&mut self.on) {
             self.heal(fault);
         }
         // What validators acknowledged is on their disks: everybody who meant to return does so now.
@@ -244,8 +249,11 @@ impl Runner {
             Step::Cooldown { .. } => self.enter(PhaseKind::Cooldown)?,
             Step::Inject { fault } => self.inject(*fault).await?,
             Step::Heal { fault } => {
-                let fault = self.fault(*fault)?;
-                self.heal(fault);
+                let ends = |on: &PlannedFault| on.index == *fault;
+                if let Some(place) = self.on.iter().position(ends) {
+                    let fault = self.on.swap_remove(place);
+                    self.heal(fault);
+                }
             }
             Step::Leave { absence } => {
                 let absence = self.absence(*absence)?;
@@ -345,33 +353,64 @@ impl Runner {
 
     async fn inject(&mut self, fault: u32) -> Result<(), StepError> {
         let fault = self.fault(fault)?;
-        let names: Vec<String> = self.plan.nodes.iter().map(|node| node.name.clone()).collect();
-        let field = self.field()?;
-        field.live.sample().await;
+        self.field()?.live.sample().await;
+        let injector = Arc::clone(&self.field()?.injector);
+        let fault = injector.resolved(&fault).await?;
+        self.wait_for_heals_of(&fault).await;
         let text = format!(
             "{}{}",
-            inject::describe(&fault, &names),
+            self.plan.describe_fault(&fault),
             inject::means(self.plan.provider, &fault)
         );
-        field.live.fault_began(fault.index, text);
-        inject::inject(&field.cluster, &fault).await?;
+        self.journal.write(Entry::FaultBegan {
+            fault: fault.index,
+            text: text.clone(),
+        })?;
+        self.on.push(fault.clone());
+        self.field()?.live.fault_began(&fault, text);
+        injector.inject(&fault).await?;
         Ok(())
+    }
+
+    /// A node that is still coming back from a fault gets the next one when it is back.
+    async fn wait_for_heals_of(&mut self, fault: &PlannedFault) {
+        for (healed, task) in &mut self.heals {
+            let shared = healed.nodes.iter().any(|node| fault.nodes.contains(node));
+            if shared && !fault.kind.is_on_links() && !task.is_finished() {
+                // An error was raised as an interrupt.
+                let _ = task.await;
+            }
+        }
+        self.heals.retain(|(_, task)| !task.is_finished());
     }
 
     /// Undoes a fault beside the timeline: a node that comes back slowly must not move what follows.
     fn heal(&mut self, fault: PlannedFault) {
         let Some(field) = &self.field else { return };
-        let (cluster, live) = (Arc::clone(&field.cluster), Arc::clone(&field.live));
-        let interrupts = self.interrupts.clone();
-        if !live.fault_ended(fault.index) {
-            return;
-        }
-        self.heals.push(tokio::spawn(async move {
-            if let Err(error) = inject::heal(&cluster, &fault).await {
+        let (injector, live, journal) = (
+            Arc::clone(&field.injector),
+            Arc::clone(&field.live),
+            Arc::clone(&self.journal),
+        );
+        let (interrupts, healed) = (self.interrupts.clone(), fault.clone());
+        let task = tokio::spawn(async move {
+            let undone = injector.heal(&healed).await;
+            let text = live.fault_ended(healed.index);
+            // The run goes on without this line when the disk is full; the report has the fault as well.
+            let _ = journal.write(Entry::FaultEnded {
+                fault: healed.index,
+                text: text.unwrap_or_default(),
+            });
+            let back = match undone {
+                Ok(()) => injector.wait_back(&healed).await,
+                error => error,
+            };
+            if let Err(error) = back {
                 live.note(EventKind::Note, "", error.to_string());
                 interrupts.raise(Interrupt::NotHealed(error.to_string()));
             }
-        }));
+        });
+        self.heals.push((fault, task));
     }
 
     async fn drain(&mut self, up_to_ms: u64) -> Result<(), StepError> {
@@ -385,13 +424,15 @@ impl Runner {
         let loads = self.field()?.live.take_loads();
         debug_assert!(loads.len() <= self.plan.loads.len());
         let outcomes = futures::future::join_all(loads.into_iter().map(|load| load.drain(limit))).await;
+        // The books first: a node that comes back too late must not take them along.
+        let outcomes: Vec<LoadOutcome> = outcomes.into_iter().collect::<Result<_, _>>()?;
+        self.evidence.loads = outcomes;
         let by_hand = self.field()?.live.take_heals();
-        for heal in std::mem::take(&mut self.heals).into_iter().chain(by_hand) {
+        let heals = std::mem::take(&mut self.heals).into_iter().map(|(_, heal)| heal);
+        for heal in heals.chain(std::mem::take(&mut self.moves)).chain(by_hand) {
             // An error was raised as an interrupt; a panic of the task shows as a node that does not answer.
             let _ = heal.await;
         }
-        let outcomes: Vec<LoadOutcome> = outcomes.into_iter().collect::<Result<_, _>>()?;
-        self.evidence.loads = outcomes;
         match self.interrupts.get() {
             Some(interrupt) if self.mode == Mode::All => Err(StepError::Interrupted(interrupt)),
             _ => Ok(()),
@@ -443,7 +484,8 @@ impl Runner {
     async fn clear_field(&mut self) {
         self.connected.clear();
         self.prepared.clear();
-        for heal in std::mem::take(&mut self.heals) {
+        let heals = std::mem::take(&mut self.heals).into_iter().map(|(_, heal)| heal);
+        for heal in heals.chain(std::mem::take(&mut self.moves)) {
             heal.abort();
             let _ = heal.await;
         }
@@ -454,11 +496,13 @@ impl Runner {
         }
         self.evidence.interfered(&self.plan, &field.live.by_hand());
         self.evidence.provider = field.cluster.describe().to_owned();
+        self.evidence.emulation = field.cluster.emulation();
         if let Some(attestation) = field.attestation {
             attestation.abort();
             let _ = attestation.await;
         }
-        drop(field.cluster);
+        // Both hold the nodes, whose events end with the last of them.
+        drop((field.injector, field.cluster));
         for watcher in field.watchers {
             watcher.abort();
             let _ = watcher.await;

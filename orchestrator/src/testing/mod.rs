@@ -3,9 +3,9 @@
 pub(crate) mod standin;
 
 use regatta_plan::{
-    BuildSource, Capabilities, GraphFacts, Plan, PlannedBudget, PlannedInstance, PlannedNode, PlannedPhases, Source,
-    resolve,
-    scenario::{NodeOptions, ProviderKind, Role, VoteTopology},
+    BuildSource, Capabilities, FaultExtent, GraphFacts, Plan, PlannedBudget, PlannedFault, PlannedInstance,
+    PlannedNode, PlannedPhases, Source, resolve,
+    scenario::{FaultKind, NodeOptions, ProviderKind, Role, VoteTopology},
 };
 use std::{
     collections::BTreeMap,
@@ -64,6 +64,22 @@ pub(crate) fn plan(validators: u32) -> Plan {
         links: None,
         steps: Vec::new(),
         churn: regatta_plan::PlannedChurn::default(),
+    }
+}
+
+/// A fault of nodes without anything special.
+pub(crate) fn fault(kind: FaultKind, nodes: &[u32]) -> PlannedFault {
+    PlannedFault {
+        index: 0,
+        kind,
+        nodes: nodes.to_vec(),
+        leads: None,
+        sets: Vec::new(),
+        one_way: false,
+        extent: FaultExtent::Whole,
+        at_ms: 0,
+        until_ms: 1,
+        breaks_quorum: true,
     }
 }
 

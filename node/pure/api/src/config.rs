@@ -356,6 +356,15 @@ impl NodeConfig {
                 ));
             }
         }
+        for link in &self.testing.links {
+            if !keys.remove(&link.peer) {
+                let peer = link.peer.short();
+                problems.push(format!(
+                    "testing.link: {peer} is no peer, or is listed twice; help: list each peer at most once"
+                ));
+            }
+            problems.extend(link.shape.problem().map(|problem| format!("testing.link: {problem}")));
+        }
     }
 }
 
@@ -401,6 +410,7 @@ impl InstanceConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{LinkShape, ShapedLink};
 
     fn sample() -> NodeConfig {
         let key = |byte| PublicKey([byte; 32]);
@@ -453,8 +463,15 @@ mod tests {
         config.instances[0].validators[0].weight = 0;
         config.instances[0].batch_bytes = 0;
         config.testing.clock.rate_permille = 0;
+        config.testing.links = vec![ShapedLink {
+            peer: PublicKey([9; 32]),
+            shape: LinkShape {
+                rate_bits: 1,
+                ..LinkShape::default()
+            },
+        }];
         let errors = config.check().unwrap_err();
-        assert_eq!(errors.0.len(), 5, "{errors}");
+        assert_eq!(errors.0.len(), 7, "{errors}");
         assert!(errors.0.iter().all(|problem| problem.contains("help: ")), "{errors}");
     }
 

@@ -97,7 +97,13 @@ impl Harness {
     async fn with(config: NodeConfig, limits: Limits) -> Self {
         let meter = Arc::new(Meter::default());
         let peers = Arc::new(PeerBoard::new(&config.peers, Arc::clone(&meter)));
-        let (handle, requests) = NodeHandle::new(meter, peers, Arc::new(|_, _| None), CancellationToken::new());
+        let (handle, requests) = NodeHandle::new(
+            meter,
+            peers,
+            Arc::new(|_, _| None),
+            Arc::default(),
+            CancellationToken::new(),
+        );
         let node = Node::new(&config, secret()).unwrap();
         tokio::spawn(answer_requests(node, requests, handle.stop_token().clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

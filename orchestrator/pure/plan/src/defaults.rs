@@ -74,3 +74,17 @@ pub const SIMULATED_JITTER: Ratio = Ratio(0.2);
 pub const SIMULATED_CORES: u32 = 2;
 /// Time that a simulated disk takes to make records durable.
 pub const SIMULATED_FLUSH: Duration = Duration(500_000);
+/// Random faults that are on at a time.
+pub const NEMESIS_AT_ONCE: u32 = 3;
+/// Nodes of a random fault.
+pub const NEMESIS_NODES_MAX: u32 = 3;
+/// Shortest and longest random fault.
+pub const NEMESIS_LENGTH: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(10));
+/// Longest rest before a random fault, and the rest of its nodes after it.
+pub const NEMESIS_GAP: Duration = Duration::from_secs(5);
+/// Delay of random link faults.
+pub const NEMESIS_DELAY: Duration = Duration::from_millis(100);
+/// Packets that random link faults lose.
+pub const NEMESIS_LOSS: Ratio = Ratio(0.01);
+/// How far clocks are ahead at most under random faults.
+pub const NEMESIS_OFFSET: Duration = Duration::from_secs(2);

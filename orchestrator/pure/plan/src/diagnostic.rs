@@ -141,6 +141,12 @@ codes! {
     NoNamespaces = 56,
     /// Churn that names no times, or times that cannot be.
     BadChurn = 60,
+    /// A selection of nodes that stands for none, or cannot stand here.
+    BadSelection = 61,
+    /// More or less of a fault than there can be.
+    BadAmount = 62,
+    /// More faults than a plan lists.
+    TooManyFaults = 63,
 }
 
 impl fmt::Display for Code {

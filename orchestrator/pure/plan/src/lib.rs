@@ -23,10 +23,11 @@ pub mod units;
 pub use arrivals::arrivals;
 pub use capabilities::{Capabilities, TakenNetwork};
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Place, Severity};
-pub use objective::{Comparison, Metric, Objective, Unit};
+pub use objective::{Comparison, Metric, Objective, Scope, Unit};
 pub use plan::{
-    BuildSource, GraphFacts, Plan, PlannedAbsence, PlannedBudget, PlannedChurn, PlannedFault, PlannedInstance,
-    PlannedLinks, PlannedLoad, PlannedNode, PlannedPhases, PlannedStep, PlannedWorld, Step,
+    BuildSource, FaultExtent, GraphFacts, LinkChange, LinkConditions, Plan, PlannedAbsence, PlannedBudget,
+    PlannedChurn, PlannedFault, PlannedInstance, PlannedLinks, PlannedLoad, PlannedNode, PlannedPhases, PlannedStep,
+    PlannedWorld, Step,
 };
 pub use resolve::{Resolved, resolve};
 pub use scenario::Scenario;

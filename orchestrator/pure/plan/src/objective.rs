@@ -13,8 +13,8 @@ pub struct Objective {
     pub comparison: Comparison,
     /// With what, in the metric's [`Unit`]; 0 for [`Comparison::Always`].
     pub bound: f64,
-    /// Whether time under a fault is left out.
-    pub outside_faults: bool,
+    /// Which time counts.
+    pub scope: Scope,
     /// The objective as written.
     pub text: String,
 }
@@ -31,6 +31,27 @@ impl Objective {
             Comparison::AtLeast => Some(value >= self.bound),
         }
     }
+}
+
+/// Which time an objective is about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// All of the measuring window.
+    #[default]
+    All,
+    /// Only while no fault is on.
+    OutsideFaults,
+    /// Only while a fault is on.
+    DuringFaults,
+}
+
+impl Scope {
+    /// How a scenario writes it, behind the bound.
+    const WRITTEN: [(&str, Self); 2] = [
+        ("outside faults", Self::OutsideFaults),
+        ("during faults", Self::DuringFaults),
+    ];
 }
 
 /// How a metric is compared with its bound.
@@ -119,6 +140,10 @@ metrics! {
     Integrity = "integrity" in Invariant,
     /// Longest time without a new block.
     Stall = "stall" in Milliseconds,
+    /// Longest time from the end of a fault to the first block after it.
+    FirstBlock = "first_block" in Milliseconds,
+    /// Longest time from the end of a fault until responses are as fast as before the first one.
+    Recovery = "recovery" in Milliseconds,
     /// Median response time: final - intended.
     LatencyP50 = "latency_p50" in Milliseconds,
     /// Response time that 90 % stay below.
@@ -160,14 +185,31 @@ pub(crate) enum Need {
     Load,
     /// Emulated links.
     Link,
+    /// A load, and a fault or a nemesis.
+    Fault,
 }
 
 impl Metric {
+    /// Whether it can be told for the time outside or during faults alone.
+    pub(crate) fn has_scopes(self) -> bool {
+        matches!(
+            self,
+            Self::Stall
+                | Self::LatencyP50
+                | Self::LatencyP90
+                | Self::LatencyP99
+                | Self::LatencyP999
+                | Self::Goodput
+                | Self::GoodputRate
+        )
+    }
+
     /// What must be in the scenario for a run to emit it.
     pub(crate) fn needs(self) -> Need {
         match self {
             Self::Agreement | Self::Certificates | Self::Stall | Self::Memory => Need::Nothing,
             Self::LinkError => Need::Link,
+            Self::FirstBlock | Self::Recovery => Need::Fault,
             Self::NoLoss
             | Self::NoDuplicates
             | Self::Integrity
@@ -208,8 +250,8 @@ impl ObjectiveError {
 }
 
 impl Objective {
-    /// Parses `text` as an objective on `metric`: a comparison, a bound in the metric's unit and, where time under a
-    /// fault shall not count, `outside faults`; for an invariant `always`.
+    /// Parses `text` as an objective on `metric`: a comparison, a bound in the metric's unit and, where only some time shall
+    /// count, `outside faults` or `during faults`; for an invariant `always`.
     pub(crate) fn parse(metric: Metric, text: &str) -> Result<Self, ObjectiveError> {
         /// Two characters before one, so that `<=` is not read as `<`.
         const COMPARISONS: [(&str, Comparison); 4] = [
@@ -223,19 +265,21 @@ impl Objective {
             metric,
         };
         let trimmed = text.trim();
-        let (rest, outside_faults) = match trimmed.strip_suffix("outside faults") {
-            Some(rest) => (rest.trim_end(), true),
-            None => (trimmed, false),
-        };
+        let mut written = Scope::WRITTEN.iter();
+        let scoped = written.find_map(|(words, scope)| Some((trimmed.strip_suffix(words)?.trim_end(), *scope)));
+        let (rest, scope) = scoped.unwrap_or((trimmed, Scope::All));
+        if scope != Scope::All && !metric.has_scopes() {
+            return Err(error());
+        }
         let objective = |comparison, bound| Self {
             metric,
             comparison,
             bound,
-            outside_faults,
+            scope,
             text: trimmed.to_owned(),
         };
         if metric.unit() == Unit::Invariant {
-            return if rest == "always" && !outside_faults {
+            return if rest == "always" {
                 Ok(objective(Comparison::Always, 0.0))
             } else {
                 Err(error())
@@ -278,7 +322,23 @@ mod tests {
 
     fn parse(metric: Metric, text: &str) -> Option<(Comparison, f64, bool)> {
         let objective = Objective::parse(metric, text).ok()?;
-        Some((objective.comparison, objective.bound, objective.outside_faults))
+        Some((objective.comparison, objective.bound, objective.scope != Scope::All))
+    }
+
+    #[test]
+    fn faults_are_left_out_or_looked_at_alone_where_that_can_be_told() {
+        let scope = |metric, text| Objective::parse(metric, text).map(|objective| objective.scope).ok();
+        assert_eq!(scope(Metric::Stall, "< 3s"), Some(Scope::All));
+        assert_eq!(
+            scope(Metric::LatencyP99, "< 3s outside faults"),
+            Some(Scope::OutsideFaults)
+        );
+        assert_eq!(
+            scope(Metric::GoodputRate, ">= 3 during faults"),
+            Some(Scope::DuringFaults)
+        );
+        assert_eq!(scope(Metric::Memory, "< 3MiB during faults"), None);
+        assert_eq!(scope(Metric::Stall, "< 3s during faults outside faults"), None);
     }
 
     #[test]

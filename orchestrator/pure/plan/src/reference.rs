@@ -260,7 +260,7 @@ impl<'a> Page<'a> {
         }
         writeln!(
             self.text,
-            "\nA bound may end in `outside faults`: time under a fault then does not count."
+            "\nThe bounds of `stall`, latencies and goodput may end in `outside faults` or `during faults`: then only that time counts."
         )
     }
 

@@ -117,6 +117,7 @@ pub(crate) fn objective(metric: &str, wanted: &str, observed: &str, met: Option<
         observed,
         met,
         limit: None,
+        evidence: String::new(),
     }
 }
 
@@ -133,6 +134,7 @@ fn identity(shape: Shape) -> Identity {
         started_at: "2026-01-01T12:00:00Z".to_owned(),
         provider: "local, loopback addresses".to_owned(),
         simulated: false,
+        emulation: None,
         reproduce: "cargo run --release -- run topologies/quickstart.toml --set seed=42".to_owned(),
         digests: vec![NamedText {
             name: "regatta-node".to_owned(),
@@ -430,13 +432,7 @@ fn events(shape: Shape) -> Vec<Event> {
     };
     vec![
         event(1_900, 1_900, EventKind::Note, "", "every link is up"),
-        event(
-            start_ms,
-            end_ms,
-            EventKind::Fault,
-            "val-3",
-            "crash: killed with SIGKILL",
-        ),
+        event(start_ms, end_ms, EventKind::Fault, "val-3", "crash val-3"),
         event(
             end_ms,
             end_ms,

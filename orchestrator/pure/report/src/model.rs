@@ -4,8 +4,10 @@
 //! microseconds (`_us`), CPU is seconds. Counters of a process are cumulative since its first start: the lab carries
 //! them across restarts. A field that nothing was observed for stays empty; no report fills it in.
 
+mod events;
 mod links;
 
+pub use events::{Event, EventKind};
 pub use links::{LinkProbe, Links};
 
 use crate::histogram::Counts;
@@ -89,6 +91,10 @@ pub struct Identity {
     /// The nodes were simulated: every time is virtual.
     #[serde(default)]
     pub simulated: bool,
+    /// Who makes delays, losses and rates of links, where the scenario asks for any, e.g. `delays inside the nodes'
+    /// transport`.
+    #[serde(default)]
+    pub emulation: Option<String>,
     /// One command that repeats the run.
     pub reproduce: String,
     /// Further digests to state beside the command: build manifest, binaries, lock file.
@@ -440,49 +446,6 @@ pub struct Traffic {
     pub bytes_out: u64,
 }
 
-/// What kind of thing happened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum EventKind {
-    /// A fault of the scenario, from injection to healing.
-    Fault,
-    /// A process was started again.
-    Restart,
-    /// A process ended without being told to.
-    Crash,
-    /// Anything else worth knowing.
-    #[default]
-    Note,
-}
-
-impl EventKind {
-    /// The kind in lower case.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Fault => "fault",
-            Self::Restart => "restart",
-            Self::Crash => "crash",
-            Self::Note => "note",
-        }
-    }
-}
-
-/// Something that happened during the run.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Event {
-    /// When it began.
-    pub start_ms: u64,
-    /// When it ended; the same as its start for a moment.
-    pub end_ms: u64,
-    /// What kind.
-    pub kind: EventKind,
-    /// The node concerned, or empty.
-    pub node: String,
-    /// What happened.
-    pub text: String,
-}
-
 /// Nodes that came and went by themselves.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Churn {
@@ -569,6 +532,21 @@ pub struct Objective {
     pub observed: String,
     /// Whether it was met; `None` when the run cannot tell.
     pub met: Option<bool>,
+    /// What was looked at: which time, and how many samples.
+    #[serde(default)]
+    pub evidence: String,
+}
+
+impl Objective {
+    /// What was observed and where.
+    #[must_use]
+    pub fn told(&self) -> String {
+        if self.evidence.is_empty() {
+            self.observed.clone()
+        } else {
+            format!("{} ({})", self.observed, self.evidence)
+        }
+    }
 }
 
 /// One line of the disclosure list.

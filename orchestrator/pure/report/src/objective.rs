@@ -69,7 +69,15 @@ pub fn judge(metric: &str, bound: &Bound, summary: &Summary) -> Option<Objective
         limit: Some(bound.value),
         observed,
         met,
+        evidence: window(summary),
     })
+}
+
+/// The time and the samples that a metric of the whole window rests on.
+fn window(summary: &Summary) -> String {
+    let window = &summary.window;
+    let [from, to] = [window.start_ms, window.end_ms].map(format::moment);
+    format!("{from} to {to}, {}", format::plural(window.loaded_blocks, "block"))
 }
 
 /// What was observed as text, and whether the bound allows it.

@@ -148,6 +148,9 @@ pub struct Recovery {
     pub fault: String,
     /// When it was observed to end, milliseconds since the origin.
     pub ended_ms: u64,
+    /// How long it was watched from there: to the next fault or the end of the load, in milliseconds.
+    #[serde(default)]
+    pub watched_ms: u64,
     /// From there to the first block, in milliseconds; absent when there was none before the next fault or the end.
     pub first_block_ms: Option<u64>,
     /// Median response before the first fault, in microseconds.

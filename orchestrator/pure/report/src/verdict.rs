@@ -145,7 +145,7 @@ impl Problems {
             .iter()
             .filter(|objective| objective.met == Some(false));
         self.missed
-            .extend(missed.map(|o| format!("{} is {}, wanted {}", o.metric, o.observed, o.wanted)));
+            .extend(missed.map(|o| format!("{} is {}, wanted {}", o.metric, o.told(), o.wanted)));
         let accounting = &record.accounting;
         if accounting.intended > 0 && accounting.finalised_ok + accounting.finalised_failed == 0 {
             self.missed.push(format!(
@@ -269,6 +269,7 @@ fn invariants_text(record: &RunRecord) -> String {
 fn sentence(status: Status, problems: &Problems, record: &RunRecord, summary: &Summary) -> String {
     let mut parts = vec![status.word().to_owned()];
     parts.extend(record.identity.simulated.then(|| "simulated".to_owned()));
+    parts.extend(record.identity.emulation.clone());
     let lists = [
         &problems.incorrect,
         &problems.broken,

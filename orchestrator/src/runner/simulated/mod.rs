@@ -56,7 +56,7 @@ pub(super) struct Simulation {
     timeline: Nanos,
     phase: PhaseKind,
     /// Faults that are on, with their beginnings.
-    faults: Vec<(u32, Nanos)>,
+    faults: Vec<(regatta_plan::PlannedFault, Nanos)>,
     absences: Absences,
     /// Nodes that have returned and are catching up.
     behind: Vec<churn::Behind>,

@@ -6,7 +6,7 @@ use crate::{
     load::{RunClock, simulated_clients},
     runner::{Heartbeat, Progress, StepError, evidence::rules, load_spec},
 };
-use regatta_plan::{PlannedFault, scenario::FaultKind};
+use regatta_plan::{Plan, PlannedFault, scenario::FaultKind};
 use regatta_report::model::{Event, EventKind, PhaseKind};
 use regatta_sim::{Nanos, World};
 use std::time::Instant;
@@ -116,17 +116,13 @@ impl Simulation {
             Some((heights().min()?, heights().max()?))
         });
         let progress = self.clients.iter().map(|clients| clients.progress(now));
-        let names: Vec<String> = self.plan.nodes.iter().map(|node| node.name.clone()).collect();
-        let open = self
-            .faults
-            .iter()
-            .filter_map(|(fault, _)| self.plan.faults.get(*fault as usize));
+        let open = self.faults.iter().map(|(fault, _)| self.plan.describe_fault(fault));
         Heartbeat {
             elapsed_ms: now / MILLISECOND,
             phase: self.phase,
             heights,
             load: progress.reduce(crate::runner::add_progress),
-            faults: open.map(|fault| inject::describe(fault, &names)).collect(),
+            faults: open.collect(),
             disk_bytes: 0,
         }
     }
@@ -153,30 +149,33 @@ impl Simulation {
 
     pub(super) fn inject(&mut self, fault: u32) -> Result<(), StepError> {
         let plan = std::sync::Arc::clone(&self.plan);
-        let planned = plan.faults.get(fault as usize).ok_or(StepError::OutOfOrder)?;
+        let mut planned = plan.faults.get(fault as usize).cloned().ok_or(StepError::OutOfOrder)?;
         let world = self.world.as_mut().ok_or(StepError::OutOfOrder)?;
         // The counters as they are before the fault.
         self.samples.take(world);
+        if let Some(id) = &planned.leads {
+            let instance = id.parse()?;
+            let height = (0..world.len()).map(|host| world.height(host, &instance)).max();
+            planned.nodes.extend(inject::leader(&plan, id, height.unwrap_or(0) + 1));
+        }
         match planned.kind {
             FaultKind::Crash => planned.nodes.iter().for_each(|&node| world.crash(node as usize)),
             FaultKind::Pause => planned.nodes.iter().for_each(|&node| world.pause(node as usize)),
-            // Hosts without a link between them are apart already.
-            FaultKind::Partition => directions(planned).for_each(|(from, to)| {
-                world.cut(from, to);
+            FaultKind::Partition => directions(&plan, &planned).for_each(|(from, to)| {
+                world.cut(from as usize, to as usize);
             }),
             kind => return Err(inject::InjectError::Unsupported(kind).into()),
         }
-        self.faults.push((fault, world.now()));
+        self.faults.push((planned, world.now()));
         Ok(())
     }
 
     pub(super) fn heal(&mut self, fault: u32) {
         let plan = std::sync::Arc::clone(&self.plan);
-        let began = self.faults.iter().position(|(open, _)| *open == fault);
-        let (Some(planned), Some(began)) = (plan.faults.get(fault as usize), began) else {
+        let Some(began) = self.faults.iter().position(|(open, _)| open.index == fault) else {
             return;
         };
-        let (_, began) = self.faults.remove(began);
+        let (planned, began) = self.faults.remove(began);
         let Some(world) = &mut self.world else { return };
         let now_ms = world.now() / MILLISECOND;
         let mut note = |kind, node: &str, start_ms, text: String| {
@@ -188,33 +187,42 @@ impl Simulation {
                 text,
             });
         };
-        let names: Vec<String> = plan.nodes.iter().map(|node| node.name.clone()).collect();
+        let name = |node: u32| plan.nodes[node as usize].name.as_str();
         let node = match planned.nodes.as_slice() {
-            [one] => names[*one as usize].as_str(),
+            [one] => name(*one),
             _ => "",
         };
-        let text = inject::describe(planned, &names);
-        note(EventKind::Fault, node, began / MILLISECOND, text);
+        note(
+            EventKind::Fault,
+            node,
+            began / MILLISECOND,
+            plan.describe_fault(&planned),
+        );
         for &node in &planned.nodes {
             match planned.kind {
                 FaultKind::Crash => {
                     world.start(node as usize);
-                    let name = &names[node as usize];
-                    note(EventKind::Restart, name, now_ms, "started again".to_owned());
+                    note(EventKind::Restart, name(node), now_ms, "started again".to_owned());
                 }
                 FaultKind::Pause => world.resume(node as usize),
                 _ => {}
             }
         }
-        directions(planned).for_each(|(from, to)| {
-            world.mend(from, to);
-        });
+        if planned.kind == FaultKind::Partition {
+            let others = self.faults.iter().map(|(fault, _)| fault);
+            let others: Vec<&PlannedFault> = others.filter(|fault| fault.kind == FaultKind::Partition).collect();
+            let healed = directions(&plan, &planned);
+            let healed = healed.filter(|(from, to)| !others.iter().any(|other| other.covers(*from, *to)));
+            healed.for_each(|(from, to)| {
+                world.mend(from as usize, to as usize);
+            });
+        }
     }
 
     /// Waits until every transaction has an end, for `up_to_ms` at most, and closes the books.
     pub(super) async fn drain(&mut self, up_to_ms: u64) -> Result<(), StepError> {
         self.enter(PhaseKind::Drain);
-        let open: Vec<u32> = self.faults.iter().map(|(fault, _)| *fault).collect();
+        let open: Vec<u32> = self.faults.iter().map(|(fault, _)| fault.index).collect();
         open.into_iter().for_each(|fault| self.heal(fault));
         // After an early end: everybody who meant to return does so now.
         for absence in self.absences.open() {
@@ -272,17 +280,8 @@ impl Simulation {
     }
 }
 
-/// The directions that a partition cuts: between every two sides, or from the first to the others.
-fn directions(fault: &PlannedFault) -> impl Iterator<Item = (usize, usize)> + '_ {
-    let one_way = fault.one_way;
-    let pairs = fault.sets.iter().enumerate().flat_map(move |(side, nodes)| {
-        let others = fault.sets.iter().enumerate();
-        let others = others.filter(move |(other, _)| *other != side && (!one_way || side == 0));
-        others.flat_map(move |(_, others)| {
-            nodes
-                .iter()
-                .flat_map(move |from| others.iter().map(move |to| (from, to)))
-        })
-    });
-    pairs.map(|(from, to)| (*from as usize, *to as usize))
+/// The directions of links that a fault affects.
+fn directions<'p>(plan: &'p Plan, fault: &'p PlannedFault) -> impl Iterator<Item = (u32, u32)> + 'p {
+    let both = plan.edges.iter().flat_map(|&(a, b)| [(a, b), (b, a)]);
+    both.filter(|(from, to)| fault.covers(*from, *to))
 }

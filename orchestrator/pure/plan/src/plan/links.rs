@@ -1,12 +1,26 @@
-//! The links of a plan whose nodes live in network namespaces.
+//! Conditions of the links between real nodes: the scenario's matrix, whoever carries it out.
 
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
 
-/// What the switch between namespaces does to packets.
+/// What becomes of what one node sends to another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkConditions {
+    /// One-way delay in nanoseconds.
+    pub delay_ns: u64,
+    /// The delay varies by up to this share, in millionths.
+    pub jitter_ppm: u32,
+    /// Share of packets that are lost, in millionths.
+    pub loss_ppm: u32,
+    /// Bits per second of this link alone.
+    pub rate_bits: Option<u64>,
+}
+
+/// The conditions of all links: what the switch between namespaces does to packets, or what nodes of the `local` provider
+/// do to what they send.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedLinks {
-    /// The lab's own address, from the range of the nodes' addresses.
+    /// The lab's own address where it lives among the nodes, from the range of their addresses.
     pub lab: Ipv4Addr,
     /// Leading bits that all addresses share.
     pub prefix: u8,
@@ -27,6 +41,22 @@ pub struct PlannedLinks {
 }
 
 impl PlannedLinks {
+    /// What becomes of what a node in region `from` sends to one in region `to`.
+    #[must_use]
+    pub fn conditions(&self, from: Option<&str>, to: Option<&str>) -> LinkConditions {
+        let position = |region: Option<&str>| {
+            let region = region.unwrap_or_default();
+            self.regions.iter().position(|name| name == region).unwrap_or(0)
+        };
+        let row = self.delay_ns.get(position(from));
+        LinkConditions {
+            delay_ns: row.and_then(|row| row.get(position(to))).copied().unwrap_or(0),
+            jitter_ppm: self.jitter_ppm,
+            loss_ppm: self.loss_ppm,
+            rate_bits: None,
+        }
+    }
+
     /// Whether nothing happens to packets.
     #[must_use]
     pub fn is_plain(&self) -> bool {

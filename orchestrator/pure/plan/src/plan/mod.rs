@@ -1,21 +1,21 @@
 //! The plan: a scenario with every choice made, as values that the lab interprets and the report reads.
 
 mod churn;
+mod fault;
 mod links;
 mod render;
 mod simulated;
 mod step;
 
 pub use churn::{PlannedAbsence, PlannedChurn};
-pub use links::PlannedLinks;
+pub use fault::{FaultExtent, LinkChange, PlannedFault};
+pub use links::{LinkConditions, PlannedLinks};
 pub use simulated::PlannedWorld;
 pub use step::{PlannedStep, Step};
 
 use crate::{
     Objective,
-    scenario::{
-        ArrivalKind, Behaviour, FaultKind, NodeOptions, ProviderKind, Rate, Role, TransactionKind, VoteTopology,
-    },
+    scenario::{ArrivalKind, Behaviour, NodeOptions, ProviderKind, Rate, Role, TransactionKind, VoteTopology},
 };
 use regatta_base::{Digest, encode};
 use serde::{Deserialize, Serialize};
@@ -63,7 +63,7 @@ pub struct Plan {
     pub world: Option<PlannedWorld>,
     /// What to do, in order.
     pub steps: Vec<PlannedStep>,
-    /// Links between namespaces; none where nodes share a network with others. This and what follows come last, so that
+    /// Conditions of the links of real nodes; none where they are those of the machine. This and what follows come last, so that
     /// plans without them are encoded as they always were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub links: Option<PlannedLinks>,
@@ -92,6 +92,14 @@ impl Plan {
         let mut peers: Vec<u32> = self.edges.iter().filter_map(other).collect();
         peers.sort_unstable();
         peers
+    }
+
+    /// What the scenario makes of what `from` sends to `to`, faults aside; `None` where the link is that of the machine.
+    #[must_use]
+    pub fn conditions(&self, from: u32, to: u32) -> Option<LinkConditions> {
+        let region = |node: u32| self.nodes.get(node as usize)?.region.as_deref();
+        let links = self.links.as_ref()?;
+        Some(links.conditions(region(from), region(to)))
     }
 
     /// The node called `name`.
@@ -271,27 +279,6 @@ pub struct PlannedLoad {
     pub duration_ms: u64,
     /// Expected number of transactions, rounded.
     pub expected: u64,
-}
-
-/// One fault.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlannedFault {
-    /// Position in [`Plan::faults`].
-    pub index: u32,
-    /// What is done.
-    pub kind: FaultKind,
-    /// Nodes that it is done to, ascending.
-    pub nodes: Vec<u32>,
-    /// Sides of a partition: nodes of different sides cannot reach each other, nodes of no side reach everybody.
-    pub sets: Vec<Vec<u32>>,
-    /// Only what the first side sends to the others is lost.
-    pub one_way: bool,
-    /// Start in milliseconds after the start of the load.
-    pub at_ms: u64,
-    /// End in milliseconds after the start of the load; a crashed node is started again then.
-    pub until_ms: u64,
-    /// Whether it takes a quorum away on purpose.
-    pub breaks_quorum: bool,
 }
 
 /// Limits of the run.

@@ -159,13 +159,28 @@ impl Plan {
             Duration::from_millis(fault.at_ms),
             Duration::from_millis(fault.until_ms),
         );
-        writeln!(
-            out,
-            "fault     {}: {} {} from {at} to {until}",
-            fault.index,
-            fault.kind,
-            self.names(&fault.nodes)
-        )
+        let what = self.describe_fault(fault);
+        writeln!(out, "fault     {}: {what} from {at} to {until}", fault.index)
+    }
+
+    /// A fault in words: what, to whom, how much.
+    #[must_use]
+    pub fn describe_fault(&self, fault: &PlannedFault) -> String {
+        let name = |node: &u32| self.nodes[*node as usize].name.as_str();
+        let list = |nodes: &[u32]| match nodes.len().saturating_sub(ROWS_MAX) {
+            0 => nodes.iter().map(name).collect::<Vec<&str>>().join(", "),
+            more => {
+                let first: Vec<&str> = nodes.iter().take(ROWS_MAX).map(name).collect();
+                format!("{} and {more} more", first.join(", "))
+            }
+        };
+        let sides: Vec<String> = fault.sets.iter().map(|side| list(side)).collect();
+        let whom = match &fault.leads {
+            Some(instance) if fault.nodes.is_empty() => format!("the next leader of `{instance}`"),
+            _ if sides.is_empty() => list(&fault.nodes),
+            _ => sides.join(if fault.one_way { " -> " } else { " | " }),
+        };
+        format!("{} {whom}{}", fault.kind, fault.extent)
     }
 
     fn write_churn(&self, out: &mut String) -> std::fmt::Result {

@@ -31,11 +31,13 @@ pub(super) fn others(draft: &Draft<'_>) -> u64 {
     u64::from(draft.scenario.provider.kind == ProviderKind::Netns)
 }
 
-/// What the switch between namespaces does; none for other providers.
+/// The conditions of links between real nodes: always where a switch makes them, elsewhere where the scenario asks for any.
 pub(super) fn links(draft: &Draft<'_>) -> Option<PlannedLinks> {
     let scenario = draft.scenario;
-    if scenario.provider.kind != ProviderKind::Netns {
-        return None;
+    match scenario.provider.kind {
+        ProviderKind::Netns => {}
+        ProviderKind::Local if scenario.link.is_some() => {}
+        ProviderKind::Local | ProviderKind::Ssh | ProviderKind::Sim => return None,
     }
     let range = network(draft);
     let last = u32::try_from(range.capacity().saturating_sub(1)).unwrap_or(u32::MAX);

@@ -131,8 +131,7 @@ impl<'a> Draft<'a> {
 
     fn into_plan(self) -> Plan {
         let scenario = self.scenario;
-        let world = simulated::world(&self);
-        let links = links::links(&self);
+        let (world, links) = (simulated::world(&self), links::links(&self));
         let builds = scenario.build.iter().map(|(name, build)| {
             let source = match (&build.source, &build.release) {
                 (_, Some(release)) => BuildSource::Release(release.clone()),

@@ -4,6 +4,7 @@ use super::Draft;
 use crate::{
     diagnostic::{Code, Problem},
     objective::{Metric, Need, Objective},
+    scenario::ProviderKind,
 };
 
 /// Makes the objectives.
@@ -20,7 +21,11 @@ pub(super) fn resolve(draft: &mut Draft<'_>) {
         let missing = match metric.needs() {
             Need::Load if scenario.load.is_empty() => Some("[[load]]"),
             Need::Link if scenario.link.is_none() => Some("[link]"),
-            Need::Nothing | Need::Load | Need::Link => None,
+            // Delays inside the transport are not measured from outside.
+            Need::Link if scenario.provider.kind == ProviderKind::Local => Some("a provider that measures links"),
+            Need::Fault if scenario.load.is_empty() => Some("[[load]]"),
+            Need::Fault if scenario.fault.is_empty() && scenario.nemesis.is_none() => Some("[[fault]]"),
+            Need::Nothing | Need::Load | Need::Link | Need::Fault => None,
         };
         if let Some(missing) = missing {
             let message = format!("nothing emits `{name}` without {missing}");

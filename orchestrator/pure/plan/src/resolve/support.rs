@@ -4,7 +4,7 @@ use super::Draft;
 use crate::{
     defaults,
     diagnostic::Code,
-    scenario::{ArrivalKind, FaultKind, Generator, LoadMode, ProviderKind, TransactionKind},
+    scenario::{ArrivalKind, DiskFate, FaultKind, Generator, LoadMode, ProviderKind, TransactionKind},
 };
 
 /// Refuses everything of the schema that nothing carries out.
@@ -22,19 +22,42 @@ pub(super) fn check(draft: &mut Draft<'_>) {
     check_provider(draft);
     check_network(draft);
     check_load(draft);
+    check_faults(draft);
+}
+
+fn check_faults(draft: &mut Draft<'_>) {
+    let scenario = draft.scenario;
+    let listed = scenario.fault.iter().enumerate();
+    let listed = listed.map(|(index, fault)| (format!("fault.{index}.kind"), fault.kind));
+    let drawn = scenario
+        .nemesis
+        .iter()
+        .flat_map(|nemesis| nemesis.kinds.iter().enumerate());
+    let drawn = drawn.map(|(index, kind)| (format!("nemesis.kinds.{index}"), *kind));
+    for (path, kind) in listed.chain(drawn) {
+        if !injects(scenario.provider.kind, kind) {
+            unsupported(draft, &path, &format!("the fault `{kind}`"), "use kind = \"crash\"");
+        }
+    }
     for (index, fault) in scenario.fault.iter().enumerate() {
-        if !injects(scenario.provider.kind, fault.kind) {
-            let what = format!("the fault `{}`", fault.kind);
-            unsupported(draft, &format!("fault.{index}.kind"), &what, "use kind = \"crash\"");
+        if fault.disk == Some(DiskFate::Lost) && scenario.provider.kind == ProviderKind::Sim {
+            unsupported(
+                draft,
+                &format!("fault.{index}.disk"),
+                "a lost disk",
+                "use disk = \"kept\"",
+            );
         }
     }
 }
 
 /// Whether a provider can do this fault to its nodes.
 fn injects(provider: ProviderKind, fault: FaultKind) -> bool {
+    use FaultKind::{Crash, DiskFull, DiskSlow, Link, Partition, Pause, Skew};
     match provider {
-        ProviderKind::Sim => matches!(fault, FaultKind::Crash | FaultKind::Pause | FaultKind::Partition),
-        _ => matches!(fault, FaultKind::Crash | FaultKind::Pause | FaultKind::Partition),
+        ProviderKind::Sim => matches!(fault, Crash | Pause | Partition),
+        ProviderKind::Netns => matches!(fault, Crash | Pause | Partition | Skew | DiskFull | DiskSlow),
+        _ => matches!(fault, Crash | Pause | Partition | Link | Skew | DiskFull | DiskSlow),
     }
 }
 
@@ -131,13 +154,20 @@ fn check_host_keys(draft: &mut Draft<'_>) {
 
 fn check_network(draft: &mut Draft<'_>) {
     let scenario = draft.scenario;
-    if scenario.link.is_some() && !matches!(scenario.provider.kind, ProviderKind::Sim | ProviderKind::Netns) {
-        unsupported(
-            draft,
-            "link",
-            "emulation of links",
-            "remove [link]: the links are those of this machine",
-        );
+    let links = scenario
+        .link
+        .iter()
+        .flat_map(|link| [("reorder", link.reorder), ("duplicate", link.duplicate)]);
+    for (key, share) in links {
+        if share.is_some() && scenario.provider.kind == ProviderKind::Local {
+            let what = "an emulation of packets";
+            unsupported(
+                draft,
+                &format!("link.{key}"),
+                what,
+                "remove it: a node's stream neither reorders nor repeats",
+            );
+        }
     }
     for (index, group) in scenario.group.iter().enumerate() {
         let (is_able, help) = match scenario.provider.kind {

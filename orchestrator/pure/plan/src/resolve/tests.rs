@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod churn;
+mod faults;
 mod golden;
 mod namespaces;
 mod plans;
@@ -354,15 +355,13 @@ fn what_comes_later_is_refused_and_never_ignored() {
         "provider.host=[{addr=\"a\"}]",
         "build.main={release=\"regatta-node@0.2.0\"}",
         "build={main={source=\".\"},next={source=\"../next\"}}",
-        "link={jitter=\"5%\"}",
+        "link={reorder=\"5%\"}",
         "peering.extra={kind=\"file\",path=\"x\"}",
         "load.0.mode=closed",
         "load.0.mode=saturate",
         "load.0.arrivals=replay",
         "load.0.mix={opaque=1,kudos=1}",
         "load.0.mix={opaque=1,multichat=1}",
-        "fault.0.kind=link",
-        "fault.0.kind=disk_full",
     ] {
         assert_codes(&[text], &[Code::Unsupported]);
     }
@@ -373,16 +372,11 @@ fn what_comes_later_is_refused_and_never_ignored() {
 }
 
 #[test]
-fn links_that_are_given_are_checked_although_they_are_refused() {
+fn links_that_are_given_are_checked() {
     let with = |more: &[&str]| {
         let mut all = vec!["group.val.regions={eu=1,us=1}"];
         all.extend(more);
-        let found = codes(&all);
-        assert!(found.contains(&Code::Unsupported.to_string()), "{found:?}");
-        found
-            .into_iter()
-            .filter(|code| *code != Code::Unsupported.to_string())
-            .collect::<Vec<_>>()
+        codes(&all)
     };
     assert_eq!(with(&["link={matrix={eu-us=\"40ms\"}}"]), [""; 0]);
     assert_eq!(

@@ -1,4 +1,4 @@
-//! What is done to the network: load and faults.
+//! What is offered to the network.
 
 use crate::{
     defaults,
@@ -128,70 +128,5 @@ impl TransactionKind {
 impl fmt::Display for TransactionKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
-    }
-}
-
-/// Something done to nodes or links at a given time.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Fault {
-    /// When it starts, from the start of the warm-up.
-    pub at: Duration,
-    /// How long it lasts; a crashed node is started again after it.
-    #[serde(rename = "for")]
-    pub lasts: Duration,
-    /// What is done.
-    pub kind: FaultKind,
-    /// Nodes, groups or regions (`"region:eu"`) that it is done to.
-    #[serde(default)]
-    pub nodes: Vec<String>,
-    /// Sides of a partition.
-    #[serde(default)]
-    pub sets: Vec<Vec<String>>,
-    /// Whether only what the first side of a partition sends is lost.
-    #[serde(default)]
-    pub one_way: bool,
-    /// Build to upgrade to.
-    #[serde(default)]
-    pub build: Option<String>,
-    /// Offset of a skewed clock.
-    #[serde(default)]
-    pub offset: Option<Duration>,
-    /// Declares that the fault takes a quorum away on purpose.
-    #[serde(default)]
-    pub breaks_quorum: bool,
-}
-
-/// Kinds of fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum FaultKind {
-    /// SIGKILL, and start again.
-    Crash,
-    /// SIGSTOP, and SIGCONT.
-    Pause,
-    /// Packets between the sets are dropped.
-    Partition,
-    /// Changed delay, loss or rate.
-    Link,
-    /// A clock that is off.
-    Skew,
-    /// Another build.
-    Upgrade,
-    /// No room on the disk.
-    DiskFull,
-}
-
-impl fmt::Display for FaultKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Crash => "crash",
-            Self::Pause => "pause",
-            Self::Partition => "partition",
-            Self::Link => "link",
-            Self::Skew => "skew",
-            Self::Upgrade => "upgrade",
-            Self::DiskFull => "disk_full",
-        })
     }
 }

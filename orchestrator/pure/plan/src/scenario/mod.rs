@@ -1,13 +1,15 @@
 //! The scenario file as types; `docs/reference/scenario.md` and the JSON Schema are made from them.
 
 mod churn;
+mod fault;
 mod load;
 mod network;
 mod options;
 mod peering;
 
 pub use churn::{Absence, Churn, Distribution, Leave};
-pub use load::{ArrivalKind, Fault, FaultKind, Load, LoadMode, Rate, TransactionKind};
+pub use fault::{DiskFate, Fault, FaultKind, Nemesis, Repeat};
+pub use load::{ArrivalKind, Load, LoadMode, Rate, TransactionKind};
 pub use network::{
     Behaviour, Build, Consensus, Group, Host, Link, Net, Network, Provider, ProviderKind, Role, Validators,
     VoteTopology,
@@ -52,6 +54,8 @@ pub struct Scenario {
     pub load: Vec<Load>,
     /// What is done to the network, and when.
     pub fault: Vec<Fault>,
+    /// Random faults beside them.
+    pub nemesis: Option<Nemesis>,
     /// Nodes that leave and return by themselves.
     pub churn: Vec<Churn>,
     /// Objectives by metric, e.g. `latency_p99 = "< 900ms"`; a missed one fails the run.
@@ -83,6 +87,7 @@ impl Default for Scenario {
             phases: Phases::default(),
             load: Vec::new(),
             fault: Vec::new(),
+            nemesis: None,
             churn: Vec::new(),
             slo: BTreeMap::new(),
             budget: Budget::default(),

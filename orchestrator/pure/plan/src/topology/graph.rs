@@ -20,6 +20,16 @@ impl Graph {
         Self { neighbours }
     }
 
+    /// Number of nodes.
+    pub(crate) fn len(&self) -> u32 {
+        self.neighbours.len() as u32
+    }
+
+    /// Nodes that `node` is linked to.
+    pub(crate) fn neighbours(&self, node: u32) -> &[u32] {
+        &self.neighbours[node as usize]
+    }
+
     /// Number of links of `node`.
     pub(crate) fn degree(&self, node: u32) -> u32 {
         self.neighbours[node as usize].len() as u32

@@ -185,10 +185,15 @@ impl Frame {
 
     /// Horizontal grid lines with labels, and what the axis shows above them.
     pub(crate) fn y_axis(&self, scene: &mut Scene, title: &str, show: impl Fn(f64) -> String) {
+        let mut last: Option<f64> = None;
         for tick in self.y.ticks() {
             let y = self.y_at(tick);
             scene.line(vec![(self.left, y), (self.right, y)], Ink::Grid, 1.0);
-            scene.label((self.left - 8.0, y), tick_text(tick, &show), Ink::Muted, Anchor::End);
+            // Labels that would lie on each other are left out; the lines stay.
+            if last.is_none_or(|last| (last - y).abs() >= LABEL + 2.0) {
+                scene.label((self.left - 8.0, y), tick_text(tick, &show), Ink::Muted, Anchor::End);
+                last = Some(y);
+            }
         }
         scene.heading((self.left - 8.0 - 40.0, self.top - 18.0), title, Anchor::Start);
     }
@@ -200,16 +205,17 @@ impl Frame {
             Ink::Axis,
             1.0,
         );
+        let mut free_from = f64::MIN;
         for tick in self.x.ticks() {
             let x = self.x_at(tick);
             scene.line(vec![(x, self.bottom), (x, self.bottom + 4.0)], Ink::Axis, 1.0);
             let text = tick_text(tick, &show);
-            let below = self.bottom + 14.0;
+            let (below, width) = (self.bottom + 14.0, text_width(&text, LABEL));
             // A wide label at the edge would leave the canvas.
-            if x + text_width(&text, LABEL) / 2.0 > scene.width {
-                scene.label((scene.width, below), text, Ink::Muted, Anchor::End);
-            } else {
-                scene.label((x, below), text, Ink::Muted, Anchor::Middle);
+            let middle = x.min(scene.width - width / 2.0);
+            if middle - width / 2.0 >= free_from {
+                scene.label((middle, below), text, Ink::Muted, Anchor::Middle);
+                free_from = middle + width / 2.0 + 4.0;
             }
         }
         scene.label((self.right, self.bottom + 31.0), title, Ink::Muted, Anchor::End);

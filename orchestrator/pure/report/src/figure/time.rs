@@ -4,12 +4,12 @@ use super::{
     Bin, Figure, Table, WIDE,
     axis::{Frame, Scale},
     bins,
-    scene::{Anchor, Ink, Point, Scene},
+    scene::{Anchor, Ink, LABEL, Point, Scene, text_width},
     seconds_label,
 };
 use crate::{
     format,
-    model::{EventKind, PhaseKind, RunRecord},
+    model::{Event, EventKind, PhaseKind, RunRecord},
     result::RunResult,
 };
 
@@ -17,6 +17,14 @@ use crate::{
 const STEPS_MAX: usize = 240;
 /// Rows of a data table over time; the CSV has them all.
 const ROWS_MAX: usize = 40;
+/// Faults that a figure's text lists; the list of events has them all.
+const FAULTS_TOLD_MAX: usize = 12;
+/// Characters of a fault's name above a chart.
+const NAME_MAX: usize = 28;
+/// Space between two names above a chart.
+const LABEL_GAP: f64 = 10.0;
+/// Space for the word that names the measured time.
+const MEASURED_WIDTH: f64 = 60.0;
 
 /// A count of a step.
 type CountOf = fn(&Bin) -> u64;
@@ -58,24 +66,31 @@ pub(super) fn shade(scene: &mut Scene, frame: &Frame, result: &RunResult, labels
         .events
         .iter()
         .filter(|event| matches!(event.kind, EventKind::Fault | EventKind::Crash));
+    let mut free_from = frame.left;
     for fault in faults {
         let (from, to) = (x(fault.start_ms), x(fault.end_ms).max(x(fault.start_ms) + 2.0));
         scene.rect((from, frame.top), (to - from, height), Ink::Bad, 0.11);
         scene.rect((from, frame.top), (to - from, 2.5), Ink::Bad, 1.0);
-        if labels {
-            let name = if fault.node.is_empty() {
-                fault.kind.as_str()
-            } else {
-                &fault.node
-            };
-            scene.label(
-                (from, frame.top - 9.0),
-                format!("fault: {name}"),
-                Ink::Bad,
-                Anchor::Start,
-            );
+        let name = short_name(fault);
+        let end = from + text_width(&name, LABEL);
+        // Names that would lie on each other are left out; the text below has them all.
+        let word = x(window.end_ms);
+        let clear = end < word - MEASURED_WIDTH || (from > word && end < frame.right);
+        if labels && from >= free_from && clear {
+            scene.label((from, frame.top - 9.0), name, Ink::Bad, Anchor::Start);
+            free_from = end + LABEL_GAP;
         }
     }
+}
+
+/// A fault in a few words, for the space above a chart: its kind and the first that it is done to.
+fn short_name(fault: &Event) -> String {
+    let told = fault.described();
+    if told.is_empty() {
+        return fault.kind.as_str().to_owned();
+    }
+    let words: Vec<&str> = told.split_whitespace().take(2).collect();
+    words.join(" ").trim_end_matches(',').chars().take(NAME_MAX).collect()
 }
 
 /// The phases and faults in words.
@@ -86,14 +101,18 @@ pub(super) fn shading_text(result: &RunResult) -> String {
         format::moment(window.start_ms),
         format::moment(window.end_ms)
     );
-    for event in result
+    let faults = result
         .record
         .events
         .iter()
-        .filter(|event| event.kind == EventKind::Fault)
-    {
+        .filter(|event| event.kind == EventKind::Fault);
+    for event in faults.clone().take(FAULTS_TOLD_MAX) {
         let [from, to] = [event.start_ms, event.end_ms].map(format::moment);
-        text += &format!(" Fault from {from} to {to}: {} {}.", event.node, event.text);
+        text += &format!(" Fault from {from} to {to}: {}.", event.described());
+    }
+    let more = faults.count().saturating_sub(FAULTS_TOLD_MAX);
+    if more > 0 {
+        text += &format!(" And {}.", format::plural(more as u64, "more fault"));
     }
     text
 }

@@ -92,8 +92,8 @@ fn cases(result: &RunResult) -> Vec<Case> {
     }
     for objective in &record.objectives {
         let outcome = match objective.met {
-            Some(met) => pass(met, &objective.observed),
-            None => Outcome::Undecided(objective.observed.clone()),
+            Some(met) => pass(met, &objective.told()),
+            None => Outcome::Undecided(objective.told()),
         };
         cases.push(Case {
             kind: "objectives",

@@ -173,7 +173,7 @@ fn checks(result: &RunResult) -> Vec<String> {
             "- {mark} {} {}: {}",
             escape(&o.metric),
             escape(&o.wanted),
-            escape(&o.observed)
+            escape(&o.told())
         )
     }));
     lines.push(String::new());

@@ -40,8 +40,9 @@ pub(super) fn recoveries(record: &RunRecord) -> Vec<Recovery> {
                 .filter(|block| (fault.end_ms..until).contains(&block.at_ms))
                 .collect();
             Recovery {
-                fault: format!("{} {}", fault.node, fault.text).trim().to_owned(),
+                fault: fault.described(),
                 ended_ms: fault.end_ms,
+                watched_ms: until - fault.end_ms,
                 first_block_ms: after.first().map(|block| block.at_ms - fault.end_ms),
                 before_p50_us: before,
                 steady_ms: before.and_then(|before| steady_after(&after, fault.end_ms, before)),

@@ -33,6 +33,14 @@ fn a_good_run_is_valid() {
 }
 
 #[test]
+fn delays_that_are_no_networks_are_labelled_in_the_verdict() {
+    let verdict =
+        verdict_of(|record| record.identity.emulation = Some("delays inside the nodes' transport".to_owned()));
+    let label = "VALID · delays inside the nodes' transport · ";
+    assert!(verdict.sentence.starts_with(label), "{}", verdict.sentence);
+}
+
+#[test]
 fn a_simulated_run_says_so_before_anything_else() {
     let verdict = verdict_of(|record| record.identity.simulated = true);
     assert!(

@@ -129,13 +129,8 @@ fn a_host_without_the_rights_says_what_to_do_instead() {
         TEXT,
         &["provider.kind=local".to_owned(), "link={}".to_owned()],
     );
-    let codes: Vec<Code> = resolve(&local, &host)
-        .unwrap_err()
-        .0
-        .iter()
-        .map(|problem| problem.code)
-        .collect();
-    assert!(!codes.contains(&Code::NoNamespaces), "{codes:?}");
+    let resolved = resolve(&local, &host).unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(resolved.warnings.0.is_empty(), "{}", resolved.warnings);
 }
 
 #[test]

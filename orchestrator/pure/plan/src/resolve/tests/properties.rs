@@ -100,9 +100,18 @@ fn fault() -> impl Strategy<Value = Fault> {
         kind: FaultKind::Crash,
         nodes: vec![format!("val-{node}")],
         sets: Vec::new(),
+        bridge: Vec::new(),
         one_way: false,
+        disk: None,
+        delay: None,
+        jitter: None,
+        loss: None,
+        rate: None,
+        share: None,
+        memory: None,
         build: None,
         offset: None,
+        repeat: None,
         breaks_quorum: false,
     })
 }

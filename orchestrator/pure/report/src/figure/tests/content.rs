@@ -2,7 +2,7 @@
 
 use super::super::{
     Figure, figures,
-    scene::{Anchor, Ink, Mark},
+    scene::{Anchor, Ink, Mark, text_width},
 };
 use crate::{
     evaluate,
@@ -125,7 +125,7 @@ fn faults_are_shaded_where_they_acted() {
     let record = fixture::record(EIGHT);
     let fault = record.events[1].clone();
     let with = figure(record.clone(), "throughput");
-    assert!(texts(&with).iter().any(|text| text == "fault: val-3"));
+    assert!(texts(&with).iter().any(|text| text == "crash val-3"));
     assert!(with.context.contains("Fault from 19.0 s to 23.0 s"), "{}", with.context);
     let mut without = record;
     without.events.clear();
@@ -149,7 +149,57 @@ fn a_momentary_crash_is_wide_enough_to_see() {
     }];
     let figure = figure(record, "throughput");
     assert!(widths(&figure, Ink::Bad).iter().all(|&width| width >= 2.0));
-    assert!(texts(&figure).iter().any(|text| text == "fault: crash"));
+    assert!(texts(&figure).iter().any(|text| text == "crash"));
+}
+
+/// Where each text begins and ends, with its height.
+fn spans(figure: &Figure) -> Vec<(f64, f64, f64)> {
+    let span = |mark: &Mark| match mark {
+        Mark::Text {
+            at, text, size, anchor, ..
+        } => {
+            let width = text_width(text, *size);
+            let from = match anchor {
+                Anchor::Start => at.0,
+                Anchor::Middle => at.0 - width / 2.0,
+                Anchor::End => at.0 - width,
+            };
+            Some((from, at.1, from + width))
+        }
+        _ => None,
+    };
+    figure.scene.marks.iter().filter_map(|(mark, ..)| span(mark)).collect()
+}
+
+#[test]
+fn names_of_faults_and_labels_of_axes_never_lie_on_each_other() {
+    let mut record = fixture::record(SMALL);
+    let fault = |index: u64| Event {
+        start_ms: 4_000 + 300 * index,
+        end_ms: 4_100 + 300 * index,
+        kind: EventKind::Fault,
+        node: format!("val-{index}"),
+        text: format!("pause val-{index}"),
+    };
+    record.events = (0..30).map(fault).collect();
+    for block in &mut record.blocks {
+        block.latency.0.insert(0, (20, 1));
+        block.latency.0.push((30_000_000, 1));
+    }
+    for id in ["throughput", "latency-over-time", "backlog"] {
+        let figure = figure(record.clone(), id);
+        let labels: Vec<(f64, f64, f64)> = spans(&figure);
+        for (place, a) in labels.iter().enumerate() {
+            let meet = |b: &&(f64, f64, f64)| (a.1 - b.1).abs() < 8.0 && a.0 < b.2 && b.0 < a.2;
+            let clash = labels[..place].iter().find(meet);
+            assert!(clash.is_none(), "{id}: {a:?} on {clash:?}");
+        }
+        assert!(
+            figure.context.is_empty() || figure.context.contains("And 18 more faults."),
+            "{}",
+            figure.context
+        );
+    }
 }
 
 #[test]

@@ -139,10 +139,10 @@ fn providers_and_networks_that_come_later() {
       --> --set build.main={release="regatta-node@0.2.0"}
        = help: build from source: source = "."
     "#);
-    insta::assert_snapshot!(rendered(&["link={jitter=\"5%\"}"]), @r#"
-    error[T041]: emulation of links is not supported by the `local` provider yet
-      --> --set link={jitter="5%"}
-       = help: remove [link]: the links are those of this machine
+    insta::assert_snapshot!(rendered(&["link={reorder=\"5%\"}"]), @r#"
+    error[T041]: an emulation of packets is not supported by the `local` provider yet
+      --> --set link={reorder="5%"}
+       = help: remove it: a node's stream neither reorders nor repeats
     "#);
     insta::assert_snapshot!(rendered(&["peering.extra={kind=\"file\",path=\"x\"}"]), @r#"
     error[T041]: a graph from a file is not supported by the `local` provider yet
@@ -218,9 +218,9 @@ fn loads_and_faults_that_come_later() {
       --> --set load.0.mix={opaque=1,kudos=1}
        = help: use `opaque`, `put` or `blob`
     "#);
-    insta::assert_snapshot!(rendered(&["fault.0.kind=link"]), @r#"
-    error[T041]: the fault `link` is not supported by the `local` provider yet
-      --> --set fault.0.kind=link
+    insta::assert_snapshot!(rendered(&["fault.0.kind=cpu", "fault.0.share=5%"]), @r#"
+    error[T041]: the fault `cpu` is not supported by the `local` provider yet
+      --> --set fault.0.kind=cpu
        = help: use kind = "crash"
     "#);
 }

@@ -37,7 +37,7 @@ fn unknown_keys_get_the_nearest_name() {
     insta::assert_snapshot!(rendered(&["frobnicate=1"]), @r#"
     error[T002]: unknown key `frobnicate`
       --> --set frobnicate=1
-       = help: use one of `budget`, `build`, `churn`, `consensus`, `fault`, `group`, `link`, `load`, `name`, `net`, `node`, `peering`, `phases`, `provider`, `question`, `schema`, `seed`, `slo`
+       = help: use one of `budget`, `build`, `churn`, `consensus`, `fault`, `group`, `link`, `load`, `name`, `nemesis`, `net`, `node`, `peering`, `phases`, `provider`, `question`, `schema`, `seed`, `slo`
     "#);
 }
 
@@ -90,7 +90,7 @@ fn unknown_metrics_and_elements_get_the_nearest_name() {
     insta::assert_snapshot!(rendered(&["slo.zebra=< 1s"]), @r#"
     error[T035]: nothing emits a metric `zebra`
       --> --set slo.zebra=< 1s
-       = help: use one of `agreement`, `certificates`, `no_loss`, `no_duplicates`, `integrity`, `stall`, `latency_p50`, `latency_p90`, `latency_p99`, `latency_p999`, `goodput`, `goodput_rate`, `lag_p99`, `rejected`, `memory`, `cpu`, `link_error`
+       = help: use one of `agreement`, `certificates`, `no_loss`, `no_duplicates`, `integrity`, `stall`, `first_block`, `recovery`, `latency_p50`, `latency_p90`, `latency_p99`, `latency_p999`, `goodput`, `goodput_rate`, `lag_p99`, `rejected`, `memory`, `cpu`, `link_error`
     "#);
     insta::assert_snapshot!(rendered(&["group.vall.count=3"]), @r#"
     error[T007]: `group` is a list and has no element called `vall`
@@ -266,19 +266,11 @@ fn distributions_and_links() {
     error[T006]: `link.loss`: `200%` is not a fraction such as "5%" or 0.05
       --> --set link={loss="200%"}
        = help: write e.g. loss = "5%"
-
-    error[T041]: emulation of links is not supported by the `local` provider yet
-      --> --set link={loss="200%"}
-       = help: remove [link]: the links are those of this machine
     "#);
     insta::assert_snapshot!(rendered(&["link={rate=\"1GB\"}"]), @r#"
     error[T006]: `link.rate`: `1GB` is not a rate such as "100Mbit" or "1Gbit"
       --> --set link={rate="1GB"}
        = help: write e.g. rate = "1Gbit"
-
-    error[T041]: emulation of links is not supported by the `local` provider yet
-      --> --set link={rate="1GB"}
-       = help: remove [link]: the links are those of this machine
     "#);
 }
 

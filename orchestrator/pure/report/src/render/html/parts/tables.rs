@@ -143,7 +143,10 @@ pub(in crate::render::html) fn objectives(result: &RunResult) -> Vec<Check<'_>> 
                 None => (ChipState::Doubtful, "open"),
             };
             let (class, icon) = mark(state);
-            let numbers = objective.wanted.clone();
+            let mut numbers = format!("wanted {}", objective.wanted);
+            if !objective.evidence.is_empty() {
+                numbers += &format!("; {}", objective.evidence);
+            }
             Check {
                 class,
                 icon,

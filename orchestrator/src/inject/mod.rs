@@ -1,0 +1,282 @@
+//! Faults: what each kind does to its nodes, and how it is undone.
+
+mod leader;
+mod links;
+
+pub(crate) use leader::leader;
+pub(crate) use links::shape;
+
+use crate::cluster::{Cluster, ClusterError};
+use futures::future::{join_all, try_join_all};
+use regatta_api::testing::NodeFaults;
+use regatta_client::ClientError;
+use regatta_link::Partition;
+use regatta_plan::{
+    FaultExtent, Plan, PlannedFault,
+    scenario::{FaultKind, ProviderKind},
+};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use tokio::sync::Mutex;
+
+/// How long a crashed node may take until it takes part again.
+const REJOIN_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Why a fault cannot be done or undone.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InjectError {
+    /// This provider cannot do it. Plans are checked for that, so this is a plan from elsewhere.
+    #[error("fault `{0}` is not supported by this provider yet")]
+    Unsupported(FaultKind),
+    /// A node does not take the order to make a fault.
+    #[error("fault {fault}: {error}")]
+    Refused {
+        /// Position of the fault in the plan.
+        fault: u32,
+        /// What it answered.
+        error: Box<ClientError>,
+    },
+    /// No node says how far it is, so that nobody knows who leads next.
+    #[error("fault {fault}: no node says how far it is, so that the next leader is not known")]
+    NoLeader {
+        /// Position of the fault in the plan.
+        fault: u32,
+    },
+    /// What a crashed node had on its disk cannot be removed.
+    #[error("fault {fault}: {error}")]
+    Disk {
+        /// Position of the fault in the plan.
+        fault: u32,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// A node did not come back.
+    #[error("after fault {fault}: {error}")]
+    NotHealed {
+        /// Position of the fault in the plan.
+        fault: u32,
+        /// What went wrong.
+        error: ClusterError,
+    },
+}
+
+/// Makes the faults of a run on its nodes, and undoes them.
+#[derive(Debug)]
+pub(crate) struct Injector {
+    cluster: Arc<Cluster>,
+    /// The faults that are on. Whoever holds it orders links, so that no node gets an older order after a newer one.
+    on: Mutex<Vec<PlannedFault>>,
+}
+
+impl Injector {
+    pub(crate) fn new(cluster: Arc<Cluster>) -> Self {
+        Self {
+            cluster,
+            on: Mutex::default(),
+        }
+    }
+
+    /// Finds out whom `fault` is done to, where the plan does not know yet.
+    ///
+    /// # Errors
+    /// [`InjectError::NoLeader`]
+    pub(crate) async fn resolved(&self, fault: &PlannedFault) -> Result<PlannedFault, InjectError> {
+        leader::resolved(&self.cluster, fault).await
+    }
+
+    /// Does `fault` to its nodes.
+    ///
+    /// # Errors
+    /// [`InjectError`] says what cannot be done.
+    pub(crate) async fn inject(&self, fault: &PlannedFault) -> Result<(), InjectError> {
+        let mut on = self.on.lock().await;
+        on.push(fault.clone());
+        let cluster = &self.cluster;
+        match fault.kind {
+            FaultKind::Crash => {
+                let kills: Vec<_> = fault.nodes.iter().map(|&node| cluster.kill(node)).collect();
+                join_all(kills).await;
+                if fault.extent == FaultExtent::DiskLost {
+                    let lost = fault.nodes.iter().try_for_each(|&node| cluster.lose_disk(node));
+                    let index = fault.index;
+                    lost.map_err(|error| InjectError::Disk { fault: index, error })?;
+                }
+            }
+            FaultKind::Pause => fault.nodes.iter().for_each(|&node| cluster.pause(node, true)),
+            FaultKind::Partition if cluster.switch().is_some() => {
+                let partition = Partition::new(cluster.plan().nodes.len(), &fault.sets, fault.one_way);
+                cluster
+                    .switch()
+                    .into_iter()
+                    .for_each(|switch| switch.part(fault.index, partition.clone()));
+            }
+            FaultKind::Partition | FaultKind::Link => {
+                let touched = links::touched(cluster.plan(), fault);
+                self.order_links(&on, &touched, fault.index).await?;
+            }
+            FaultKind::Skew | FaultKind::DiskFull | FaultKind::DiskSlow => self.order_nodes(&on, fault).await?,
+            kind => return Err(InjectError::Unsupported(kind)),
+        }
+        Ok(())
+    }
+
+    /// Undoes `fault`: links are whole, and processes run again, from verified programs with the data that they have. Nodes
+    /// may still be behind.
+    ///
+    /// # Errors
+    /// [`InjectError::NotHealed`] when a node does not start.
+    pub(crate) async fn heal(&self, fault: &PlannedFault) -> Result<(), InjectError> {
+        let not_healed = |error| InjectError::NotHealed {
+            fault: fault.index,
+            error,
+        };
+        let cluster = &self.cluster;
+        match fault.kind {
+            FaultKind::Crash => {
+                let mut lives = Vec::new();
+                for &node in &fault.nodes {
+                    lives.push(cluster.life(node).await);
+                }
+                cluster.spawn(&fault.nodes).await.map_err(not_healed)?;
+                let listening = cluster.wait_listening(&fault.nodes, REJOIN_DEADLINE).await;
+                listening.map_err(not_healed)?;
+            }
+            FaultKind::Pause => fault.nodes.iter().for_each(|&node| cluster.pause(node, false)),
+            FaultKind::Partition => cluster.switch().into_iter().for_each(|switch| switch.heal(fault.index)),
+            FaultKind::Link | FaultKind::Skew | FaultKind::DiskFull | FaultKind::DiskSlow => {}
+            kind => return Err(InjectError::Unsupported(kind)),
+        }
+        let mut on = self.on.lock().await;
+        on.retain(|other| other.index != fault.index);
+        if is_made_by_node(fault.kind) {
+            return self.order_nodes(&on, fault).await;
+        }
+        let touched = if fault.kind.is_on_links() {
+            links::touched(cluster.plan(), fault)
+        } else {
+            // What was ordered while they were away.
+            fault.nodes.iter().copied().collect()
+        };
+        self.order_links(&on, &touched, fault.index).await
+    }
+
+    /// Waits until the nodes of a fault that is undone take part again.
+    ///
+    /// # Errors
+    /// [`InjectError::NotHealed`] when one does not in time.
+    pub(crate) async fn wait_back(&self, fault: &PlannedFault) -> Result<(), InjectError> {
+        if fault.kind != FaultKind::Crash {
+            return Ok(());
+        }
+        let back = self.cluster.wait_ready(&fault.nodes, REJOIN_DEADLINE).await;
+        back.map_err(|error| InjectError::NotHealed {
+            fault: fault.index,
+            error,
+        })
+    }
+
+    /// Tells these nodes what the faults that are on make of their links. Whoever is away is told when it is back.
+    async fn order_links(&self, on: &[PlannedFault], nodes: &BTreeSet<u32>, fault: u32) -> Result<(), InjectError> {
+        let cluster = &self.cluster;
+        if cluster.switch().is_some() || !takes_orders(cluster.plan()) {
+            return Ok(());
+        }
+        let away = on
+            .iter()
+            .filter(|fault| matches!(fault.kind, FaultKind::Crash | FaultKind::Pause));
+        let away: BTreeSet<u32> = away.flat_map(|fault| fault.nodes.iter().copied()).collect();
+        let orders = nodes.difference(&away).map(|&node| {
+            let faults = links::faults_of(cluster.plan(), on, node);
+            async move {
+                let ordered = cluster.client(node).set_link_faults(&faults).await;
+                ordered.map(drop).map_err(|error| InjectError::Refused {
+                    fault,
+                    error: Box::new(error),
+                })
+            }
+        });
+        try_join_all(orders).await.map(drop)
+    }
+
+    /// Tells the nodes of a fault what the faults that are on make of themselves.
+    async fn order_nodes(&self, on: &[PlannedFault], fault: &PlannedFault) -> Result<(), InjectError> {
+        let orders = fault.nodes.iter().map(|&node| {
+            let faults = node_faults(on, node);
+            async move {
+                let ordered = self.cluster.client(node).set_node_faults(&faults).await;
+                ordered.map(drop).map_err(|error| InjectError::Refused {
+                    fault: fault.index,
+                    error: Box::new(error),
+                })
+            }
+        });
+        try_join_all(orders).await.map(drop)
+    }
+}
+
+/// What a node makes of its clock and its disk while the faults of `on` are on.
+fn node_faults(on: &[PlannedFault], node: u32) -> NodeFaults {
+    let mut faults = NodeFaults::default();
+    for fault in on.iter().filter(|fault| fault.nodes.contains(&node)) {
+        match (fault.kind, fault.extent) {
+            (FaultKind::DiskFull, _) => faults.disk_full = true,
+            (_, FaultExtent::Ahead(ms)) => faults.clock_ahead_ms = ms,
+            (_, FaultExtent::FlushDelay(nanos)) => faults.flush_delay_us = nanos.div_ceil(1000),
+            _ => {}
+        }
+    }
+    faults
+}
+
+/// Whether a node makes it of its own clock or disk.
+fn is_made_by_node(kind: FaultKind) -> bool {
+    matches!(kind, FaultKind::Skew | FaultKind::DiskFull | FaultKind::DiskSlow)
+}
+
+/// Whether nodes of this plan make faults themselves, by order.
+pub(crate) fn takes_orders(plan: &Plan) -> bool {
+    // Between namespaces the switch makes faults of links, and nodes need know nothing of them.
+    let links = plan.provider != ProviderKind::Netns;
+    let ordered = |fault: &PlannedFault| (links && fault.kind.is_on_links()) || is_made_by_node(fault.kind);
+    plan.faults.iter().any(ordered)
+}
+
+/// How real nodes come to suffer it, where that is not plain.
+pub(crate) fn means(provider: ProviderKind, fault: &PlannedFault) -> &'static str {
+    if fault.kind.is_on_links() && provider == ProviderKind::Netns {
+        ", made by the switch between namespaces"
+    } else if fault.kind.is_on_links() {
+        ", made inside the nodes' transport"
+    } else if is_made_by_node(fault.kind) {
+        ", made inside the node"
+    } else {
+        ""
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::fault;
+
+    #[test]
+    fn a_node_makes_what_is_on_and_nothing_after_it() {
+        let skew = PlannedFault {
+            extent: FaultExtent::Ahead(700),
+            ..fault(FaultKind::Skew, &[1, 2])
+        };
+        let slow = PlannedFault {
+            extent: FaultExtent::FlushDelay(1500),
+            ..fault(FaultKind::DiskSlow, &[3])
+        };
+        let on = [skew, slow, fault(FaultKind::DiskFull, &[4])];
+        let made = |node| {
+            let faults = node_faults(&on, node);
+            (faults.clock_ahead_ms, faults.flush_delay_us, faults.disk_full)
+        };
+        assert_eq!(
+            [made(0), made(1), made(3), made(4)],
+            [(0, 0, false), (700, 0, false), (0, 2, false), (0, 0, true)]
+        );
+        assert_eq!(node_faults(&[], 1), NodeFaults::default());
+    }
+}
