@@ -3,10 +3,13 @@
 use crate::check::{
     evidence::Evidence,
     ledger::{Accusation, Ledger, Rules},
-    proofs::signed_prefix,
+    proofs::{Judge, judge_of, judges},
 };
 use rand::CryptoRng;
-use regatta_base::keys::{Claim, verify_each};
+use regatta_base::{
+    PublicKey,
+    keys::{Claim, verify_each},
+};
 use regatta_report::model::Invariant;
 use std::collections::BTreeSet;
 
@@ -70,21 +73,23 @@ fn contradict(a: Said<'_>, b: Said<'_>) -> bool {
     }
 }
 
-/// Both signatures to verify, or why the accusation proves nothing whatever they are.
-fn claims<'a>(rules: &Rules, prefix: &[u8], accusation: &'a Accusation) -> Result<[Claim<'a>; 2], String> {
+/// Both signatures to verify, or why the accusation proves nothing whatever they are. `judge` are the validators of its
+/// height.
+fn claims<'a>(judge: &Judge, accusation: &'a Accusation) -> Result<[Claim<'a>; 2], String> {
     let view = &accusation.view;
-    let known = rules.validators.get(usize::from(view.signer));
+    let known = judge.validators.get(usize::from(view.signer));
     let (known, _) = *known.ok_or_else(|| format!("signer {} is no validator", view.signer))?;
     if known != view.key {
         return Err(format!(
-            "signer {} shows key {}, the scenario gives {}",
+            "signer {} shows key {}, the set of its height has {}",
             view.signer,
             view.key.short(),
             known.short()
         ));
     }
     let statements = [&view.first, &view.second];
-    let [Some(first), Some(second)] = statements.map(|statement| parse(prefix, statement.message.as_ref())) else {
+    let [Some(first), Some(second)] = statements.map(|statement| parse(&judge.prefix, statement.message.as_ref()))
+    else {
         return Err("the signed bytes are no statement of this instance".to_owned());
     };
     if first.height != view.height || !contradict(first, second) {
@@ -100,16 +105,23 @@ fn claims<'a>(rules: &Rules, prefix: &[u8], accusation: &'a Accusation) -> Resul
 /// Every accusation that any node tells of holds, and nobody honest is accused.
 pub(crate) fn accusations(rules: &Rules, ledger: &Ledger, rng: &mut impl CryptoRng) -> Invariant {
     let mut evidence = Evidence::new("accusations");
-    let prefix = signed_prefix(rules);
+    // What the chain of headers does not prove is found by the check of certificates.
+    let judges = judges(rules, ledger, |_, _| {});
+    let may_misbehave: BTreeSet<PublicKey> = rules
+        .byzantine
+        .iter()
+        .filter_map(|&signer| Some(rules.validators.get(usize::from(signer))?.0))
+        .collect();
     let name = |node: u32| ledger.nodes.get(node as usize).map_or("?", |node| node.node.as_str());
     let mut wanted: Vec<(&Accusation, [Claim<'_>; 2])> = Vec::new();
     for accusation in &ledger.accusations {
         let (node, view) = (name(accusation.node), &accusation.view);
-        match claims(rules, &prefix, accusation) {
+        let judge = judge_of(&judges, view.height).ok_or_else(|| "nobody decides that height".to_owned());
+        match judge.and_then(|judge| claims(judge, accusation)) {
             Ok(pair) => wanted.push((accusation, pair)),
             Err(why) => evidence.violation(|| format!("{node} at height {}: {why}", view.height)),
         }
-        if !rules.byzantine.contains(&view.signer) {
+        if !may_misbehave.contains(&view.key) {
             evidence.violation(|| {
                 format!(
                     "{node} accuses validator {} ({}) of {} at height {}, and the scenario has it honest",

@@ -22,11 +22,12 @@ const DOMAIN: &[u8] = b"regatta consensus v1";
 const VOTE2: u8 = 3;
 
 /// The validators of one height and what they make of a certificate.
-struct Judge {
-    validators: Vec<(PublicKey, u64)>,
+pub(crate) struct Judge {
+    /// Keys and weights in the order of the signers' indices.
+    pub(crate) validators: Vec<(PublicKey, u64)>,
     set: Digest,
-    /// Domain, chain, instance and validator set: the beginning of what each certificate signs.
-    prefix: Vec<u8>,
+    /// Domain, chain, instance and validator set: the beginning of everything that they sign.
+    pub(crate) prefix: Vec<u8>,
     total: u128,
 }
 
@@ -36,12 +37,6 @@ struct Header(Height, Digest, Vec<Digest>, Digest, Digest);
 
 fn set_digest(validators: &[(PublicKey, u64)]) -> Digest {
     Digest::of("regatta validator set v1", &[&encode(&validators)])
-}
-
-/// Domain ‖ chain ‖ instance ‖ the scenario's validator set: the beginning of everything that a validator signs as
-/// long as no block changes the set.
-pub(crate) fn signed_prefix(rules: &Rules) -> Vec<u8> {
-    prefix_of(rules, &set_digest(&rules.validators))
 }
 
 fn prefix_of(rules: &Rules, set: &Digest) -> Vec<u8> {
@@ -131,7 +126,13 @@ impl Judge {
 
 /// The validators of each height, by the first height that each set decides: the scenario's first, then what the
 /// reference node's chain of headers proves.
-fn judges(rules: &Rules, ledger: &Ledger, evidence: &mut Evidence) -> BTreeMap<Height, Judge> {
+///
+/// `unproven` hears of each header that does not prove what it should.
+pub(crate) fn judges(
+    rules: &Rules,
+    ledger: &Ledger,
+    mut unproven: impl FnMut(&Proof, &str),
+) -> BTreeMap<Height, Judge> {
     let mut judges = BTreeMap::from([(0, Judge::new(rules, rules.validators.clone()))]);
     let of_reference = |proof: &&Proof| proof.node as usize == ledger.reference;
     let chain: BTreeMap<Height, &Proof> = ledger
@@ -146,14 +147,15 @@ fn judges(rules: &Rules, ledger: &Ledger, evidence: &mut Evidence) -> BTreeMap<H
             Some(Ok(Some(judge))) => {
                 judges.insert(height + 1, judge);
             }
-            Some(Err(why)) => evidence.violation(|| describe(ledger, proof, &why)),
+            Some(Err(why)) => unproven(proof, &why),
             Some(Ok(None)) | None => {}
         }
     }
     judges
 }
 
-fn judge_of(judges: &BTreeMap<Height, Judge>, height: Height) -> Option<&Judge> {
+/// The validators that decide `height`.
+pub(crate) fn judge_of(judges: &BTreeMap<Height, Judge>, height: Height) -> Option<&Judge> {
     judges.range(..=height).next_back().map(|(_, judge)| judge)
 }
 
@@ -161,7 +163,9 @@ fn judge_of(judges: &BTreeMap<Height, Judge>, height: Height) -> Option<&Judge> 
 /// validators of its height.
 pub(crate) fn certificates(rules: &Rules, ledger: &Ledger, rng: &mut impl CryptoRng) -> Invariant {
     let mut evidence = Evidence::new("certificates");
-    let judges = judges(rules, ledger, &mut evidence);
+    let judges = judges(rules, ledger, |proof, why| {
+        evidence.violation(|| describe(ledger, proof, why));
+    });
     let mut batch: Vec<(usize, Claim<'_>)> = Vec::new();
     let (mut signatures, mut proven) = (0u64, BTreeSet::new());
     for (position, proof) in ledger.proofs.iter().enumerate() {

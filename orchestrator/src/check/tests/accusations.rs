@@ -1,13 +1,18 @@
 //! Accusations as nodes may tell them: those that hold pass, all others are found by their own check.
 
-use super::{finds, id, key, rules, sound};
+use super::{HEIGHTS, change_validators, failing, finds, id, key, rules, sound};
 use crate::check::Accusation;
 use regatta_api::view::{EvidenceKind, EvidenceView, StatementView};
-use regatta_base::{Digest, encode};
+use regatta_base::{Digest, PublicKey, encode};
 
-/// What a validator signs in round 0, written down here a second time on purpose.
+/// What a validator of the scenario's set signs in round 0.
 fn statement(signer: u16, kind: u8, height: u64, mark: u64) -> StatementView {
-    let set = Digest::of("regatta validator set v1", &[&encode(&rules().validators)]);
+    statement_under(&rules().validators, signer, kind, (height, mark))
+}
+
+/// What a validator signs in round 0 under a set, written down here a second time on purpose.
+fn statement_under(set: &[(PublicKey, u64)], signer: u16, kind: u8, (height, mark): (u64, u64)) -> StatementView {
+    let set = Digest::of("regatta validator set v1", &[&encode(&set)]);
     let parts: [&[u8]; 8] = [
         b"regatta consensus v1",
         b"\x04test",
@@ -82,4 +87,32 @@ fn proofs_that_do_not_hold() {
         told.view.signer = 9;
         ledger.accusations = vec![told];
     });
+}
+
+#[test]
+fn a_proof_counts_under_the_set_of_its_height() {
+    let grown = [3, 2, 7, 8].map(|index| (key(index).public(), 1)).to_vec();
+    let told = |set: &[(PublicKey, u64)]| {
+        let mut told = accusation(2, HEIGHTS);
+        told.view.signer = 1;
+        told.view.first = statement_under(set, 2, 2, (HEIGHTS, 1));
+        told.view.second = statement_under(set, 2, 2, (HEIGHTS, 2));
+        told
+    };
+    let of_accusations = |accusation: Accusation| -> Vec<String> {
+        let (mut ledger, submitted) = sound();
+        change_validators(&mut ledger, HEIGHTS - 1, &grown, &grown);
+        ledger.accusations = vec![accusation];
+        let failing = failing(&ledger, &submitted).into_iter();
+        failing
+            .filter(|(name, _)| name == "accusations")
+            .map(|(_, why)| why)
+            .collect()
+    };
+    assert_eq!(of_accusations(told(&grown)), Vec::<String>::new());
+    let old = of_accusations(told(&rules().validators));
+    assert!(
+        old.len() == 1 && old[0].contains("no statement of this instance"),
+        "{old:?}"
+    );
 }
