@@ -163,3 +163,36 @@ fn the_switch_parts_a_minority_that_catches_up() {
     let lost = result["record"]["links"]["lost"].as_array().unwrap();
     assert!(lost.iter().any(|reason| reason["name"] == "by partitions"), "{lost:#?}");
 }
+
+#[test]
+fn slow_links_slow_down_consensus_and_are_fast_again() {
+    let lab = Lab::new();
+    if !allowed(&lab) {
+        return;
+    }
+    // Longer than a block takes without it, and shorter than a round.
+    let fault = "[phases]\nwarmup = \"1s\"\nmeasure = \"7s\"\ncooldown = \"2s\"\n[[load]]\nrate = 30\ntarget = \"full\"\n\
+                 [[fault]]\nat = \"3s\"\nfor = \"3s\"\nkind = \"link\"\nnodes = [\"val-0\", \"val-1\", \"val-2\"]\n\
+                 delay = \"150ms\"\n";
+    let running = lab.start_run(&lab.scenario(&format!("{NETNS}{fault}")));
+    let run = lab.run_of(&running);
+    running.wait();
+    run.assert_correct();
+    let result = run.result();
+    let events = result["record"]["events"].as_array().unwrap();
+    let fault = events.iter().find(|event| event["kind"] == "fault").unwrap();
+    assert!(fault["text"].as_str().unwrap().contains("+150ms"), "{fault:#}");
+    let time = |value: &Value| value.as_f64().unwrap();
+    // What was on its way when it began still arrives. Then each block takes a proposal and votes, one after the other.
+    let (from, until) = (time(&fault["start_ms"]) + 300.0, time(&fault["end_ms"]));
+    let blocks = result["record"]["blocks"].as_array().unwrap();
+    let within = |block: &&Value| (from..until).contains(&time(&block["at_ms"]));
+    let most = (until - from) / 150.0 + 2.0;
+    let decided = blocks.iter().filter(within).count();
+    assert!(
+        decided > 0 && (decided as f64) < most,
+        "{decided} blocks in {} ms",
+        until - from
+    );
+    run.wait_until_nobody_is_left();
+}

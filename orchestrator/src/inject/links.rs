@@ -1,9 +1,10 @@
 //! Faults of links as each node is told them: what all faults that are on make of its own links, at once.
 
-use crate::cluster::node_key;
+use crate::{cluster::node_key, provider::Switch};
 use regatta_api::testing::{Direction, LinkCut, LinkFaults, LinkShape, ShapedLink};
 use regatta_base::PublicKey;
-use regatta_plan::{LinkConditions, Plan, PlannedFault, scenario::FaultKind};
+use regatta_link::{Change, Links, MILLION, Partition};
+use regatta_plan::{LinkChange, LinkConditions, Plan, PlannedFault, scenario::FaultKind};
 use std::collections::BTreeSet;
 
 /// What `node` makes of its links while the faults of `on` are on.
@@ -45,6 +46,35 @@ pub(super) fn touched(plan: &Plan, fault: &PlannedFault) -> BTreeSet<u32> {
         .iter()
         .filter(|(a, b)| fault.covers(*a, *b) || fault.covers(*b, *a));
     ends.flat_map(|&(a, b)| [a, b]).collect()
+}
+
+/// Lets the switch between namespaces make `fault` of the packets that it carries.
+pub(super) fn order_switch(switch: &Switch, plan: &Plan, fault: &PlannedFault) {
+    let sides = || Partition::new(plan.nodes.len(), &fault.sets, fault.one_way);
+    if fault.kind == FaultKind::Partition && !fault.sets.is_empty() {
+        switch.part(fault.index, sides());
+    } else {
+        switch.change(fault.index, change_of(fault, sides));
+    }
+}
+
+/// What becomes of the links of `fault`; a partition without sides loses every packet of its nodes.
+fn change_of(fault: &PlannedFault, sides: impl Fn() -> Partition) -> Change {
+    let change = fault.link().unwrap_or(LinkChange {
+        loss_ppm: Some(MILLION),
+        ..LinkChange::default()
+    });
+    let links = match fault.sets.is_empty() {
+        true => Links::Of(fault.nodes.iter().copied().collect()),
+        false => Links::Between(sides()),
+    };
+    Change {
+        links,
+        delay_ns: change.delay_ns,
+        jitter_ppm: change.jitter_ppm,
+        loss_ppm: change.loss_ppm,
+        rate_bits: change.rate_bits,
+    }
 }
 
 /// The link's conditions as the sending node makes them.

@@ -10,7 +10,6 @@ use crate::cluster::{Cluster, ClusterError};
 use futures::future::{join_all, try_join_all};
 use regatta_api::testing::NodeFaults;
 use regatta_client::ClientError;
-use regatta_link::Partition;
 use regatta_plan::{
     FaultExtent, Plan, PlannedFault,
     scenario::{FaultKind, ProviderKind},
@@ -102,12 +101,9 @@ impl Injector {
                 }
             }
             FaultKind::Pause => fault.nodes.iter().for_each(|&node| cluster.pause(node, true)),
-            FaultKind::Partition if cluster.switch().is_some() => {
-                let partition = Partition::new(cluster.plan().nodes.len(), &fault.sets, fault.one_way);
-                cluster
-                    .switch()
-                    .into_iter()
-                    .for_each(|switch| switch.part(fault.index, partition.clone()));
+            FaultKind::Partition | FaultKind::Link if cluster.switch().is_some() => {
+                let switch = cluster.switch().into_iter();
+                switch.for_each(|switch| links::order_switch(switch, cluster.plan(), fault));
             }
             FaultKind::Partition | FaultKind::Link => {
                 let touched = links::touched(cluster.plan(), fault);
@@ -141,8 +137,10 @@ impl Injector {
                 listening.map_err(not_healed)?;
             }
             FaultKind::Pause => fault.nodes.iter().for_each(|&node| cluster.pause(node, false)),
-            FaultKind::Partition => cluster.switch().into_iter().for_each(|switch| switch.heal(fault.index)),
-            FaultKind::Link | FaultKind::Skew | FaultKind::DiskFull | FaultKind::DiskSlow => {}
+            FaultKind::Partition | FaultKind::Link => {
+                cluster.switch().into_iter().for_each(|switch| switch.heal(fault.index));
+            }
+            FaultKind::Skew | FaultKind::DiskFull | FaultKind::DiskSlow => {}
             kind => return Err(InjectError::Unsupported(kind)),
         }
         let mut on = self.on.lock().await;

@@ -43,6 +43,8 @@ pub struct Fabric<R> {
     last: Vec<BTreeMap<u32, Nanos>>,
     partitions: BTreeMap<u32, Partition>,
     changes: BTreeMap<u32, Change>,
+    /// Directions that a change gives a rate of their own.
+    narrow: BTreeMap<(u32, u32), Card>,
 }
 
 impl<R: Rng> Fabric<R> {
@@ -59,6 +61,7 @@ impl<R: Rng> Fabric<R> {
             last: vec![BTreeMap::new(); nodes],
             partitions: BTreeMap::new(),
             changes: BTreeMap::new(),
+            narrow: BTreeMap::new(),
         }
     }
 
@@ -67,11 +70,14 @@ impl<R: Rng> Fabric<R> {
         if self.partitions.values().any(|partition| partition.cuts(from, to)) {
             return Fate::Lost(Loss::Cut);
         }
-        let rate = self.rate(from);
-        let left = match (rate, self.sending.get_mut(from as usize)) {
+        let left = match (self.model.rate_bits, self.sending.get_mut(from as usize)) {
             (Some(rate), Some(card)) => card.pass(now, bytes, rate),
             _ => Some(now),
         };
+        let left = left.and_then(|left| match self.narrow_rate(from, to) {
+            Some(rate) => self.narrow.entry((from, to)).or_default().pass(left, bytes, rate),
+            None => Some(left),
+        });
         let Some(left) = left else {
             return Fate::Lost(Loss::Queue);
         };
@@ -92,7 +98,7 @@ impl<R: Rng> Fabric<R> {
 
     /// When a packet that reaches the card of `to` at `at` has passed it; none when that card's queue is full.
     pub fn receive(&mut self, at: Nanos, to: u32, bytes: usize) -> Option<Nanos> {
-        match (self.rate(to), self.receiving.get_mut(to as usize)) {
+        match (self.model.rate_bits, self.receiving.get_mut(to as usize)) {
             (Some(rate), Some(card)) => card.pass(at, bytes, rate),
             _ => Some(at),
         }
@@ -101,7 +107,7 @@ impl<R: Rng> Fabric<R> {
     /// Whether cards take any time at the moment.
     #[must_use]
     pub fn has_rates(&self) -> bool {
-        self.model.rate_bits.is_some() || self.changes.values().any(|change| change.rate_bits.is_some())
+        self.model.rate_bits.is_some()
     }
 
     /// Parts the network; `key` names the partition until it is healed.
@@ -118,26 +124,33 @@ impl<R: Rng> Fabric<R> {
     pub fn heal(&mut self, key: u32) {
         self.partitions.remove(&key);
         self.changes.remove(&key);
+        if self.changes.is_empty() {
+            self.narrow.clear();
+        }
     }
 
     /// The direction from one node to another as it is now.
     #[must_use]
     pub fn path(&self, from: u32, to: u32) -> Path {
         let mut path = self.model.path(from, to);
-        for change in self.changes.values().filter(|change| change.concerns(from, to)) {
+        for change in self.changed(from, to) {
             path.delay_ns = path.delay_ns.saturating_add(change.delay_ns);
-            path.loss_ppm = path.loss_ppm.saturating_add(change.loss_ppm).min(MILLION);
+            path.jitter_ppm = change.jitter_ppm.unwrap_or(path.jitter_ppm);
+            path.loss_ppm = change.loss_ppm.unwrap_or(path.loss_ppm).min(MILLION);
         }
         path
     }
 
-    /// Rate of a node's card as it is now, in bits per second.
-    fn rate(&self, node: u32) -> Option<u64> {
-        let changed = self.changes.values().filter(|change| change.nodes.contains(&node));
-        changed
-            .filter_map(|change| change.rate_bits)
-            .chain(self.model.rate_bits)
-            .min()
+    /// Changes of one direction, in the order of their keys.
+    fn changed(&self, from: u32, to: u32) -> impl Iterator<Item = &Change> {
+        self.changes
+            .values()
+            .filter(move |change| change.links.contain(from, to))
+    }
+
+    /// The rate that changes leave one direction, in bits per second.
+    fn narrow_rate(&self, from: u32, to: u32) -> Option<u64> {
+        self.changed(from, to).filter_map(|change| change.rate_bits).min()
     }
 
     /// Draws whether something of a share of `ppm` millionths happens; no draw where it never does.

@@ -38,30 +38,39 @@ impl Partition {
     }
 }
 
-/// Links that are worse than they were: those between any of `nodes` and any of `peers`, both ways.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Change {
-    /// One end.
-    pub nodes: BTreeSet<u32>,
-    /// The other end; without it, everybody.
-    pub peers: Option<BTreeSet<u32>>,
-    /// Delay on top, in nanoseconds each way.
-    pub delay_ns: Nanos,
-    /// Share of packets that are lost on top, in millionths.
-    pub loss_ppm: u32,
-    /// Bits per second that a card of `nodes` passes, when less than before.
-    pub rate_bits: Option<u64>,
+/// Directions between nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Links {
+    /// All links of these nodes, both ways.
+    Of(BTreeSet<u32>),
+    /// Those that such a partition would cut.
+    Between(Partition),
 }
 
-impl Change {
-    /// Whether the direction from one node to another is one of these links.
+impl Links {
+    /// Whether the direction from one node to another is one of them.
     #[must_use]
-    pub fn concerns(&self, from: u32, to: u32) -> bool {
-        let ends = |node: u32, peer: u32| {
-            self.nodes.contains(&node) && self.peers.as_ref().is_none_or(|peers| peers.contains(&peer))
-        };
-        ends(from, to) || ends(to, from)
+    pub fn contain(&self, from: u32, to: u32) -> bool {
+        match self {
+            Self::Of(nodes) => nodes.contains(&from) || nodes.contains(&to),
+            Self::Between(partition) => partition.cuts(from, to),
+        }
     }
+}
+
+/// Links that are worse than they were.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Which ones.
+    pub links: Links,
+    /// Delay on top, in nanoseconds each way.
+    pub delay_ns: Nanos,
+    /// Variation of the whole delay in millionths, in place of what it was.
+    pub jitter_ppm: Option<u32>,
+    /// Share of packets that are lost in millionths, in place of what it was.
+    pub loss_ppm: Option<u32>,
+    /// Bits per second that each direction passes, beside what the cards of its ends pass.
+    pub rate_bits: Option<u64>,
 }
 
 #[cfg(test)]
@@ -96,13 +105,10 @@ mod tests {
     }
 
     #[test]
-    fn a_change_concerns_its_pairs_both_ways() {
-        let mut change = Change {
-            nodes: BTreeSet::from([1]),
-            ..Change::default()
-        };
-        assert!(change.concerns(1, 4) && change.concerns(4, 1) && !change.concerns(2, 3));
-        change.peers = Some(BTreeSet::from([2]));
-        assert!(change.concerns(1, 2) && change.concerns(2, 1) && !change.concerns(1, 4));
+    fn links_of_nodes_go_both_ways_and_links_between_sides_may_go_one_way() {
+        let of = Links::Of(BTreeSet::from([1]));
+        assert!(of.contain(1, 4) && of.contain(4, 1) && !of.contain(2, 3));
+        let between = Links::Between(Partition::new(3, &[vec![0], vec![1]], true));
+        assert!(between.contain(0, 1) && !between.contain(1, 0) && !between.contain(0, 2));
     }
 }

@@ -12,12 +12,12 @@ mod schedule;
 
 pub use attest::Observed;
 pub use fabric::{Fabric, Fate, Loss};
-pub use fault::{Change, Partition};
+pub use fault::{Change, Links, Partition};
 pub use model::{Model, Path};
 pub use schedule::Schedule;
 
 /// A time or a length of time in nanoseconds.
 pub type Nanos = u64;
 
-/// A million parts.
-const MILLION: u32 = 1_000_000;
+/// A whole in millionths: the unit of shares.
+pub const MILLION: u32 = 1_000_000;

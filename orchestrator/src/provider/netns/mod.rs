@@ -66,7 +66,9 @@ impl NetnsProvider {
         let links = plan.links.as_ref().ok_or(NetnsError::NoLinks)?;
         let model = model(plan, links);
         // Packets with fates of their own must be as small as real ones.
-        let large = !model.acts_on_packets();
+        let mut changes = plan.faults.iter().filter_map(regatta_plan::PlannedFault::link);
+        let single = changes.any(|change| change.loss_ppm.is_some() || change.rate_bits.is_some());
+        let large = !model.acts_on_packets() && !single;
         let mut addresses: Vec<_> = plan.nodes.iter().map(|node| node.address).collect();
         addresses.push(links.lab);
         let namespaces = namespace::make(&addresses, links.prefix, large)?;

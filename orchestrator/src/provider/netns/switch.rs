@@ -15,7 +15,7 @@ use nix::{
     },
     time::clock_gettime,
 };
-use regatta_link::{Fabric, Fate, Loss, Model, Nanos, Partition, Schedule};
+use regatta_link::{Change, Fabric, Fate, Loss, Model, Nanos, Partition, Schedule};
 use regatta_report::model::NamedText;
 use std::{
     io,
@@ -46,6 +46,7 @@ pub(super) type LinkRng = rand::rngs::ChaCha8Rng;
 /// What a switch is told while it runs.
 enum Order {
     Part(u32, Partition),
+    Change(u32, Change),
     Heal(u32),
     Report(oneshot::Sender<Tally>),
     Stop,
@@ -100,6 +101,11 @@ impl Switch {
     /// Parts the network until [`Switch::heal`] is called with the same key.
     pub(crate) fn part(&self, key: u32, partition: Partition) {
         self.order(Order::Part(key, partition));
+    }
+
+    /// Makes links worse until [`Switch::heal`] is called with the same key.
+    pub(crate) fn change(&self, key: u32, change: Change) {
+        self.order(Order::Change(key, change));
     }
 
     /// Ends what was begun with this key.
@@ -250,6 +256,7 @@ impl Engine {
         while let Ok(order) = self.orders.try_recv() {
             match order {
                 Order::Part(key, partition) => self.fabric.part(key, partition),
+                Order::Change(key, change) => self.fabric.change(key, change),
                 Order::Heal(key) => self.fabric.heal(key),
                 Order::Report(reply) => {
                     self.tally.cpu_ns = thread_cpu_ns();

@@ -2,7 +2,7 @@
 
 use super::{namespace::make, switch::unplug, *};
 use crate::testing::{block_on, plan};
-use regatta_link::Partition;
+use regatta_link::{Change, Links, Partition};
 use std::{
     net::{Ipv4Addr, SocketAddr, UdpSocket},
     path::Path,
@@ -116,6 +116,45 @@ fn a_partition_loses_packets_until_it_is_healed() {
     switch.heal(7);
     assert!(block_on(switch.tally()).is_some(), "the order is carried out");
     one_way(&sockets, 0, 1);
+}
+
+#[test]
+fn changed_links_are_slow_until_they_are_healed() {
+    if !allowed() {
+        return;
+    }
+    let (switch, sockets) = network(Model::plain(3));
+    let change = Change {
+        links: Links::Between(Partition::new(3, &[vec![0], vec![1]], true)),
+        delay_ns: 150_000_000,
+        jitter_ppm: None,
+        loss_ppm: None,
+        rate_bits: None,
+    };
+    switch.change(7, change);
+    assert!(block_on(switch.tally()).is_some(), "the order is carried out");
+    assert!(one_way(&sockets, 0, 1) >= Duration::from_millis(150));
+    // The other direction is as it was: its packet overtakes one that left before it.
+    sockets[0].send_to(b"slow", to(1)).unwrap();
+    one_way(&sockets, 1, 2);
+    sockets[2].send_to(b"fast", to(1)).unwrap();
+    let mut first = [0; 4];
+    sockets[1].recv_from(&mut first).unwrap();
+    assert_eq!(&first, b"fast");
+    switch.heal(7);
+    let lost = Change {
+        links: Links::Of([0].into()),
+        delay_ns: 0,
+        jitter_ppm: None,
+        loss_ppm: Some(regatta_link::MILLION),
+        rate_bits: None,
+    };
+    switch.change(8, lost);
+    assert!(block_on(switch.tally()).is_some(), "the order is carried out");
+    sockets[0].send_to(b"gone", to(2)).unwrap();
+    one_way(&sockets, 1, 2);
+    let tally = block_on(switch.tally()).unwrap();
+    assert_eq!(tally.lost.get(&regatta_link::Loss::Chance), Some(&1));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The fabric against what its model promises.
 
 use super::*;
+use crate::Links;
 use proptest::prelude::*;
 use rand::{SeedableRng, rngs::StdRng};
 use std::collections::BTreeSet;
@@ -113,21 +114,46 @@ fn partitions_and_changes_come_and_go() {
     fabric.heal(3);
     assert_eq!(fabric.send(0, 0, 2, 100), before);
     let change = Change {
-        nodes: BTreeSet::from([2]),
+        links: Links::Of(BTreeSet::from([2])),
         delay_ns: 5 * MILLISECOND,
-        loss_ppm: 100_000,
-        rate_bits: Some(1_000_000),
-        ..Change::default()
+        jitter_ppm: Some(7),
+        loss_ppm: Some(100_000),
+        rate_bits: None,
     };
     fabric.change(4, change);
     let path = fabric.path(0, 2);
-    assert_eq!((path.delay_ns, path.loss_ppm), (45 * MILLISECOND, 100_000));
+    assert_eq!(
+        (path.delay_ns, path.jitter_ppm, path.loss_ppm),
+        (45 * MILLISECOND, 7, 100_000)
+    );
     assert_eq!(fabric.path(0, 3).delay_ns, 40 * MILLISECOND);
-    // Its card is slow now: 125 bytes take a millisecond.
-    assert_eq!(fabric.receive(0, 2, 125), Some(MILLISECOND));
-    assert!(fabric.has_rates());
     fabric.heal(4);
-    assert!(!fabric.has_rates());
+    assert_eq!(fabric.path(0, 2).delay_ns, 40 * MILLISECOND);
+}
+
+#[test]
+fn a_narrow_link_delays_its_own_packets_and_nobody_elses() {
+    let mut fabric = fabric(model());
+    let change = Change {
+        links: Links::Between(Partition::new(4, &[vec![0], vec![2]], true)),
+        delay_ns: 0,
+        jitter_ppm: None,
+        loss_ppm: None,
+        rate_bits: Some(1_000_000),
+    };
+    let wide = [time(fabric.send(0, 0, 3, 125)), time(fabric.send(0, 2, 0, 125))];
+    fabric.change(4, change);
+    // 125 bytes take a millisecond.
+    for packet in 1..=3 {
+        assert_eq!(time(fabric.send(0, 0, 2, 125)), Some((40 + packet) * MILLISECOND));
+    }
+    assert_eq!([time(fabric.send(0, 0, 3, 125)), time(fabric.send(0, 2, 0, 125))], wide);
+    fabric.heal(4);
+    assert_eq!(
+        time(fabric.send(0, 0, 2, 125)),
+        Some(43 * MILLISECOND),
+        "not before those on their way"
+    );
 }
 
 #[test]

@@ -56,7 +56,6 @@ fn injects(provider: ProviderKind, fault: FaultKind) -> bool {
     use FaultKind::{Crash, DiskFull, DiskSlow, Link, Partition, Pause, Skew};
     match provider {
         ProviderKind::Sim => matches!(fault, Crash | Pause | Partition),
-        ProviderKind::Netns => matches!(fault, Crash | Pause | Partition | Skew | DiskFull | DiskSlow),
         _ => matches!(fault, Crash | Pause | Partition | Link | Skew | DiskFull | DiskSlow),
     }
 }
