@@ -141,8 +141,12 @@ fn a_failure_of_real_nodes_is_made_smaller_and_confirmed() {
     let played = ended.stderr.lines().last().unwrap_or_default().to_owned();
     match ended.code() {
         Some(0) => assert!(played.starts_with("confirmed on local: MISSED"), "{}", ended.stderr),
-        // The busy machine again.
-        code => assert!(code == Some(5) && played.contains("INVALID"), "{}", ended.stderr),
+        // The busy machine again, or a failure so small that real clocks stay just below its bound: said, with its code.
+        code => assert!(
+            code == Some(5) && played.starts_with("not confirmed on local: "),
+            "{}",
+            ended.stderr
+        ),
     }
 }
 

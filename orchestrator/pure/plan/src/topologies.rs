@@ -23,7 +23,8 @@ fn text(name: &str) -> String {
 
 fn load(name: &str) -> Resolved {
     let host = Capabilities {
-        descriptors_per_process: 4096,
+        descriptors_per_process: 32_768,
+        memory_bytes: 24 << 30,
         ..Capabilities::default()
     };
     let source = Source::read(&format!("topologies/{name}.toml"), &text(name), &[]);
