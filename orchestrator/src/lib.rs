@@ -16,9 +16,10 @@ pub mod record;
 mod rundir;
 mod runner;
 pub mod sample;
-mod seal;
 mod shrink;
 mod supervisor;
 #[cfg(test)]
 mod testing;
 mod view;
+
+use regatta_seal as seal;

@@ -10,7 +10,7 @@ const EXTERNAL_MAX: usize = 45;
 const FLOORS: [&[&str]; 7] = [
     &["regatta-base"],
     &["regatta-consensus", "regatta-api"],
-    &["regatta-apps", "regatta-plan", "regatta-link"],
+    &["regatta-apps", "regatta-plan", "regatta-link", "regatta-seal"],
     &["regatta-core", "regatta-report"],
     &["regatta-client", "regatta-sim"],
     &["regatta-node", "regatta"],

@@ -1,5 +1,6 @@
 //! Building the node with cargo, and the facts about a build that its manifest states.
 
+use crate::seal::Built;
 use regatta_base::Digest;
 use serde::Deserialize;
 use std::{
@@ -65,29 +66,6 @@ pub(crate) enum BuildError {
         /// What the system said.
         error: std::io::Error,
     },
-}
-
-/// A program and where it came from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Built {
-    /// The executable.
-    pub executable: PathBuf,
-    /// Package version.
-    pub version: String,
-    /// Source commit in hexadecimal, `unknown` outside git.
-    pub commit: String,
-    /// Whether the work tree held changes that the commit does not.
-    pub dirty: bool,
-    /// Digest of the lock file.
-    pub lock: Digest,
-    /// Version of the compiler.
-    pub rustc: String,
-    /// Target triple.
-    pub target: String,
-    /// Cargo profile.
-    pub profile: String,
-    /// Whether its nodes break the protocol where they are told to.
-    pub byzantine: bool,
 }
 
 /// Finds the workspace that holds `start`: the nearest folder upwards whose `Cargo.toml` has a `[workspace]`.

@@ -2,9 +2,9 @@
 
 mod cargo;
 
-pub(crate) use cargo::{BuildError, Built, build_node, commit, describe_binary, find_workspace};
+pub(crate) use cargo::{BuildError, build_node, commit, describe_binary, find_workspace};
 
-use crate::seal::{Purpose, SealError, Sealed, Store};
+use crate::seal::{Built, Purpose, SealError, Sealed, Store};
 use regatta_plan::{BuildSource, Plan, scenario::ProviderKind};
 use std::{
     collections::BTreeMap,
@@ -34,7 +34,7 @@ pub(crate) enum ProgramError {
 /// What a build that comes from `source` is started for.
 pub(crate) fn purpose(provider: ProviderKind, source: Option<&BuildSource>) -> Purpose {
     Purpose {
-        provider,
+        here: provider.is_on_this_machine(),
         byzantine: matches!(source, Some(BuildSource::Byzantine(_))),
     }
 }

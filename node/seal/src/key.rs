@@ -13,7 +13,7 @@ const KEY_FILE_BYTES_MAX: u64 = 4096;
 
 /// Why a key file is of no use.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum KeyFileError {
+pub enum KeyFileError {
     /// It cannot be read or written.
     #[error("key file `{path}`: {error}")]
     File {
@@ -51,7 +51,7 @@ fn failed(path: &Path, error: io::Error) -> KeyFileError {
 ///
 /// # Errors
 /// [`KeyFileError::File`] when the file exists or cannot be written.
-pub(crate) fn write_key(path: &Path, key: &SecretKey) -> Result<(), KeyFileError> {
+pub fn write_key(path: &Path, key: &SecretKey) -> Result<(), KeyFileError> {
     let pem = key.to_pem().map_err(|error| KeyFileError::Malformed {
         path: path.to_owned(),
         error,
@@ -72,7 +72,7 @@ pub(crate) fn write_key(path: &Path, key: &SecretKey) -> Result<(), KeyFileError
 ///
 /// # Errors
 /// [`KeyFileError`] says what is wrong with the file and what to do.
-pub(crate) fn read_key(path: &Path) -> Result<SecretKey, KeyFileError> {
+pub fn read_key(path: &Path) -> Result<SecretKey, KeyFileError> {
     let file = std::fs::File::open(path).map_err(|error| failed(path, error))?;
     let mode = file
         .metadata()
@@ -97,7 +97,7 @@ pub(crate) fn read_key(path: &Path) -> Result<SecretKey, KeyFileError> {
 ///
 /// # Errors
 /// What the system said when it has none.
-pub(crate) fn random_key() -> io::Result<SecretKey> {
+pub fn random_key() -> io::Result<SecretKey> {
     let mut seed = [0; 32];
     SysRng.try_fill_bytes(&mut seed).map_err(io::Error::other)?;
     Ok(SecretKey::from_seed(seed))

@@ -19,7 +19,7 @@ pub(super) const ARTIFACT_BYTES_MAX: u64 = 512 << 20;
 
 /// What a build is, as canonical MessagePack.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Manifest {
+pub struct Manifest {
     /// [`SCHEMA`] of the program that made it.
     pub schema: u32,
     /// What was built, e.g. `regatta-node`.
@@ -59,7 +59,7 @@ pub(crate) struct Manifest {
 
 /// One file of a build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Artifact {
+pub struct Artifact {
     /// A plain file name.
     pub path: String,
     /// Size in bytes.
@@ -74,7 +74,7 @@ pub(crate) struct Artifact {
 
 /// A manifest's exact bytes with its detached signatures.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Bundle {
+pub struct Bundle {
     /// Canonical encoding of a [`Manifest`].
     pub manifest: Vec<u8>,
     /// Who signed it.
@@ -83,7 +83,7 @@ pub(crate) struct Bundle {
 
 impl Bundle {
     /// Signs `manifest` with `key`.
-    pub(crate) fn sign(manifest: &Manifest, key: &SecretKey) -> Self {
+    pub fn sign(manifest: &Manifest, key: &SecretKey) -> Self {
         let bytes = encode(manifest);
         let signature = key.sign(&message(&bytes));
         Self {
@@ -93,7 +93,7 @@ impl Bundle {
     }
 
     /// Digest of the manifest's bytes.
-    pub(crate) fn digest(&self) -> Digest {
+    pub fn digest(&self) -> Digest {
         Digest::of_bytes(&self.manifest)
     }
 
@@ -123,7 +123,7 @@ fn message(manifest: &[u8]) -> Vec<u8> {
 }
 
 /// Seconds since 1970 by this machine's clock; 0 when it is set before that.
-pub(crate) fn unix_seconds() -> u64 {
+pub fn unix_seconds() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())

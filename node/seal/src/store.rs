@@ -5,12 +5,11 @@
 //! and the host that starts it are the same machine, so the pinned key is the store's own.
 
 use super::{
-    Artifact, Bundle, Manifest, Policy, Purpose, SealError, VerifiedProgram, at,
+    Artifact, Built, Bundle, Manifest, Policy, Purpose, SealError, VerifiedProgram, at,
     key::development_key,
     manifest::{ARTIFACT_BYTES_MAX, MANIFEST_BYTES_MAX, SCHEMA, SIGNATURES_BYTES_MAX},
     measure, unix_seconds,
 };
-use crate::build::Built;
 use regatta_base::{Digest, PublicKey, SecretKey, Signature, decode, encode};
 use std::{
     fs::{self, File, Permissions},
@@ -32,13 +31,13 @@ const MANIFESTS_MAX: usize = 100_000;
 
 /// A store of programs and manifests.
 #[derive(Debug, Clone)]
-pub(crate) struct Store {
+pub struct Store {
     folder: PathBuf,
 }
 
 /// A build with everything that its next start needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Sealed {
+pub struct Sealed {
     /// The signed manifest.
     pub bundle: Bundle,
     /// What it says.
@@ -54,7 +53,7 @@ impl Store {
     ///
     /// # Errors
     /// [`SealError::File`] when the folder cannot be made.
-    pub(crate) fn open(folder: &Path) -> Result<Self, SealError> {
+    pub fn open(folder: &Path) -> Result<Self, SealError> {
         let manifests = folder.join("manifests");
         fs::create_dir_all(&manifests).map_err(at(manifests))?;
         // Absolute, so that a process started elsewhere finds it.
@@ -66,7 +65,7 @@ impl Store {
     ///
     /// # Errors
     /// [`SealError::Key`] when the key file is missing, malformed or open to others.
-    pub(crate) fn development_key(&self) -> Result<SecretKey, SealError> {
+    pub fn development_key(&self) -> Result<SecretKey, SealError> {
         Ok(development_key(&self.folder.join("dev-key.pem"))?)
     }
 
@@ -75,7 +74,7 @@ impl Store {
     ///
     /// # Errors
     /// [`SealError`] when the program cannot be read or the store cannot be written.
-    pub(crate) fn seal(&self, built: &Built, key: &SecretKey) -> Result<Sealed, SealError> {
+    pub fn seal(&self, built: &Built, key: &SecretKey) -> Result<Sealed, SealError> {
         let _lock = self.lock()?;
         let artifact = self.add_program(built)?;
         let known = self.manifests()?;
@@ -221,7 +220,7 @@ impl Sealed {
     ///
     /// # Errors
     /// [`SealError`] names the check that failed.
-    pub(crate) fn verify(&self, purpose: Purpose) -> Result<VerifiedProgram, SealError> {
+    pub fn verify(&self, purpose: Purpose) -> Result<VerifiedProgram, SealError> {
         let policy = Policy {
             pinned: self.pinned.clone(),
             threshold: 1,
@@ -241,7 +240,7 @@ impl Sealed {
     }
 
     /// Digest of the program's bytes as the manifest states it.
-    pub(crate) fn program_digest(&self) -> Digest {
+    pub fn program_digest(&self) -> Digest {
         self.program(&self.manifest)
             .map_or(Digest::ZERO, |artifact| artifact.blake3)
     }
@@ -250,7 +249,7 @@ impl Sealed {
     ///
     /// # Errors
     /// [`SealError::File`] when the files cannot be written.
-    pub(crate) fn write_to(&self, folder: &Path, stem: &str) -> Result<(), SealError> {
+    pub fn write_to(&self, folder: &Path, stem: &str) -> Result<(), SealError> {
         write_atomically(
             &folder.join(format!("{stem}.signatures")),
             &encode(&self.bundle.signatures),
@@ -262,7 +261,7 @@ impl Sealed {
     ///
     /// # Errors
     /// [`SealError`] when a file is missing or malformed.
-    pub(crate) fn read_from(folder: &Path, stem: &str, store: &Store) -> Result<Self, SealError> {
+    pub fn read_from(folder: &Path, stem: &str, store: &Store) -> Result<Self, SealError> {
         let signatures = folder.join(format!("{stem}.signatures"));
         let path = folder.join(format!("{stem}.manifest"));
         let bundle = Bundle {

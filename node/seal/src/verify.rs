@@ -2,7 +2,6 @@
 
 use super::{Artifact, Bundle, Manifest, SealError, at, manifest::ARTIFACT_BYTES_MAX, measure};
 use regatta_base::{Digest, PublicKey};
-use regatta_plan::scenario::ProviderKind;
 use std::{
     fs::File,
     os::{
@@ -14,17 +13,17 @@ use std::{
 
 /// What a build is started for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Purpose {
-    /// Where its nodes run.
-    pub provider: ProviderKind,
+pub struct Purpose {
+    /// Whether its nodes run on the machine of the lab that sealed it.
+    pub here: bool,
     /// Whether the scenario asks for nodes that misbehave.
     pub byzantine: bool,
 }
 
 impl Purpose {
     /// Honest nodes on this machine.
-    pub(crate) const HONEST: Self = Self {
-        provider: ProviderKind::Local,
+    pub const HONEST: Self = Self {
+        here: true,
         byzantine: false,
     };
 
@@ -34,9 +33,8 @@ impl Purpose {
             return Ok(());
         }
         let version = manifest.version.clone();
-        if !self.provider.is_on_this_machine() {
-            let provider = self.provider;
-            return Err(SealError::ByzantineAway { version, provider });
+        if !self.here {
+            return Err(SealError::ByzantineAway { version });
         }
         if self.byzantine {
             Ok(())
@@ -48,7 +46,7 @@ impl Purpose {
 
 /// What this host demands of a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Policy {
+pub struct Policy {
     /// Keys whose signatures count; configured, never taken from a bundle.
     pub pinned: Vec<PublicKey>,
     /// How many of them must have signed, whatever the manifest asks for.
@@ -66,7 +64,7 @@ impl Policy {
     ///
     /// # Errors
     /// [`SealError`] names the first check that failed.
-    pub(crate) fn check(&self, bundle: &Bundle) -> Result<Manifest, SealError> {
+    pub fn check(&self, bundle: &Bundle) -> Result<Manifest, SealError> {
         // The signature comes first: nothing that no pinned key signed is even parsed.
         self.check_signatures(bundle, self.threshold)?;
         let manifest = bundle.decode()?;
@@ -124,7 +122,7 @@ fn check_artifact(artifact: &Artifact) -> Result<(), SealError> {
 
 /// An open file whose bytes were just found to be what a signed manifest states.
 #[derive(Debug)]
-pub(crate) struct VerifiedProgram {
+pub struct VerifiedProgram {
     file: File,
     digest: Digest,
 }
@@ -181,12 +179,12 @@ impl VerifiedProgram {
     }
 
     /// Path by which a child of this process executes the open file itself, whatever happens to its name meanwhile.
-    pub(crate) fn path(&self) -> PathBuf {
+    pub fn path(&self) -> PathBuf {
         format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()).into()
     }
 
     /// Digest of the bytes.
-    pub(crate) fn digest(&self) -> Digest {
+    pub fn digest(&self) -> Digest {
         self.digest
     }
 }

@@ -4,6 +4,7 @@
 //! On the way to a start: signature against pinned keys (never keys that the bundle carries), expiry, sequence,
 //! target, then the size-bounded digest of the opened file.
 
+mod built;
 mod key;
 mod manifest;
 mod store;
@@ -11,18 +12,18 @@ mod store;
 mod tests;
 mod verify;
 
-pub(crate) use key::{KeyFileError, random_key, read_key, write_key};
-pub(crate) use manifest::{Artifact, Bundle, Manifest, unix_seconds};
-pub(crate) use store::{Sealed, Store};
-pub(crate) use verify::{Policy, Purpose, VerifiedProgram};
+pub use built::Built;
+pub use key::{KeyFileError, random_key, read_key, write_key};
+pub use manifest::{Artifact, Bundle, Manifest, unix_seconds};
+pub use store::{Sealed, Store};
+pub use verify::{Policy, Purpose, VerifiedProgram};
 
 use regatta_base::{CodecError, Digest};
-use regatta_plan::scenario::ProviderKind;
 use std::path::PathBuf;
 
 /// Why a build is not sealed or does not run.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum SealError {
+pub enum SealError {
     /// Too few pinned keys signed the manifest.
     #[error(
         "manifest {manifest}: {valid} valid signatures by pinned keys, {needed} needed\n  help: seal the build again \
@@ -60,14 +61,12 @@ pub(crate) enum SealError {
     },
     /// A build made for tests, away from this machine.
     #[error(
-        "build {version} was made to break the protocol and runs on local providers only, not on `{provider}`\n  help: \
-         use provider.kind = \"local\""
+        "build {version} was made to break the protocol and runs on the lab's own machine only\n  help: use \
+         provider.kind = \"local\""
     )]
     ByzantineAway {
         /// Version of the build.
         version: String,
-        /// Where it was to run.
-        provider: ProviderKind,
     },
     /// A build made for tests that the scenario does not ask for.
     #[error(
