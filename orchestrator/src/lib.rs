@@ -9,7 +9,6 @@ pub mod cli;
 mod cluster;
 pub mod hlog;
 mod inject;
-pub mod load;
 mod progress;
 mod provider;
 pub mod record;
@@ -22,4 +21,5 @@ mod supervisor;
 mod testing;
 mod view;
 
+use regatta_load as load;
 use regatta_seal as seal;

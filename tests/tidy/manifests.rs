@@ -7,19 +7,21 @@ use toml::{Table, Value};
 /// Most external packages that the workspace names.
 const EXTERNAL_MAX: usize = 45;
 /// The floors from the lowest to the highest: a package may depend on lower floors only.
-const FLOORS: [&[&str]; 7] = [
+const FLOORS: [&[&str]; 8] = [
     &["regatta-base"],
     &["regatta-consensus", "regatta-api"],
     &["regatta-apps", "regatta-plan", "regatta-link", "regatta-seal"],
     &["regatta-core", "regatta-report"],
     &["regatta-client", "regatta-sim"],
+    &["regatta-load"],
     &["regatta-node", "regatta"],
     &["regatta-tests", "regatta-benches"],
 ];
 /// The lab and its parts.
-const LAB: [&str; 5] = [
+const LAB: [&str; 6] = [
     "regatta",
     "regatta-link",
+    "regatta-load",
     "regatta-plan",
     "regatta-report",
     "regatta-tests",

@@ -206,8 +206,8 @@ impl Worker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::tests::double::{Double, Mode};
     use regatta_api::metrics::Metric;
+    use regatta_load::tests::double::{Double, Mode};
     use regatta_report::model::ProcessKind;
     use std::process::Command;
 

@@ -7,6 +7,7 @@
 //! this one: the host's pressure is not judged, and the generator is never late.
 
 mod churn;
+mod clients;
 #[cfg(test)]
 mod tests;
 mod timeline;
@@ -17,10 +18,10 @@ use super::{
 };
 use crate::{
     build::Programs,
-    load::SimulatedClients,
     rundir::{Entry, Journal, RunDir},
     seal::{Store, unix_seconds},
 };
+use clients::SimulatedClients;
 use nix::sys::resource::{UsageWho, getrusage};
 use regatta_plan::{Plan, PlannedStep, Step};
 use regatta_report::{

@@ -235,7 +235,7 @@ fn other_history(plan: &Plan) -> World {
         "another".to_owned(),
         crate::load::RunClock::start(),
     );
-    let mut clients = crate::load::simulated_clients(spec.unwrap(), world.now(), 0).unwrap();
+    let mut clients = super::clients::simulated_clients(spec.unwrap(), world.now(), 0).unwrap();
     while clients.next_at() < 4000 * MILLISECOND {
         world.run_until(clients.next_at());
         clients.act(&mut world);

@@ -1,9 +1,9 @@
 //! What happens in virtual time: waiting, loads, phases, faults, draining, reading ledgers.
 
-use super::{MILLISECOND, Simulation, world};
+use super::{MILLISECOND, Simulation, clients::simulated_clients, world};
 use crate::{
     check, inject,
-    load::{RunClock, simulated_clients},
+    load::RunClock,
     runner::{Heartbeat, Progress, StepError, evidence::rules, load_spec},
 };
 use regatta_plan::{Plan, PlannedFault, scenario::FaultKind};

@@ -1,6 +1,6 @@
 //! The arrival schedule, its phases, and how it is cut into runs that share a target and a request.
 
-use crate::load::{LoadError, LoadSpec, spec::TRANSACTIONS_MAX};
+use crate::{LoadError, LoadSpec, spec::TRANSACTIONS_MAX};
 use regatta_plan::scenario::Rate;
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ const TICK_NS: (u64, u64) = (500_000, 2_000_000);
 
 /// In which phase a transaction was intended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum LoadPhase {
+pub enum LoadPhase {
     /// Before the window.
     Warmup,
     /// In the window.
@@ -26,13 +26,13 @@ pub(crate) enum LoadPhase {
 
 /// Intended times of all transactions. Clones share them.
 #[derive(Debug, Clone)]
-pub(crate) struct Schedule {
+pub struct Schedule {
     /// Nanoseconds after the start of the load, ascending.
-    pub(crate) intended: Arc<[u64]>,
+    pub intended: Arc<[u64]>,
     /// Consecutive transactions that go to one target, at least 1.
-    pub(crate) run: usize,
+    pub run: usize,
     /// Longest wait of a due transaction for the rest of its run, in nanoseconds.
-    pub(crate) tick_ns: u64,
+    pub tick_ns: u64,
     window_ns: (u64, u64),
 }
 
@@ -41,7 +41,7 @@ impl Schedule {
     ///
     /// # Errors
     /// [`LoadError::TooMany`]
-    pub(crate) fn new(spec: &LoadSpec) -> Result<Self, LoadError> {
+    pub fn new(spec: &LoadSpec) -> Result<Self, LoadError> {
         let intended: Vec<u64> = regatta_plan::arrivals(&spec.load, spec.seed)
             .take(TRANSACTIONS_MAX + 1)
             .collect();
@@ -67,12 +67,12 @@ impl Schedule {
     }
 
     /// Number of transactions.
-    pub(crate) fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.intended.len()
     }
 
     /// In which phase transaction `index` was intended.
-    pub(crate) fn phase(&self, index: usize) -> LoadPhase {
+    pub fn phase(&self, index: usize) -> LoadPhase {
         let at = self.intended[index];
         if at < self.window_ns.0 {
             LoadPhase::Warmup
@@ -84,7 +84,7 @@ impl Schedule {
     }
 
     /// When to wake for transaction `next`: when the run that begins with it is due, or after one tick.
-    pub(crate) fn wake_ns(&self, next: usize) -> u64 {
+    pub fn wake_ns(&self, next: usize) -> u64 {
         let last = (next + self.run).min(self.intended.len()) - 1;
         self.intended[last].min(self.intended[next] + self.tick_ns)
     }
@@ -93,7 +93,7 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::tests::spec;
+    use crate::tests::spec;
     use proptest::prelude::*;
 
     proptest! {
@@ -101,7 +101,7 @@ mod tests {
         fn waking_by_the_schedule_reaches_its_end(rate in 1.0f64..50_000.0, length in 1u64..300) {
             let schedule = Schedule::new(&spec(rate, length)).unwrap();
             let (mut next, mut wakes) = (0, 0usize);
-            while next < schedule.len() {
+            while next < schedule.count() {
                 let now = schedule.wake_ns(next);
                 let due = schedule.intended[next..].partition_point(|&at| at <= now);
                 prop_assert!(due >= 1);
@@ -109,7 +109,7 @@ mod tests {
                 wakes += 1;
             }
             // Never more often than once a tick and once a run.
-            prop_assert!(wakes <= schedule.len().div_ceil(schedule.run) + (length * 1_000_000 / schedule.tick_ns) as usize + 1);
+            prop_assert!(wakes <= schedule.count().div_ceil(schedule.run) + (length * 1_000_000 / schedule.tick_ns) as usize + 1);
         }
     }
 
@@ -134,7 +134,7 @@ mod tests {
         spec.phases.warmup_ms = 1000;
         spec.phases.measure_ms = 1000;
         let schedule = Schedule::new(&spec).unwrap();
-        assert_eq!(schedule.len(), 3000);
+        assert_eq!(schedule.count(), 3000);
         let count = |phase| (0..3000).filter(|&i| schedule.phase(i) == phase).count();
         assert_eq!(count(LoadPhase::Warmup), 1000);
         assert_eq!(count(LoadPhase::Measure), 1000);
@@ -146,7 +146,7 @@ mod tests {
         for rate in [100.0, 5_000.0, 80_000.0] {
             let schedule = Schedule::new(&spec(rate, 200)).unwrap();
             assert!(schedule.run as f64 <= (rate / 500.0).max(1.0), "{rate}");
-            for next in 0..schedule.len() {
+            for next in 0..schedule.count() {
                 let wait = schedule.wake_ns(next) - schedule.intended[next];
                 assert!(wait <= schedule.tick_ns, "{wait} at {rate}");
             }

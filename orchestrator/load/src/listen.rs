@@ -3,7 +3,7 @@
 //! A subscription that breaks leaves a gap: transactions that were sent through that target may become final
 //! unseen. While such transactions are open, the blocks themselves are read from any node that answers.
 
-use crate::load::{Endpoint, lane::Lanes};
+use crate::{Endpoint, lane::Lanes};
 use futures::StreamExt;
 use regatta_api::view::{BlockSummary, Outcome, StatusEvent};
 use regatta_base::{Height, InstanceId, TransactionId};

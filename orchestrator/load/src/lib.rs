@@ -24,15 +24,21 @@ mod priority;
 mod recipe;
 mod schedule;
 mod series;
-mod simulated;
 mod spec;
-#[cfg(test)]
-pub(crate) mod tests;
+#[cfg(any(test, feature = "double"))]
+#[allow(
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "scaffolding of tests, of this crate and of others"
+)]
+pub mod tests;
 mod tracker;
 
 pub use clock::RunClock;
 pub use driver::{Connected, LoadHandle, PrepareProgress, Prepared, prepare};
 pub use outcome::{LoadOutcome, LoadProgress, PhaseTally, Submission, Submitted, Tally};
-pub(crate) use priority::settle;
-pub(crate) use simulated::{SimulatedClients, simulated_clients};
+pub use priority::settle;
+pub use recipe::{Chunk, Recipe};
+pub use schedule::Schedule;
 pub use spec::{Endpoint, LoadError, LoadLimits, LoadSpec};
+pub use tracker::{Answer, Opening, Tracker};

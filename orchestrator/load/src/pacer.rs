@@ -1,6 +1,6 @@
 //! The pacer: one thread that sleeps to the next absolute time and publishes how much is due.
 
-use crate::load::{LoadError, RunClock, priority, schedule::Schedule};
+use crate::{LoadError, RunClock, priority, schedule::Schedule};
 use regatta_report::model::NamedText;
 use std::{
     sync::{
@@ -98,7 +98,7 @@ impl Pacer {
 
 fn run(schedule: &Schedule, clock: RunClock, start_ns: u64, pace: &Pace) {
     let mut next = 0;
-    while next < schedule.len() {
+    while next < schedule.count() {
         let wake = start_ns + schedule.wake_ns(next);
         while clock.now_ns() < wake {
             if pace.stop.load(Ordering::Acquire) {
@@ -119,7 +119,7 @@ fn run(schedule: &Schedule, clock: RunClock, start_ns: u64, pace: &Pace) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::tests::spec;
+    use crate::tests::spec;
 
     #[test]
     fn everything_becomes_due_and_nothing_early() {
@@ -134,7 +134,7 @@ mod tests {
             assert!(due == 0 || schedule.intended[due - 1] <= now);
             thread::yield_now();
         }
-        assert_eq!(pace.due(), schedule.len());
+        assert_eq!(pace.due(), schedule.count());
         assert_eq!(handle.join().unwrap().len(), 2);
     }
 
@@ -157,6 +157,6 @@ mod tests {
         let handle = pacer.start(0);
         pace.stop();
         handle.join().unwrap();
-        assert!(pace.is_over() && pace.due() < schedule.len());
+        assert!(pace.is_over() && pace.due() < schedule.count());
     }
 }

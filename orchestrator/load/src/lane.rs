@@ -1,6 +1,6 @@
 //! One lane a target: due transactions wait here for a free request and leave in batches.
 
-use crate::load::{LoadLimits, tracker::Answer, tracker::Tracker};
+use crate::{LoadLimits, tracker::Answer, tracker::Tracker};
 use regatta_api::view::{SubmitRequest, SubmitResponse};
 use regatta_base::{HexBytes, InstanceId};
 use regatta_client::{Client, ClientError};
@@ -248,7 +248,7 @@ impl Lanes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::{schedule::Schedule, tests::spec, tracker::Opening};
+    use crate::{schedule::Schedule, tests::spec, tracker::Opening};
     use regatta_api::{Reject, view::SubmitResult};
     use regatta_base::{Digest, TransactionId};
     use regatta_client::Client;
@@ -279,7 +279,7 @@ mod tests {
         LoadLimits::default()
     }
 
-    fn close(lanes: &Lanes) -> crate::load::Tally {
+    fn close(lanes: &Lanes) -> crate::Tally {
         lanes.tracker.borrow_mut().close(|_| 0).tally.total()
     }
 
@@ -355,7 +355,7 @@ mod tests {
     }
 
     /// Books `answer` to a request with all of three transactions.
-    fn booked(answer: Result<SubmitResponse, ClientError>) -> (crate::load::Tally, u64) {
+    fn booked(answer: Result<SubmitResponse, ClientError>) -> (crate::Tally, u64) {
         let lanes = lanes(3, 100, limits());
         let batch = lanes.batch(&lanes.lanes[0]);
         let now_ns = lanes.tracker.borrow().now_ns();

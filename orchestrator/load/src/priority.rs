@@ -12,7 +12,7 @@ const PRIORITY: &str = "1";
 /// Settles the calling thread, called `name`, and says what it got.
 ///
 /// Neither is needed for a right measurement: without them the lag is larger, and the lag is measured.
-pub(crate) fn settle(name: &str, real_time: bool) -> Vec<NamedText> {
+pub fn settle(name: &str, real_time: bool) -> Vec<NamedText> {
     let slack = match set_timerslack(SLACK_NS) {
         Ok(()) => format!("{SLACK_NS} ns"),
         Err(error) => format!("the kernel's default ({error})"),

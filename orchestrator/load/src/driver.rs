@@ -1,6 +1,6 @@
 //! From a specification to an outcome: prepare, connect, start, drain.
 
-use crate::load::{
+use crate::{
     LoadError, LoadOutcome, LoadProgress, LoadSpec,
     builders::Supply,
     engine::{self, Engine},
@@ -64,7 +64,7 @@ pub struct LoadHandle {
 pub async fn prepare(spec: LoadSpec, mut progress: impl FnMut(PrepareProgress)) -> Result<Prepared, LoadError> {
     let began_ns = spec.clock.now_ns();
     let schedule = Schedule::new(&spec)?;
-    let recipe = Arc::new(Recipe::new(&spec, schedule.len(), schedule.run)?);
+    let recipe = Arc::new(Recipe::new(&spec, schedule.count(), schedule.run)?);
     let supply = Supply::start(spec.load.index, &recipe, spec.limits.prepared_bytes)?;
     let built = |supply: &Supply| supply.built().transactions.load(Ordering::Relaxed);
     while !supply.is_settled() {
@@ -106,7 +106,7 @@ impl Prepared {
     /// Number of transactions of the schedule.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.schedule.len()
+        self.schedule.count()
     }
 
     /// Starts the sender's thread and subscribes to the statuses of every target.

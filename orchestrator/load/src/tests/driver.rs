@@ -4,7 +4,7 @@ use super::{
     double::{Double, Mode},
     endpoint, spec,
 };
-use crate::load::{Connected, LoadError, LoadHandle, LoadOutcome, LoadProgress, LoadSpec, prepare};
+use crate::{Connected, LoadError, LoadHandle, LoadOutcome, LoadProgress, LoadSpec, prepare};
 use regatta_api::{
     Reject,
     view::{Outcome, StatusEvent},

@@ -1,6 +1,6 @@
 //! The books of one load: what became of every transaction, with its stamps. Owned by one thread.
 
-use crate::load::{
+use crate::{
     RunClock,
     outcome::{LoadOutcome, LoadProgress, PhaseTally, Submission, Submitted, Tally},
     schedule::{LoadPhase, Schedule},
@@ -95,7 +95,7 @@ struct BlockGroup {
 
 /// What came of handing a transaction to a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Answer<'a> {
+pub enum Answer<'a> {
     /// Acknowledged.
     Accepted,
     /// Refused, by reason; by nobody listening there, too.
@@ -107,18 +107,23 @@ pub(crate) enum Answer<'a> {
 }
 
 /// What a load's books are opened with.
-pub(crate) struct Opening {
-    pub(crate) load: u32,
-    pub(crate) clock: RunClock,
-    pub(crate) start_ns: u64,
-    pub(crate) timeout_ms: u64,
-    pub(crate) schedule: Schedule,
+pub struct Opening {
+    /// Position of the load in the plan.
+    pub load: u32,
+    /// Clock of the run.
+    pub clock: RunClock,
+    /// Start of the schedule on that clock.
+    pub start_ns: u64,
+    /// From a transaction's intended time to its timeout.
+    pub timeout_ms: u64,
+    /// What is to be sent, and when.
+    pub schedule: Schedule,
     /// Height that the cluster had before the load.
-    pub(crate) height: Height,
+    pub height: Height,
 }
 
 /// The books of one load.
-pub(crate) struct Tracker {
+pub struct Tracker {
     opening: Opening,
     ids: Vec<TransactionId>,
     fates: Vec<Fate>,
@@ -143,13 +148,13 @@ fn second_of(at_ns: u64) -> u32 {
 
 impl Tracker {
     /// Opens the books; every transaction of the schedule is waiting.
-    pub(crate) fn new(opening: Opening) -> Self {
+    pub fn new(opening: Opening) -> Self {
         let waiting = Fate {
             state: State::Waiting,
             acknowledged: false,
             reason: 0,
         };
-        let count = opening.schedule.len();
+        let count = opening.schedule.count();
         Self {
             ids: Vec::with_capacity(count),
             fates: vec![waiting; count],
@@ -170,22 +175,22 @@ impl Tracker {
     }
 
     /// Nanoseconds since the run's origin at which transaction `index` should leave.
-    pub(crate) fn intended_ns(&self, index: usize) -> u64 {
+    pub fn intended_ns(&self, index: usize) -> u64 {
         self.opening.start_ns + self.opening.schedule.intended[index]
     }
 
     /// Now, on the clock of every stamp.
-    pub(crate) fn now_ns(&self) -> u64 {
+    pub fn now_ns(&self) -> u64 {
         self.opening.clock.now_ns()
     }
 
     /// How long a transaction may take, in nanoseconds.
-    pub(crate) fn timeout_ns(&self) -> u64 {
+    pub fn timeout_ns(&self) -> u64 {
         self.opening.timeout_ms * 1_000_000
     }
 
     /// Number of transactions that were sent and have no end.
-    pub(crate) fn open(&self) -> usize {
+    pub fn open(&self) -> usize {
         self.in_flight.len()
     }
 
@@ -209,7 +214,7 @@ impl Tracker {
     }
 
     /// The next transaction of the schedule is due and has this id.
-    pub(crate) fn due(&mut self, id: TransactionId) {
+    pub fn due(&mut self, id: TransactionId) {
         let index = self.ids.len();
         self.ids.push(id);
         let at_ns = self.intended_ns(index);
@@ -218,7 +223,7 @@ impl Tracker {
     }
 
     /// A due transaction never leaves.
-    pub(crate) fn not_sent(&mut self, index: usize, reason: &str) {
+    pub fn not_sent(&mut self, index: usize, reason: &str) {
         let reason = self.reason(reason);
         let fate = &mut self.fates[index];
         fate.state = State::NotSent;
@@ -227,7 +232,7 @@ impl Tracker {
     }
 
     /// These transactions are being handed to a connection now.
-    pub(crate) fn sent(&mut self, indices: &[u32], now_ns: u64) {
+    pub fn sent(&mut self, indices: &[u32], now_ns: u64) {
         let second = second_of(now_ns);
         for &index in indices {
             let lag = now_ns.saturating_sub(self.intended_ns(index as usize));
@@ -243,7 +248,7 @@ impl Tracker {
     }
 
     /// What the target said about a transaction that was handed over at `sent_ns`.
-    pub(crate) fn answered(&mut self, index: usize, sent_ns: u64, now_ns: u64, answer: Answer<'_>) {
+    pub fn answered(&mut self, index: usize, sent_ns: u64, now_ns: u64, answer: Answer<'_>) {
         self.counts.lost += u64::from(answer == Answer::Lost);
         if answer == Answer::Accepted {
             self.fates[index].acknowledged = true;
@@ -278,22 +283,22 @@ impl Tracker {
     }
 
     /// Whether transaction `index` has this id.
-    pub(crate) fn has_id(&self, index: usize, id: &TransactionId) -> bool {
+    pub fn has_id(&self, index: usize, id: &TransactionId) -> bool {
         self.ids[index] == *id
     }
 
     /// The answer spoke of another transaction than was sent.
-    pub(crate) fn mismatch(&mut self) {
+    pub fn mismatch(&mut self) {
         self.mismatched += 1;
     }
 
     /// When the open transaction `id` was sent, with its index; `None` when it is not ours or has an end.
-    pub(crate) fn open_since(&self, id: &TransactionId) -> Option<(usize, u64)> {
+    pub fn open_since(&self, id: &TransactionId) -> Option<(usize, u64)> {
         self.in_flight.get(id).map(|open| (open.index as usize, open.sent_ns))
     }
 
     /// A status was observed: this transaction is final in the block at `height`. True when it is ours and was open.
-    pub(crate) fn finalised(&mut self, id: &TransactionId, height: Height, ok: bool, now_ns: u64) -> bool {
+    pub fn finalised(&mut self, id: &TransactionId, height: Height, ok: bool, now_ns: u64) -> bool {
         let Some(InFlight { index, sent_ns }) = self.in_flight.remove(id) else {
             return false;
         };
@@ -330,38 +335,38 @@ impl Tracker {
     }
 
     /// A block was announced, whether it holds transactions of the load or not.
-    pub(crate) fn announced(&mut self, height: Height, transactions: u64, now_ns: u64) {
+    pub fn announced(&mut self, height: Height, transactions: u64, now_ns: u64) {
         self.saw_height(height, now_ns);
         self.block(height, now_ns).transactions = transactions;
     }
 
     /// A block of this height exists: transactions sent from now on are in later ones.
-    pub(crate) fn saw_height(&mut self, height: Height, now_ns: u64) {
+    pub fn saw_height(&mut self, height: Height, now_ns: u64) {
         if self.heights.last().is_none_or(|&(_, highest)| height > highest) {
             self.heights.push((now_ns, height));
         }
     }
 
     /// The highest height known at `at_ns`.
-    pub(crate) fn height_at(&self, at_ns: u64) -> Height {
+    pub fn height_at(&self, at_ns: u64) -> Height {
         let after = self.heights.partition_point(|&(seen_ns, _)| seen_ns <= at_ns);
         self.heights[after.max(1) - 1].1
     }
 
     /// When the oldest open transaction that `wanted` accepts (by index and time of sending) was sent.
-    pub(crate) fn oldest_open(&self, wanted: impl Fn(usize, u64) -> bool) -> Option<u64> {
+    pub fn oldest_open(&self, wanted: impl Fn(usize, u64) -> bool) -> Option<u64> {
         let open = self.in_flight.values();
         let sent = open.filter(|open| wanted(open.index as usize, open.sent_ns));
         sent.map(|open| open.sent_ns).min()
     }
 
     /// A view for the heartbeat.
-    pub(crate) fn progress(&self) -> LoadProgress {
+    pub fn progress(&self) -> LoadProgress {
         self.progress_at(self.now_ns())
     }
 
     /// The view at a time of whichever clock the books are kept by.
-    pub(crate) fn progress_at(&self, now_ns: u64) -> LoadProgress {
+    pub fn progress_at(&self, now_ns: u64) -> LoadProgress {
         let last = second_of(now_ns).saturating_sub(1);
         let last = self.seconds.get(&last).copied().unwrap_or_default();
         let (recent_p50_us, recent_p99_us) = self.response.recent();
@@ -432,7 +437,7 @@ impl Tracker {
     /// Closes the books: whatever is open has no end in time.
     ///
     /// The books are empty afterwards.
-    pub(crate) fn close(&mut self, target: impl Fn(usize) -> usize) -> LoadOutcome {
+    pub fn close(&mut self, target: impl Fn(usize) -> usize) -> LoadOutcome {
         let (tally, submitted) = (self.tally(), self.submitted(target));
         let finish = |series: &mut Series| std::mem::replace(series, Series::new()).finish();
         let block = |(height, group): (Height, BlockGroup)| Block {

@@ -1,7 +1,7 @@
 //! The books alone, fed with every order of events.
 
 use super::spec;
-use crate::load::{
+use crate::{
     schedule::Schedule,
     tracker::{Answer, Opening, Tracker},
 };

@@ -1,6 +1,6 @@
 //! The sender's thread: takes what is due from the supply to the lanes, watches statuses, closes the books.
 
-use crate::load::{
+use crate::{
     LoadError, LoadOutcome, LoadProgress, LoadSpec,
     builders::Supply,
     lane::Lanes,
@@ -204,7 +204,7 @@ impl Engine {
     }
 
     fn close(self, lanes: &Rc<Lanes>, watch: &Watch) -> LoadOutcome {
-        let stopped = !self.pace.is_complete(self.schedule.len());
+        let stopped = !self.pace.is_complete(self.schedule.count());
         let recipe = Arc::clone(&self.recipe);
         let mut outcome = lanes.tracker.borrow_mut().close(move |index| recipe.target(index));
         outcome.submitted.targets = self.spec.targets.iter().map(|target| target.name.clone()).collect();

@@ -1,17 +1,19 @@
 //! Scaffolding of the load's tests: a specification of a small load, and an in-process node.
 
+#[cfg(test)]
 mod books;
-pub(crate) mod double;
+pub mod double;
+#[cfg(test)]
 mod driver;
 
-use crate::load::{Endpoint, LoadLimits, LoadSpec, RunClock};
+use crate::{Endpoint, LoadLimits, LoadSpec, RunClock};
 use regatta_plan::{
     PlannedLoad, PlannedPhases,
     scenario::{ArrivalKind, Rate, TransactionKind},
 };
 
 /// A load of blobs at a constant rate for so many milliseconds, all in the measure phase, to one target.
-pub(crate) fn spec(rate: f64, duration_ms: u64) -> LoadSpec {
+pub fn spec(rate: f64, duration_ms: u64) -> LoadSpec {
     LoadSpec {
         load: PlannedLoad {
             index: 0,
@@ -47,7 +49,7 @@ pub(crate) fn spec(rate: f64, duration_ms: u64) -> LoadSpec {
 }
 
 /// An endpoint that nobody listens on.
-pub(crate) fn endpoint(node: u32) -> Endpoint {
+pub fn endpoint(node: u32) -> Endpoint {
     Endpoint {
         node,
         name: format!("full-{node}"),

@@ -43,7 +43,7 @@ impl RunClock {
     /// Blocks this thread until `at_ns` after the origin; returns at once when that has passed.
     ///
     /// Sleeps to an absolute time, so that neither preemption before the call nor a signal during it adds up.
-    pub(crate) fn sleep_until(self, at_ns: u64) {
+    pub fn sleep_until(self, at_ns: u64) {
         let absolute = self.origin_ns + at_ns;
         let time = TimeSpec::new((absolute / 1_000_000_000) as i64, (absolute % 1_000_000_000) as i64);
         while self.now_ns() < at_ns {

@@ -3,15 +3,9 @@
 //! Nothing here waits or reads a clock: the runner asks when the next transaction is due, hands over what the clients
 //! see, and lets the world pass in between.
 
-use super::{
-    LoadError, LoadOutcome, LoadProgress, LoadSpec,
-    recipe::{Chunk, Recipe},
-    schedule::Schedule,
-    spec::TRANSACTION_BYTES_MAX,
-    tracker::{Answer, Opening, Tracker},
-};
+use crate::load::{Answer, Chunk, LoadError, LoadOutcome, LoadProgress, LoadSpec, Opening, Recipe, Schedule, Tracker};
 use regatta_api::view::{Outcome, StatusEvent, SubmitResult};
-use regatta_base::{Height, InstanceId, TransactionId};
+use regatta_base::{Height, InstanceId, TransactionId, limits::TRANSACTION_BYTES_MAX};
 use regatta_report::model::NamedText;
 use regatta_sim::{Nanos, Observation, World};
 use std::collections::BTreeMap;
@@ -68,7 +62,7 @@ pub(crate) struct SimulatedClients {
 /// [`LoadError`] when the load cannot be built.
 pub(crate) fn simulated_clients(spec: LoadSpec, start: Nanos, height: Height) -> Result<SimulatedClients, LoadError> {
     let schedule = Schedule::new(&spec)?;
-    let recipe = Recipe::new(&spec, schedule.len(), schedule.run)?;
+    let recipe = Recipe::new(&spec, schedule.count(), schedule.run)?;
     let tracker = Tracker::new(Opening {
         load: spec.load.index,
         clock: spec.clock,
@@ -111,7 +105,7 @@ impl SimulatedClients {
 
     /// When these clients do something next; never, when everything was sent and no gap is open.
     pub(crate) fn next_at(&self) -> Nanos {
-        let due = if self.next < self.schedule.len() && !self.stopped {
+        let due = if self.next < self.schedule.count() && !self.stopped {
             self.start + self.schedule.wake_ns(self.next)
         } else {
             Nanos::MAX
@@ -127,7 +121,9 @@ impl SimulatedClients {
         }
         let mut due: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
         let mut ready = Vec::new();
-        while !self.stopped && self.next < self.schedule.len() && self.start + self.schedule.intended[self.next] <= now
+        while !self.stopped
+            && self.next < self.schedule.count()
+            && self.start + self.schedule.intended[self.next] <= now
         {
             let index = self.next;
             self.next += 1;
@@ -298,12 +294,12 @@ impl SimulatedClients {
 
     /// Ends the schedule here.
     pub(crate) fn stop(&mut self) {
-        self.stopped |= self.next < self.schedule.len();
+        self.stopped |= self.next < self.schedule.count();
     }
 
     /// Whether every transaction has an end.
     pub(crate) fn is_done(&self) -> bool {
-        (self.stopped || self.next == self.schedule.len()) && self.tracker.open() == 0
+        (self.stopped || self.next == self.schedule.count()) && self.tracker.open() == 0
     }
 
     /// A view for the heartbeat.

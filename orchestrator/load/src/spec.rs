@@ -1,6 +1,6 @@
 //! What a load needs to know, its limits, and what can be wrong with it.
 
-use crate::load::RunClock;
+use crate::RunClock;
 use regatta_base::{ChainId, InstanceId, limits};
 use regatta_plan::{PlannedLoad, PlannedPhases, scenario::TransactionKind};
 use std::net::SocketAddr;

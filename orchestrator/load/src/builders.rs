@@ -1,6 +1,6 @@
 //! Threads that build and sign ahead of the pacer, within a bound of memory.
 
-use crate::load::{
+use crate::{
     LoadError,
     recipe::{Chunk, Recipe},
 };
@@ -117,7 +117,7 @@ fn settle(settled: &mut bool, built: &Built) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::tests::spec;
+    use crate::tests::spec;
 
     async fn settle_all(supply: &Supply) {
         while !supply.is_settled() {

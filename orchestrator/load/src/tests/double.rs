@@ -1,6 +1,6 @@
 //! A node's control interface in a few lines: accepts, refuses, stalls, drops or forgets on order.
 
-use crate::load::Endpoint;
+use crate::Endpoint;
 use regatta_api::{
     ApiError, Reject,
     view::{
@@ -27,7 +27,7 @@ use tokio::{
 
 /// What the double does with a submission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub enum Mode {
     /// Accepts, and finalises in a block of its own.
     Finalise,
     /// Finalises in blocks whose statuses say "failed".
@@ -56,35 +56,35 @@ pub(crate) enum Mode {
 
 /// The chain, as the double made it.
 #[derive(Debug, Default)]
-pub(crate) struct Chain {
-    pub(crate) blocks: Vec<BlockView>,
+pub struct Chain {
+    pub blocks: Vec<BlockView>,
     /// Every transaction that arrived, in order of arrival.
-    pub(crate) arrived: Vec<TransactionId>,
-    pub(crate) requests: usize,
+    pub arrived: Vec<TransactionId>,
+    pub requests: usize,
     /// What `/metrics` answers.
-    pub(crate) metrics: String,
-    pub(crate) pending: BTreeMap<TransactionId, ()>,
+    pub metrics: String,
+    pub pending: BTreeMap<TransactionId, ()>,
     subscribers: Vec<mpsc::UnboundedSender<StatusEvent>>,
     announcers: Vec<mpsc::UnboundedSender<BlockSummary>>,
 }
 
 /// A node with a control interface and no consensus. Clones share one chain.
 #[derive(Debug, Clone)]
-pub(crate) struct Double {
-    pub(crate) chain: Arc<Mutex<Chain>>,
-    pub(crate) endpoint: Endpoint,
+pub struct Double {
+    pub chain: Arc<Mutex<Chain>>,
+    pub endpoint: Endpoint,
     mode: Arc<watch::Sender<Mode>>,
     stop: Arc<watch::Sender<u64>>,
 }
 
 impl Double {
     /// Listens on a free port of 127.0.0.1.
-    pub(crate) async fn start(node: u32, mode: Mode) -> Self {
+    pub async fn start(node: u32, mode: Mode) -> Self {
         Self::listen(node, mode, Arc::default()).await
     }
 
     /// Another node of the same chain.
-    pub(crate) async fn twin(&self, node: u32, mode: Mode) -> Self {
+    pub async fn twin(&self, node: u32, mode: Mode) -> Self {
         Self::listen(node, mode, Arc::clone(&self.chain)).await
     }
 
@@ -104,19 +104,19 @@ impl Double {
         double
     }
 
-    pub(crate) fn set(&self, mode: Mode) {
+    pub fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
     }
 
     /// Breaks every open connection, as a node that is killed; it listens again at once.
-    pub(crate) fn break_connections(&self) {
+    pub fn break_connections(&self) {
         self.chain.lock().unwrap().subscribers.clear();
         self.chain.lock().unwrap().announcers.clear();
         self.stop.send_modify(|count| *count += 1);
     }
 
     /// Breaks every connection and listens no more; returns when nobody can connect.
-    pub(crate) async fn close(&self) {
+    pub async fn close(&self) {
         self.stop.send_replace(u64::MAX);
         while TcpStream::connect(self.endpoint.http).await.is_ok() {}
         let mut chain = self.chain.lock().unwrap();
@@ -284,18 +284,18 @@ impl Chain {
     }
 
     /// Tells subscribers of statuses something that no block says.
-    pub(crate) fn tell(&mut self, event: &StatusEvent) {
+    pub fn tell(&mut self, event: &StatusEvent) {
         self.subscribers
             .retain(|subscriber| subscriber.send(event.clone()).is_ok());
     }
 
     /// Whether anyone still listens to statuses.
-    pub(crate) fn has_subscribers(&self) -> bool {
+    pub fn has_subscribers(&self) -> bool {
         self.subscribers.iter().any(|subscriber| !subscriber.is_closed())
     }
 
     /// Appends a block and tells subscribers.
-    pub(crate) fn finalise(&mut self, ids: &[TransactionId], outcome: Outcome, tell: bool) {
+    pub fn finalise(&mut self, ids: &[TransactionId], outcome: Outcome, tell: bool) {
         let height = self.blocks.len() as u64 + 1;
         let parent = self.blocks.last().map_or(Digest::ZERO, |block| block.summary.hash);
         let items: Vec<(TransactionId, Outcome)> = ids.iter().map(|id| (*id, outcome)).collect();

@@ -1,6 +1,6 @@
 //! How transaction number i of a load is made: a function of the seed alone, so that any thread can make it.
 
-use crate::load::{LoadError, LoadSpec, spec::TRANSACTION_BYTES_MAX};
+use crate::{LoadError, LoadSpec, spec::TRANSACTION_BYTES_MAX};
 use bytes::Bytes;
 use rand::RngExt;
 use regatta_apps::{
@@ -22,12 +22,12 @@ const PUT_LENGTH_BYTES: usize = 2;
 const CHUNK: (usize, usize) = (256, 1 << 20);
 
 /// A transaction ready to send.
-pub(crate) type Built = (TransactionId, HexBytes);
+pub type Built = (TransactionId, HexBytes);
 /// Consecutive transactions of the schedule.
-pub(crate) type Chunk = Vec<Built>;
+pub type Chunk = Vec<Built>;
 
 /// How the transactions of one load are made.
-pub(crate) struct Recipe {
+pub struct Recipe {
     domain: Domain,
     seed: u64,
     label: String,
@@ -46,7 +46,7 @@ impl Recipe {
     ///
     /// # Errors
     /// [`LoadError`] when a kind cannot be built at that size, or there is no target.
-    pub(crate) fn new(spec: &LoadSpec, count: usize, run: usize) -> Result<Self, LoadError> {
+    pub fn new(spec: &LoadSpec, count: usize, run: usize) -> Result<Self, LoadError> {
         let load = spec.load.index;
         if spec.targets.is_empty() {
             return Err(LoadError::NoTarget { load });
@@ -77,28 +77,28 @@ impl Recipe {
     }
 
     /// Number of transactions.
-    pub(crate) fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.count
     }
 
     /// Transactions of a chunk.
-    pub(crate) fn chunk_len(&self) -> usize {
+    pub fn chunk_len(&self) -> usize {
         (CHUNK.1 / self.size.max(1)).clamp(1, CHUNK.0)
     }
 
     /// Number of chunks.
-    pub(crate) fn chunks(&self) -> usize {
+    pub fn chunks(&self) -> usize {
         self.count.div_ceil(self.chunk_len())
     }
 
     /// Bytes of memory that a chunk takes, about.
-    pub(crate) fn chunk_bytes(&self) -> usize {
+    pub fn chunk_bytes(&self) -> usize {
         // Id, handle and allocation beside the bytes themselves.
         self.chunk_len() * (self.size + 128)
     }
 
     /// Which target gets transaction `index`: whole runs go round the targets.
-    pub(crate) fn target(&self, index: usize) -> usize {
+    pub fn target(&self, index: usize) -> usize {
         index / self.run % self.targets
     }
 
@@ -120,7 +120,7 @@ impl Recipe {
     }
 
     /// Chunk number `number`, from 0.
-    pub(crate) fn chunk(&self, number: usize) -> Chunk {
+    pub fn chunk(&self, number: usize) -> Chunk {
         let start = number * self.chunk_len();
         let indices: Range<usize> = start..(start + self.chunk_len()).min(self.count);
         let mut rng = seed::rng(self.seed, &format!("{}/mix/{number}", self.label));
@@ -203,7 +203,7 @@ fn check_size(load: u32, kind: TransactionKind, size: usize) -> Result<(), LoadE
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::tests::{endpoint, spec};
+    use crate::tests::{endpoint, spec};
     use proptest::prelude::*;
     use regatta_apps::check_transactions;
     use std::collections::BTreeSet;
