@@ -7,6 +7,7 @@
 mod built;
 mod key;
 mod manifest;
+mod release;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,9 @@ mod verify;
 pub use built::Built;
 pub use key::{KeyFileError, random_key, read_key, write_key};
 pub use manifest::{Artifact, Bundle, Manifest, unix_seconds};
+pub use release::{
+    Accepted, Activation, CHUNK_BYTES, Document, History, RELEASE_BYTES_MAX, Release, ReleaseError, ReleasePolicy,
+};
 pub use store::{Sealed, Store};
 pub use verify::{Policy, Purpose, VerifiedProgram};
 
@@ -96,7 +100,7 @@ pub enum SealError {
     #[error("artifact path `{0}` is not a plain file name\n  help: seal the build again")]
     BadPath(String),
     /// The manifest names no such artifact.
-    #[error("manifest names no artifact `{0}`")]
+    #[error("manifest names no artifact `{0}`\n  help: seal the build again")]
     NoArtifact(String),
     /// The file is not as the manifest states.
     #[error(

@@ -14,6 +14,8 @@ const DOMAIN: &[u8] = b"regatta-build-v1";
 pub(super) const MANIFEST_BYTES_MAX: usize = 64 * 1024;
 /// Largest file of signatures in bytes.
 pub(super) const SIGNATURES_BYTES_MAX: usize = 64 * 1024;
+/// Mode of an installed program: nobody writes.
+pub(super) const PROGRAM_MODE: u32 = 0o555;
 /// Largest artifact in bytes.
 pub(super) const ARTIFACT_BYTES_MAX: u64 = 512 << 20;
 
@@ -55,6 +57,17 @@ pub struct Manifest {
     /// Whether it was made for tests and breaks the protocol where it is told to. Left out where it does not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub byzantine: bool,
+}
+
+impl Manifest {
+    /// The file that is executed.
+    ///
+    /// # Errors
+    /// [`SealError::NoArtifact`] when the manifest names none.
+    pub fn program(&self) -> Result<&Artifact, SealError> {
+        let artifact = self.artifacts.iter().find(|artifact| artifact.path == self.product);
+        artifact.ok_or_else(|| SealError::NoArtifact(self.product.clone()))
+    }
 }
 
 /// One file of a build.
@@ -99,12 +112,7 @@ impl Bundle {
 
     /// How many of the `pinned` keys signed this manifest; a key counts once.
     pub(super) fn signers(&self, pinned: &[PublicKey]) -> usize {
-        let message = message(&self.manifest);
-        let signed_by = |key: &&PublicKey| {
-            let mut own = self.signatures.iter().filter(|(signer, _)| signer == *key);
-            own.any(|(_, signature)| key.verifies(&message, signature))
-        };
-        pinned.iter().filter(signed_by).count()
+        signers(&message(&self.manifest), &self.signatures, pinned)
     }
 
     /// The manifest, when its bytes are its canonical encoding. Says nothing about who signed it.
@@ -116,6 +124,15 @@ impl Bundle {
             Err(SealError::Schema(manifest.schema))
         }
     }
+}
+
+/// How many of the `pinned` keys have a valid signature of `message` in the list; a key counts once.
+pub(super) fn signers(message: &[u8], signatures: &[(PublicKey, Signature)], pinned: &[PublicKey]) -> usize {
+    let signed_by = |key: &&PublicKey| {
+        let mut own = signatures.iter().filter(|(signer, _)| signer == *key);
+        own.any(|(_, signature)| key.verifies(message, signature))
+    };
+    pinned.iter().filter(signed_by).count()
 }
 
 fn message(manifest: &[u8]) -> Vec<u8> {

@@ -7,10 +7,10 @@
 use super::{
     Artifact, Built, Bundle, Manifest, Policy, Purpose, SealError, VerifiedProgram, at,
     key::development_key,
-    manifest::{ARTIFACT_BYTES_MAX, MANIFEST_BYTES_MAX, SCHEMA, SIGNATURES_BYTES_MAX},
+    manifest::{ARTIFACT_BYTES_MAX, MANIFEST_BYTES_MAX, PROGRAM_MODE, SCHEMA, SIGNATURES_BYTES_MAX},
     measure, unix_seconds,
 };
-use regatta_base::{Digest, PublicKey, SecretKey, Signature, decode, encode};
+use regatta_base::{Digest, PublicKey, SecretKey, Signature, decode, encode, limits::PEER_PROTOCOL_VERSION};
 use std::{
     fs::{self, File, Permissions},
     io::{Read, Seek, Write},
@@ -22,10 +22,8 @@ use std::{
 const LIFETIME_S: u64 = 30 * 24 * 3600;
 /// A manifest that expires within this many seconds is not used for a new run: one day.
 const REUSE_MARGIN_S: u64 = 24 * 3600;
-/// Mode of a program in the store: nobody writes.
-const PROGRAM_MODE: u32 = 0o555;
-/// Version of the peer protocol that this source speaks.
-const PROTOCOL: (u32, u32) = (1, 1);
+/// Versions of the peer protocol that this source speaks: one.
+const PROTOCOL: (u32, u32) = (PEER_PROTOCOL_VERSION, PEER_PROTOCOL_VERSION);
 /// Most manifests that a store keeps in view.
 const MANIFESTS_MAX: usize = 100_000;
 
@@ -229,20 +227,19 @@ impl Sealed {
             purpose,
         };
         let manifest = policy.check(&self.bundle)?;
-        let artifact = self.program(&manifest)?;
+        let artifact = manifest.program()?;
         VerifiedProgram::open(&self.store.join(artifact.blake3.to_string()), artifact)
-    }
-
-    fn program<'a>(&self, manifest: &'a Manifest) -> Result<&'a Artifact, SealError> {
-        let product = &manifest.product;
-        let artifact = manifest.artifacts.iter().find(|artifact| artifact.path == *product);
-        artifact.ok_or_else(|| SealError::NoArtifact(product.clone()))
     }
 
     /// Digest of the program's bytes as the manifest states it.
     pub fn program_digest(&self) -> Digest {
-        self.program(&self.manifest)
-            .map_or(Digest::ZERO, |artifact| artifact.blake3)
+        self.manifest.program().map_or(Digest::ZERO, |artifact| artifact.blake3)
+    }
+
+    /// Where the store keeps the program; for reading it, not for starting it.
+    pub fn program_path(&self) -> PathBuf {
+        let folder = self.store.join(self.program_digest().to_string());
+        folder.join(&self.manifest.product)
     }
 
     /// Writes manifest and signatures beside a run as `<stem>.manifest` and `<stem>.signatures`.

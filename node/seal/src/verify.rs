@@ -132,7 +132,7 @@ impl VerifiedProgram {
     ///
     /// # Errors
     /// [`SealError::Altered`] says what differs; [`SealError::File`] when it cannot be opened.
-    pub(super) fn open(folder: &Path, artifact: &Artifact) -> Result<Self, SealError> {
+    pub fn open(folder: &Path, artifact: &Artifact) -> Result<Self, SealError> {
         check_artifact(artifact)?;
         let path = folder.join(&artifact.path);
         let altered = |what: String| SealError::Altered {
@@ -181,6 +181,11 @@ impl VerifiedProgram {
     /// Path by which a child of this process executes the open file itself, whatever happens to its name meanwhile.
     pub fn path(&self) -> PathBuf {
         format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()).into()
+    }
+
+    /// The open file; where it stands is of no meaning.
+    pub(super) fn file(&self) -> &File {
+        &self.file
     }
 
     /// Digest of the bytes.

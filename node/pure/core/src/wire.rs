@@ -10,7 +10,7 @@ use regatta_consensus::{Evidence, SignedRecall};
 use serde::{Deserialize, Serialize};
 
 /// Version of the frames; neighbours with another one are refused.
-pub(crate) const PROTOCOL_VERSION: u16 = 4;
+pub(crate) const PROTOCOL_VERSION: u16 = limits::PEER_PROTOCOL_VERSION as u16;
 /// Never the first byte of a MessagePack value.
 const RAW_BATCH: u8 = 0xc1;
 
