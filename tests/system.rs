@@ -8,6 +8,7 @@ mod system {
         pub mod network;
         pub mod process;
         pub mod programs;
+        pub mod sshd;
         pub mod subnet;
         pub mod terminal;
         pub mod wait;
@@ -19,6 +20,7 @@ mod system {
     mod command_line;
     mod endings;
     mod faults;
+    mod fleet;
     mod hostile;
     mod idle;
     mod instances;
