@@ -13,10 +13,7 @@ use regatta_api::{
     testing::{Behaviour, LinkShape, ShapedLink, TestingConfig},
 };
 use regatta_base::{ChainId, PublicKey, SecretKey, ids::NameError, seed};
-use regatta_plan::{
-    Plan, PlannedInstance, PlannedNode,
-    scenario::{self, ProviderKind},
-};
+use regatta_plan::{Plan, PlannedInstance, PlannedNode, scenario};
 use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
@@ -174,13 +171,13 @@ fn peers(plan: &Plan, node: &PlannedNode, keys: &[PublicKey]) -> Vec<PeerConfig>
 
 /// What all links of a node carry together, in bits per second; 0 where nothing but the machine limits it.
 fn uplink(plan: &Plan) -> u64 {
-    let links = plan.links.as_ref().filter(|_| plan.provider == ProviderKind::Local);
+    let links = plan.links.as_ref().filter(|_| plan.provider.has_links_made_by_nodes());
     links.and_then(|links| links.rate_bits).unwrap_or(0)
 }
 
 /// What the node makes of its links, where the scenario gives them conditions and nothing else makes them.
 fn links(plan: &Plan, node: &PlannedNode, keys: &[PublicKey]) -> Vec<ShapedLink> {
-    let made_here = plan.provider == ProviderKind::Local;
+    let made_here = plan.provider.has_links_made_by_nodes();
     let peers = plan.peers(node.index).into_iter().filter(|_| made_here);
     let link = |peer: u32| {
         let shape = shape(plan.conditions(node.index, peer)?);

@@ -210,8 +210,12 @@ impl Cluster {
 
     /// Who makes the conditions of links that the scenario asks for, if it asks for any.
     pub(crate) fn emulation(&self) -> Option<String> {
-        let made_by_nodes = self.plan.provider == ProviderKind::Local && self.plan.links.is_some();
-        made_by_nodes.then(|| "delays inside the nodes' transport".to_owned())
+        self.plan.links.as_ref()?;
+        match self.plan.provider {
+            ProviderKind::Local => Some("delays inside the nodes' transport".to_owned()),
+            ProviderKind::Ssh => Some("delays inside the nodes' transport, beside those of the network".to_owned()),
+            ProviderKind::Netns | ProviderKind::Sim => None,
+        }
     }
 
     /// Verifies the seals of the nodes' programs and starts the nodes from the descriptors that were verified.

@@ -64,6 +64,9 @@ pub(crate) fn plan(validators: u32) -> Plan {
         links: None,
         steps: Vec::new(),
         churn: regatta_plan::PlannedChurn::default(),
+        hosts: Vec::new(),
+        hosts_lost_max: 0,
+        targets: BTreeMap::new(),
     }
 }
 
@@ -97,6 +100,7 @@ pub(crate) fn node(index: u32, group: &str, role: Role) -> PlannedNode {
         build: "main".to_owned(),
         weight: u64::from(role == Role::Validator),
         behaviour: regatta_plan::scenario::Behaviour::Honest,
+        host: None,
     }
 }
 

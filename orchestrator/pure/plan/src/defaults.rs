@@ -88,3 +88,9 @@ pub const NEMESIS_DELAY: Duration = Duration::from_millis(100);
 pub const NEMESIS_LOSS: Ratio = Ratio(0.01);
 /// How far clocks are ahead at most under random faults.
 pub const NEMESIS_OFFSET: Duration = Duration::from_secs(2);
+/// Port of SSH servers.
+pub const SSH_PORT: u16 = 22;
+/// Nodes on a host of a fleet.
+pub const SLOTS: u32 = 1;
+/// Programs for hosts of a fleet: static, so that they run whatever the host has installed.
+pub const FLEET_TARGET: &str = "x86_64-unknown-linux-musl";

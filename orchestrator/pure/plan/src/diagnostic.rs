@@ -135,7 +135,7 @@ codes! {
     SameBuild = 53,
     /// Validators that vote all to all and are not linked directly.
     NotLinkedDirectly = 54,
-    /// A host key that is missing or given twice.
+    /// A host key that is missing, malformed or given twice.
     BadHostKey = 55,
     /// A provider of network namespaces where this user cannot have them.
     NoNamespaces = 56,
@@ -147,6 +147,16 @@ codes! {
     BadAmount = 62,
     /// More faults than a plan lists.
     TooManyFaults = 63,
+    /// A host whose address, user, folder or key file cannot be used.
+    BadHost = 64,
+    /// Two hosts with one address.
+    DuplicateHost = 65,
+    /// Fewer slots on hosts than nodes.
+    TooFewSlots = 66,
+    /// A host to jump over that does not exist, or that is reached over itself.
+    BadJump = 67,
+    /// An inventory of hosts that cannot be read.
+    BadInventory = 68,
 }
 
 impl fmt::Display for Code {
@@ -252,11 +262,11 @@ impl Diagnostics {
         serde_json::to_value(&self.0).unwrap_or_default()
     }
 
-    /// Puts them in the order of the file.
-    pub(crate) fn sort(&mut self) {
+    /// Puts them in the order of the scenario's `file`, those of other files after it.
+    pub(crate) fn sort(&mut self, scenario: &str) {
         self.0.sort_by_key(|problem| match &problem.place {
-            Place::File { span, .. } => (0, span.start, problem.code),
-            Place::Override { .. } => (1, 0, problem.code),
+            Place::File { file, span, .. } => (u8::from(file != scenario), span.start, problem.code),
+            Place::Override { .. } => (2, 0, problem.code),
         });
         self.0.dedup();
     }

@@ -26,9 +26,9 @@ pub use diagnostic::{Code, Diagnostic, Diagnostics, Place, Severity};
 pub use objective::{Comparison, Metric, Objective, Scope, Unit};
 pub use plan::{
     BuildSource, FaultExtent, GraphFacts, LinkChange, LinkConditions, Plan, PlannedAbsence, PlannedBudget,
-    PlannedChurn, PlannedFault, PlannedInstance, PlannedLinks, PlannedLoad, PlannedNode, PlannedPhases, PlannedStep,
-    PlannedWorld, Step,
+    PlannedChurn, PlannedFault, PlannedHost, PlannedInstance, PlannedLinks, PlannedLoad, PlannedNode, PlannedPhases,
+    PlannedStep, PlannedWorld, Step,
 };
-pub use resolve::{Resolved, resolve};
+pub use resolve::{Resolved, hosts, resolve};
 pub use scenario::Scenario;
 pub use source::Source;

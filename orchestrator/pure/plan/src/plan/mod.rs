@@ -2,6 +2,7 @@
 
 mod churn;
 mod fault;
+mod host;
 mod links;
 mod render;
 mod simulated;
@@ -9,6 +10,7 @@ mod step;
 
 pub use churn::{PlannedAbsence, PlannedChurn};
 pub use fault::{FaultExtent, LinkChange, PlannedFault};
+pub use host::{PlannedHost, Replaced};
 pub use links::{LinkConditions, PlannedLinks};
 pub use simulated::PlannedWorld;
 pub use step::{PlannedStep, Step};
@@ -70,6 +72,19 @@ pub struct Plan {
     /// Nodes that come and go.
     #[serde(default, skip_serializing_if = "PlannedChurn::is_none")]
     pub churn: PlannedChurn,
+    /// Hosts of a fleet; a host's index is its position.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<PlannedHost>,
+    /// Hosts with nodes that may fail while the run is set up, beside those that spare ones replace.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub hosts_lost_max: u32,
+    /// Targets of the compiler by name of the build, where it is not this machine's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub targets: BTreeMap<String, String>,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Plan {
@@ -153,6 +168,9 @@ pub struct PlannedNode {
     /// How it behaves.
     #[serde(default, skip_serializing_if = "Behaviour::is_honest")]
     pub behaviour: Behaviour,
+    /// Host that it is placed on: a position in [`Plan::hosts`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<u32>,
 }
 
 impl PlannedNode {

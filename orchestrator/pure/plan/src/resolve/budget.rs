@@ -2,7 +2,9 @@
 
 use super::{Draft, load::OVERHEAD_BYTES, phases};
 use crate::{
+    PlannedHost,
     diagnostic::Code,
+    scenario::ProviderKind,
     units::{Duration, Size},
 };
 use regatta_base::limits::{BATCH_BYTES_MAX, TRANSACTION_BYTES_MAX};
@@ -119,18 +121,24 @@ pub(super) fn check_disk(draft: &mut Draft<'_>) {
     const STORED_OVERHEAD: u64 = 160;
     let stored = |load: &crate::PlannedLoad| load.expected.saturating_mul(u64::from(load.size) + STORED_OVERHEAD);
     let payload: u64 = draft.loads.iter().map(stored).fold(0, u64::saturating_add);
-    let stored = payload.saturating_mul(draft.nodes.len() as u64);
+    let is_fleet = draft.scenario.provider.kind == ProviderKind::Ssh;
+    let (who, count) = if is_fleet {
+        ("one host's nodes", most_on_a_host(draft))
+    } else {
+        ("the nodes", draft.nodes.len())
+    };
+    let stored = payload.saturating_mul(count as u64);
     let needed = Size(stored.div_ceil(1 << 20).saturating_mul(1 << 20));
     let budget = draft.scenario.budget.disk;
     if needed > budget {
-        let message = format!("the nodes will store about {needed} and `disk` allows {budget}");
+        let message = format!("{who} will store about {needed} and `disk` allows {budget}");
         draft.error(
             Code::BudgetTooSmall,
             "budget.disk",
             message,
             "raise it, or offer less load",
         );
-    } else if needed.0 > draft.host.disk_bytes {
+    } else if needed.0 > draft.host.disk_bytes && !is_fleet {
         let message = format!(
             "the nodes will store about {needed} and the disk has {} MiB free",
             draft.host.disk_bytes >> 20
@@ -142,4 +150,10 @@ pub(super) fn check_disk(draft: &mut Draft<'_>) {
             "free some space, or offer less load",
         );
     }
+}
+
+/// Nodes of the host that has most of them.
+fn most_on_a_host(draft: &Draft<'_>) -> usize {
+    let on = |host: &PlannedHost| draft.nodes.iter().filter(|node| node.host == Some(host.index)).count();
+    draft.hosts.iter().map(on).max().unwrap_or(0)
 }

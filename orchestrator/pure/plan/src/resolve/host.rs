@@ -3,7 +3,7 @@
 use super::{Draft, links};
 use crate::{
     diagnostic::Code,
-    scenario::{Network, ProviderKind, Rate},
+    scenario::{Net, Network, ProviderKind, Rate},
     units::{BitRate, Duration, Size},
 };
 use std::{collections::BTreeSet, net::Ipv4Addr};
@@ -16,7 +16,7 @@ const LOOPBACK: Network = Network {
 /// Loopback addresses that systems use: localhost and the local resolver.
 const RESERVED: [Ipv4Addr; 2] = [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 53)];
 /// Resident memory to count for one node: what an idle full node takes, and a margin for queues.
-const NODE_MEMORY: Size = Size(16 << 20);
+pub(super) const NODE_MEMORY: Size = Size(16 << 20);
 /// Memory to count for one simulated node: its state, queues and journal, all in the lab's process.
 const SIMULATED_NODE_MEMORY: Size = Size(5 << 20);
 /// Descriptors of a node beside those of its links: listeners, log, journal, clients.
@@ -36,34 +36,55 @@ const PORT_MIN: u16 = 1024;
 
 /// Checks addresses, ports, memory, descriptors, processes and link rates.
 pub(super) fn check(draft: &mut Draft<'_>) {
-    // A simulated node has neither addresses nor descriptors nor a process.
-    let is_real = draft.scenario.provider.kind != ProviderKind::Sim;
-    if is_real {
-        check_addresses(draft);
-        check_ports(draft);
+    let kind = draft.scenario.provider.kind;
+    match kind {
+        ProviderKind::Local | ProviderKind::Netns => {
+            check_addresses(draft);
+            check_ports(draft);
+            check_descriptors(draft);
+            check_processes(draft, draft.nodes.len() as u64, "nodes");
+        }
+        ProviderKind::Ssh => {
+            check_range_unused(draft);
+            check_ports(draft);
+            check_lab(draft);
+        }
+        // A simulated node has neither addresses nor descriptors nor a process.
+        ProviderKind::Sim => {}
     }
     check_memory(draft);
-    if is_real {
-        check_descriptors(draft);
-        check_processes(draft);
-    }
     check_delays(draft);
     check_rates(draft);
 }
 
-fn check_processes(draft: &mut Draft<'_>) {
-    let (needed, most) = (draft.nodes.len() as u64 + PROCESS_MARGIN, draft.host.processes);
+fn check_processes(draft: &mut Draft<'_>, count: u64, what: &str) {
+    let most = draft.host.processes;
+    if count + PROCESS_MARGIN > most {
+        let message = format!("{count} {what} are more than the host's limit of {most} processes allows");
+        let help = format!("raise it (ulimit -u) or use fewer {what}");
+        draft.error(Code::TooManyNodes, "group", message, help);
+    }
+}
+
+/// What a lab needs for nodes that run elsewhere: connections to them, and an SSH client for each host.
+fn check_lab(draft: &mut Draft<'_>) {
+    let hosts = draft.hosts.len() as u64;
+    check_processes(draft, hosts, "hosts");
+    let needed = LAB_BASE_DESCRIPTORS + LAB_DESCRIPTORS * (draft.nodes.len() as u64 + hosts);
+    let most = draft.host.descriptors_per_process;
     if needed > most {
-        let message = format!(
-            "{} nodes are more than the host's limit of {most} processes allows",
-            draft.nodes.len()
-        );
-        draft.error(
-            Code::TooManyNodes,
-            "group",
-            message,
-            "raise it (ulimit -u) or use fewer nodes",
-        );
+        let message = format!("the lab needs {needed} open descriptors and the host allows {most}");
+        let help = "raise the limit (ulimit -n) or use fewer nodes and hosts";
+        draft.error(Code::OutOfDescriptors, "group", message, help);
+    }
+}
+
+/// Nodes of a fleet have the addresses of their hosts.
+fn check_range_unused(draft: &mut Draft<'_>) {
+    let range = draft.scenario.net.ipv4;
+    if range != Net::default().ipv4 {
+        let message = format!("{range} has no effect: nodes of the `ssh` provider have their hosts' addresses");
+        draft.warning(Code::NoEffect, "net.ipv4", message, "remove it");
     }
 }
 
@@ -141,7 +162,12 @@ fn check_memory(draft: &mut Draft<'_>) {
         _ => NODE_MEMORY,
     };
     let needed = Size(each.0 * draft.nodes.len() as u64);
-    let (host, budget) = (Size(draft.host.memory_bytes), draft.scenario.budget.memory);
+    // Hosts of a fleet say themselves what they have.
+    let host = match draft.scenario.provider.kind {
+        ProviderKind::Ssh => Size(u64::MAX),
+        _ => Size(draft.host.memory_bytes),
+    };
+    let budget = draft.scenario.budget.memory;
     let count = draft.nodes.len();
     if needed > host {
         let most = host.0 / each.0;

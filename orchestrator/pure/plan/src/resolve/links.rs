@@ -36,7 +36,7 @@ pub(super) fn links(draft: &Draft<'_>) -> Option<PlannedLinks> {
     let scenario = draft.scenario;
     match scenario.provider.kind {
         ProviderKind::Netns => {}
-        ProviderKind::Local if scenario.link.is_some() => {}
+        ProviderKind::Local | ProviderKind::Ssh if scenario.link.is_some() => {}
         ProviderKind::Local | ProviderKind::Ssh | ProviderKind::Sim => return None,
     }
     let range = network(draft);

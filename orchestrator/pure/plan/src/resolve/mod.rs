@@ -4,6 +4,7 @@ mod budget;
 mod churn;
 mod consensus;
 mod fault;
+mod fleet;
 mod host;
 mod links;
 mod load;
@@ -17,12 +18,12 @@ mod support;
 pub(crate) mod tests;
 
 use crate::{
-    Capabilities, GraphFacts, Plan, PlannedBudget, PlannedChurn, PlannedFault, PlannedInstance, PlannedLoad,
-    PlannedNode, PlannedPhases, Source,
+    Capabilities, GraphFacts, Plan, PlannedBudget, PlannedChurn, PlannedFault, PlannedHost, PlannedInstance,
+    PlannedLoad, PlannedNode, PlannedPhases, Source, defaults,
     diagnostic::{Code, Diagnostics, Problem, Severity},
     objective::Objective,
     plan::{BuildSource, PLAN_VERSION},
-    scenario::Scenario,
+    scenario::{Build, ProviderKind, Scenario},
     suggest::did_you_mean,
     topology::Graph,
 };
@@ -52,10 +53,15 @@ pub fn resolve(source: &Source, host: &Capabilities) -> Result<Resolved, Diagnos
     let plan = source.scenario().and_then(|scenario| {
         let mut draft = Draft::new(scenario, host);
         draft.fill();
-        // What was wrong was removed: that it is missing is no problem of its own.
+        // What was wrong was removed: that it is missing is no problem of its own, and slots that hosts do not have neither.
         let was_removed = |problem: &Problem| {
-            let inside = format!("{}.", problem.path);
-            problem.code == Code::MissingKey && source.problems().iter().any(|other| other.path.starts_with(&inside))
+            let place = match problem.code {
+                Code::MissingKey => format!("{}.", problem.path),
+                Code::TooFewSlots => "provider.".to_owned(),
+                Code::NoNodes if problem.path == "provider.kind" => "provider.".to_owned(),
+                _ => return false,
+            };
+            source.problems().iter().any(|other| other.path.starts_with(&place))
         };
         problems.extend(draft.problems.drain(..).filter(|problem| !was_removed(problem)));
         let sound = problems.iter().all(|problem| problem.severity == Severity::Warning);
@@ -71,11 +77,33 @@ pub fn resolve(source: &Source, host: &Capabilities) -> Result<Resolved, Diagnos
     }
 }
 
+/// The hosts of the scenario's fleet, with all that is wrong with them; one without a pinned key is no problem yet.
+///
+/// # Errors
+/// Every problem at once, of the scenario's form and of its hosts alone.
+pub fn hosts(source: &Source) -> Result<Vec<PlannedHost>, Diagnostics> {
+    let mut problems = source.problems().to_vec();
+    let host = Capabilities::default();
+    let mut found = Vec::new();
+    if let Some(scenario) = source.scenario() {
+        let mut draft = Draft::new(scenario, &host);
+        fleet::check(&mut draft, fleet::Pinning::Later);
+        (found, problems) = (draft.hosts, [problems, draft.problems].concat());
+    }
+    let diagnostics = source.locate(problems);
+    if diagnostics.has_errors() {
+        return Err(diagnostics);
+    }
+    Ok(found)
+}
+
 /// A plan in the making: each stage adds its part and its problems.
 struct Draft<'a> {
     scenario: &'a Scenario,
     host: &'a Capabilities,
     problems: Vec<Problem>,
+    hosts: Vec<PlannedHost>,
+    hosts_lost_max: u32,
     nodes: Vec<PlannedNode>,
     /// Indices of each group's nodes.
     groups: BTreeMap<String, Range<u32>>,
@@ -98,6 +126,8 @@ impl<'a> Draft<'a> {
             scenario,
             host,
             problems: Vec::new(),
+            hosts: Vec::new(),
+            hosts_lost_max: 0,
             nodes: Vec::new(),
             groups: BTreeMap::new(),
             edges: BTreeSet::new(),
@@ -114,13 +144,16 @@ impl<'a> Draft<'a> {
 
     fn fill(&mut self) {
         support::check(self);
+        fleet::check(self, fleet::Pinning::Needed);
         budget::check(self);
         // Without nodes everything that names one would be a problem, and none of them the cause.
         if !nodes::resolve(self) {
             return;
         }
+        fleet::resolve(self);
         peering::resolve(self);
         consensus::resolve(self);
+        fleet::tolerance(self);
         load::resolve(self);
         fault::resolve(self);
         churn::resolve(self);
@@ -173,6 +206,9 @@ impl<'a> Draft<'a> {
             links,
             steps: Vec::new(),
             churn: self.churn,
+            hosts: self.hosts,
+            hosts_lost_max: self.hosts_lost_max,
+            targets: targets(scenario),
         };
         plan.steps = steps::steps(&plan);
         plan
@@ -248,6 +284,21 @@ impl<'a> Draft<'a> {
             _ => did_you_mean(name, self.groups.keys().map(String::as_str)),
         }
     }
+}
+
+/// Targets of the compiler by build, where programs are not for this machine.
+fn targets(scenario: &Scenario) -> BTreeMap<String, String> {
+    if scenario.provider.kind != ProviderKind::Ssh {
+        return BTreeMap::new();
+    }
+    let target = |build: &Build| {
+        build
+            .target
+            .clone()
+            .unwrap_or_else(|| defaults::FLEET_TARGET.to_owned())
+    };
+    let built = scenario.build.iter().filter(|(_, build)| build.source.is_some());
+    built.map(|(name, build)| (name.clone(), target(build))).collect()
 }
 
 /// The scenario's phases in milliseconds.

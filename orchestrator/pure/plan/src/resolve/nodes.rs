@@ -1,7 +1,11 @@
 //! Groups become nodes with names, addresses, regions and builds.
 
 use super::{Draft, NODES_MAX, links};
-use crate::{PlannedNode, diagnostic::Code, scenario::Group};
+use crate::{
+    PlannedNode,
+    diagnostic::Code,
+    scenario::{Group, ProviderKind},
+};
 use regatta_base::ids::check_name;
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
@@ -63,6 +67,7 @@ fn add_group(draft: &mut Draft<'_>, index: usize, group: &Group) {
             build: build_of(group),
             weight: 0,
             behaviour: group.behaviour,
+            host: None,
         });
     }
     draft.groups.insert(group.name.clone(), start..start + group.count);
@@ -130,6 +135,9 @@ fn regions(draft: &mut Draft<'_>, path: &str, group: &Group) -> Vec<Option<Strin
 }
 
 fn check_range(draft: &mut Draft<'_>, total: u64) {
+    if draft.scenario.provider.kind == ProviderKind::Ssh {
+        return;
+    }
     let range = links::network(draft);
     // The lab takes an address where it lives among the nodes.
     let room = range.capacity().saturating_sub(links::others(draft));

@@ -4,7 +4,6 @@ use super::Draft;
 use crate::{
     diagnostic::{Code, Problem},
     objective::{Metric, Need, Objective},
-    scenario::ProviderKind,
 };
 
 /// Makes the objectives.
@@ -22,7 +21,7 @@ pub(super) fn resolve(draft: &mut Draft<'_>) {
             Need::Load if scenario.load.is_empty() => Some("[[load]]"),
             Need::Link if scenario.link.is_none() => Some("[link]"),
             // Delays inside the transport are not measured from outside.
-            Need::Link if scenario.provider.kind == ProviderKind::Local => Some("a provider that measures links"),
+            Need::Link if scenario.provider.kind.has_links_made_by_nodes() => Some("a provider that measures links"),
             Need::Fault if scenario.load.is_empty() => Some("[[load]]"),
             Need::Fault if scenario.fault.is_empty() && scenario.nemesis.is_none() => Some("[[fault]]"),
             Need::Nothing | Need::Load | Need::Link | Need::Fault => None,

@@ -4,7 +4,7 @@ use super::Draft;
 use crate::{
     defaults,
     diagnostic::Code,
-    scenario::{ArrivalKind, DiskFate, FaultKind, Generator, LoadMode, ProviderKind, TransactionKind},
+    scenario::{ArrivalKind, Build, DiskFate, FaultKind, Generator, LoadMode, ProviderKind, TransactionKind},
 };
 
 /// Refuses everything of the schema that nothing carries out.
@@ -83,15 +83,6 @@ fn check_provider(draft: &mut Draft<'_>) {
         let help = "run as root, or with CAP_NET_ADMIN and CAP_SYS_ADMIN and /dev/net/tun; or use kind = \"local\"";
         draft.error(Code::NoNamespaces, "provider.kind", message, help);
     }
-    if !matches!(kind, ProviderKind::Local | ProviderKind::Netns | ProviderKind::Sim) {
-        let message = format!("the provider `{kind}` is not supported yet");
-        draft.error(Code::Unsupported, "provider.kind", message, "use kind = \"local\"");
-    }
-    if kind == ProviderKind::Ssh {
-        check_host_keys(draft);
-    } else if !scenario.provider.host.is_empty() {
-        unsupported(draft, "provider.host", "a list of hosts", "remove [[provider.host]]");
-    }
     let provider = &scenario.provider;
     let simulated = [
         ("cores", provider.cores.is_some()),
@@ -114,6 +105,7 @@ fn check_provider(draft: &mut Draft<'_>) {
                 "build from source: source = \".\"",
             );
         }
+        check_target(draft, &path, build);
         if build.source.is_some() == build.release.is_some() {
             let message = format!("build `{name}` needs exactly one of `source` and `release`");
             draft.error(Code::BadBuild, &path, message, "write source = \".\"");
@@ -124,31 +116,28 @@ fn check_provider(draft: &mut Draft<'_>) {
     }
 }
 
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
+/// A target goes into the compiler's command line.
+fn check_target(draft: &mut Draft<'_>, path: &str, build: &Build) {
+    let Some(target) = &build.target else { return };
+    let path = format!("{path}.target");
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if !target.chars().all(plain)
+        || target.starts_with('-')
+        || target.split('-').filter(|part| !part.is_empty()).count() < 2
+    {
+        let message = format!(
+            "`{}` is not a target of the compiler",
+            target.chars().take(60).collect::<String>()
+        );
+        let help = "write it as target = \"x86_64-unknown-linux-musl\"; `rustup target list` shows all";
+        draft.error(Code::BadBuild, &path, message, help);
+    } else if draft.scenario.provider.kind != ProviderKind::Ssh {
+        unsupported(draft, &path, "a program for other machines", "remove `target`");
+    }
 }
 
-fn check_host_keys(draft: &mut Draft<'_>) {
-    let mut seen = Vec::new();
-    for (index, host) in draft.scenario.provider.host.iter().enumerate() {
-        let path = format!("provider.host.{index}");
-        match &host.host_key {
-            None => {
-                let message = format!("host `{}` has no pinned key", host.addr);
-                draft.error(Code::BadHostKey, &path, message, "add host_key = \"ssh-ed25519 ...\"");
-            }
-            Some(key) if seen.contains(&key) => {
-                let message = format!("host `{}` has the key of another host", host.addr);
-                draft.error(
-                    Code::BadHostKey,
-                    &format!("{path}.host_key"),
-                    message,
-                    "pin each host's own key",
-                );
-            }
-            Some(key) => seen.push(key),
-        }
-    }
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
 }
 
 fn check_network(draft: &mut Draft<'_>) {
@@ -158,7 +147,7 @@ fn check_network(draft: &mut Draft<'_>) {
         .iter()
         .flat_map(|link| [("reorder", link.reorder), ("duplicate", link.duplicate)]);
     for (key, share) in links {
-        if share.is_some() && scenario.provider.kind == ProviderKind::Local {
+        if share.is_some() && scenario.provider.kind.has_links_made_by_nodes() {
             let what = "an emulation of packets";
             unsupported(
                 draft,

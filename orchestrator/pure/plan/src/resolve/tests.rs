@@ -3,6 +3,7 @@
 mod behaviour;
 mod churn;
 mod faults;
+mod fleet;
 mod golden;
 mod namespaces;
 mod plans;
@@ -351,8 +352,7 @@ fn phases_groups_and_options() {
 #[test]
 fn what_comes_later_is_refused_and_never_ignored() {
     for text in [
-        "provider.kind=ssh",
-        "provider.host=[{addr=\"a\"}]",
+        "build.main={source=\".\",target=\"x86_64-unknown-linux-musl\"}",
         "build.main={release=\"regatta-node@0.2.0\"}",
         "build={main={source=\".\"},next={source=\"../next\"}}",
         "link={reorder=\"5%\"}",
@@ -367,8 +367,6 @@ fn what_comes_later_is_refused_and_never_ignored() {
     }
     let twice = "consensus=[{id=\"main\"},{id=\"main\"}]";
     assert_codes(&[twice], &[Code::DuplicateName]);
-    let keyless = "provider={kind=\"ssh\",host=[{addr=\"a\"},{addr=\"b\",host_key=\"k\"},{addr=\"c\",host_key=\"k\"}]}";
-    assert_codes(&[keyless], &[Code::Unsupported, Code::BadHostKey, Code::BadHostKey]);
 }
 
 #[test]

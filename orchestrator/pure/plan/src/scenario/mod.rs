@@ -6,16 +6,15 @@ mod load;
 mod network;
 mod options;
 mod peering;
+mod provider;
 
 pub use churn::{Absence, Churn, Distribution, Leave};
 pub use fault::{DiskFate, Fault, FaultKind, Nemesis, Repeat};
 pub use load::{ArrivalKind, Load, LoadMode, Rate, TransactionKind};
-pub use network::{
-    Behaviour, Build, Consensus, Group, Host, Link, Net, Network, Provider, ProviderKind, Role, Validators,
-    VoteTopology,
-};
+pub use network::{Behaviour, Build, Consensus, Group, Link, Net, Network, Role, Validators, VoteTopology};
 pub use options::{Budget, NodeOptions, Phases};
 pub use peering::{Generator, Peering};
+pub use provider::{Host, Provider, ProviderKind};
 
 use crate::defaults;
 use schemars::JsonSchema;
@@ -70,7 +69,7 @@ impl Default for Scenario {
     fn default() -> Self {
         let source = Build {
             source: Some(defaults::SOURCE.to_owned()),
-            release: None,
+            ..Build::default()
         };
         Self {
             schema: defaults::SCHEMA,

@@ -1,4 +1,4 @@
-//! Who takes part: addresses, hosts, programs, links, groups and consensus instances.
+//! Who takes part: addresses, programs, links, groups and consensus instances.
 
 use crate::{
     defaults,
@@ -112,11 +112,11 @@ impl JsonSchema for Network {
 #[serde(default, deny_unknown_fields)]
 pub struct Net {
     /// Range that node addresses are taken from, in node order; inside 127.0.0.0/8 for `local`, which for `netns` stands
-    /// for the same range in 10.0.0.0/8; otherwise a private one for `netns`.
+    /// for the same range in 10.0.0.0/8; otherwise a private one for `netns`. Nodes of `ssh` have their hosts' addresses.
     pub ipv4: Network,
-    /// TCP port between nodes.
+    /// TCP port between nodes; for `ssh` that of the first node of a host, and two more for each further one.
     pub p2p_port: u16,
-    /// TCP port of each node's control interface.
+    /// TCP port of each node's control interface; the same holds for `ssh`.
     pub http_port: u16,
 }
 
@@ -131,82 +131,6 @@ impl Default for Net {
     }
 }
 
-/// Where the nodes run.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Provider {
-    /// Kind of provider.
-    pub kind: ProviderKind,
-    /// Hosts of the `ssh` provider.
-    pub host: Vec<Host>,
-    /// Cores of a machine of the `sim` provider; 2 unless given.
-    pub cores: Option<u32>,
-    /// Whether all nodes of the `sim` provider share one machine, as processes of one computer do.
-    pub shared: Option<bool>,
-    /// Time that a disk of the `sim` provider takes to make records durable; 500us unless given.
-    pub flush: Option<Duration>,
-}
-
-/// Kinds of provider.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ProviderKind {
-    /// Processes on this machine, each with a loopback address of its own.
-    #[default]
-    Local,
-    /// Processes on this machine, each in a network namespace of its own.
-    Netns,
-    /// Processes on other machines.
-    Ssh,
-    /// Nodes in virtual time inside the lab.
-    Sim,
-}
-
-impl ProviderKind {
-    /// Whether everything stays on this machine, so that programs made for tests may run.
-    #[must_use]
-    pub fn is_on_this_machine(self) -> bool {
-        match self {
-            Self::Local | Self::Netns | Self::Sim => true,
-            Self::Ssh => false,
-        }
-    }
-}
-
-impl fmt::Display for ProviderKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Local => "local",
-            Self::Netns => "netns",
-            Self::Ssh => "ssh",
-            Self::Sim => "sim",
-        })
-    }
-}
-
-/// One host of the `ssh` provider.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Host {
-    /// Address or name of the host.
-    pub addr: String,
-    /// Port of its SSH server.
-    #[serde(default)]
-    pub port: Option<u16>,
-    /// User to log in as.
-    #[serde(default)]
-    pub user: Option<String>,
-    /// Region that the host stands for.
-    #[serde(default)]
-    pub region: Option<String>,
-    /// Most nodes on this host.
-    #[serde(default)]
-    pub slots: Option<u32>,
-    /// Pinned public key of the host.
-    #[serde(default)]
-    pub host_key: Option<String>,
-}
-
 /// A program that nodes run: give exactly one of `source` and `release`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -215,6 +139,9 @@ pub struct Build {
     pub source: Option<String>,
     /// Signed release to fetch, e.g. `"regatta-node@0.2.0"`.
     pub release: Option<String>,
+    /// Machines that it is built for, as a target of the compiler, e.g. `"x86_64-unknown-linux-musl"`; for `ssh`, whose
+    /// hosts get a static program of that target unless given.
+    pub target: Option<String>,
 }
 
 /// Emulated network conditions.

@@ -40,7 +40,7 @@ pub struct Budget {
     pub wall: Duration,
     /// Longest life of a cluster that stays up.
     pub lease: Duration,
-    /// Most bytes in the run's folder, the nodes' data included.
+    /// Most bytes in the run's folder, the nodes' data included; for `ssh`, in that of each host.
     pub disk: Size,
     /// Most memory of all nodes together; without it, what the host has.
     pub memory: Option<Size>,

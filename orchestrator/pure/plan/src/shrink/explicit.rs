@@ -13,6 +13,8 @@ pub fn explicit(scenario: &Scenario, plan: &Plan) -> Scenario {
     let mut explicit = scenario.clone();
     explicit.provider.kind = ProviderKind::Sim;
     explicit.provider.host.clear();
+    (explicit.provider.inventory, explicit.provider.inventory_command) = (None, None);
+    explicit.provider.tolerate = None;
     let name = |node: u32| {
         plan.nodes
             .get(node as usize)

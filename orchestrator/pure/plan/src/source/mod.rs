@@ -1,12 +1,13 @@
 //! A scenario file with overrides: from text to a typed scenario, with the place of every key.
 
+mod inventory;
 mod overrides;
 mod shape;
 mod trace;
 
 use crate::{
     diagnostic::{Code, Diagnostic, Diagnostics, Place, Problem},
-    scenario::Scenario,
+    scenario::{ProviderKind, Scenario},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -21,8 +22,10 @@ pub const SCENARIO_BYTES_MAX: usize = 1024 * 1024;
 /// Where a key of the effective document comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Origin {
-    /// The file: spans of the key's name, when it has one, and of its value.
+    /// The file, or an inventory: spans of the key's name, when it has one, and of its value.
     File {
+        /// 0 for the scenario, otherwise the position of an inventory plus one.
+        document: usize,
         key: Option<Range<usize>>,
         value: Range<usize>,
     },
@@ -40,7 +43,17 @@ pub struct Source {
     text: String,
     overrides: Vec<String>,
     origins: BTreeMap<String, Origin>,
+    /// The document without overrides, and with the hosts of inventories.
+    document: Option<Value>,
+    /// Names and texts of inventories.
+    inventories: Vec<(String, String)>,
+    /// Keys of the provider whose hosts are in the document.
+    included: BTreeSet<&'static str>,
+    /// Names and texts of other files.
+    files: Vec<(String, String)>,
     scenario: Option<Scenario>,
+    /// Problems of reading texts.
+    unread: Vec<Problem>,
     problems: Vec<Problem>,
 }
 
@@ -53,12 +66,16 @@ impl Source {
             text: text.to_owned(),
             overrides: overrides.to_vec(),
             origins: BTreeMap::new(),
+            document: None,
+            inventories: Vec::new(),
+            included: BTreeSet::new(),
+            files: Vec::new(),
             scenario: None,
+            unread: Vec::new(),
             problems: Vec::new(),
         };
-        if let Some(document) = source.parse() {
-            source.interpret(document);
-        }
+        source.document = source.parse();
+        source.interpret();
         source
     }
 
@@ -66,12 +83,42 @@ impl Source {
     #[must_use]
     pub fn files(&self) -> BTreeSet<String> {
         let churn = self.scenario.iter().flat_map(|scenario| &scenario.churn);
-        churn.filter_map(|churn| churn.trace.clone()).collect()
+        let inventory = self.scenario.iter().filter(|scenario| is_fleet(scenario));
+        let inventory = inventory.filter_map(|scenario| scenario.provider.inventory.clone());
+        churn.filter_map(|churn| churn.trace.clone()).chain(inventory).collect()
     }
 
     /// Puts the content of a file of [`Source::files`] into the scenario. What is wrong with it is reported with
     /// everything else.
     pub fn include(&mut self, file: &str, text: &str) {
+        self.files.push((file.to_owned(), text.to_owned()));
+        let inventory = self
+            .scenario
+            .as_ref()
+            .and_then(|scenario| scenario.provider.inventory.as_deref());
+        if inventory == Some(file) {
+            // The scenario is made anew, with all files.
+            self.add_inventory(inventory::FILE, file, text);
+        } else {
+            self.include_trace(file, text);
+        }
+    }
+
+    /// The program with its arguments that prints more hosts, when the scenario names one that was not run yet.
+    #[must_use]
+    pub fn inventory_command(&self) -> Option<&[String]> {
+        let scenario = self.scenario.as_ref().filter(|scenario| is_fleet(scenario))?;
+        scenario.provider.inventory_command.as_deref()
+    }
+
+    /// Puts what the command of [`Source::inventory_command`] printed into the scenario. What is wrong with it is reported
+    /// with everything else.
+    pub fn include_command(&mut self, output: &str) {
+        let name = self.inventory_command().unwrap_or_default().join(" ");
+        self.add_inventory(inventory::COMMAND, &name, output);
+    }
+
+    fn include_trace(&mut self, file: &str, text: &str) {
         let Some(scenario) = &mut self.scenario else { return };
         for (index, churn) in scenario.churn.iter_mut().enumerate() {
             if churn.trace.as_deref() != Some(file) {
@@ -122,36 +169,49 @@ impl Source {
             }
         });
         let mut diagnostics = Diagnostics(located.collect());
-        diagnostics.sort();
+        diagnostics.sort(&self.file);
         diagnostics
     }
 
     fn parse(&mut self) -> Option<Value> {
         if self.text.len() > SCENARIO_BYTES_MAX {
             let message = format!("{} bytes exceed the limit of {SCENARIO_BYTES_MAX}", self.text.len());
-            self.problems.push(Problem::error(Code::Syntax, "", message));
+            self.unread.push(Problem::error(Code::Syntax, "", message));
             return None;
         }
         match toml_edit::Document::parse(self.text.as_str()) {
             Ok(document) => {
                 let mut origins = BTreeMap::new();
-                let value = from_item(document.as_item(), "", &mut origins);
+                let value = Reader {
+                    document: 0,
+                    origins: &mut origins,
+                }
+                .item(document.as_item(), "");
                 self.origins = origins;
                 Some(value)
             }
             Err(error) => {
                 let span = error.span().unwrap_or(0..0);
-                self.origins
-                    .insert(String::new(), Origin::File { key: None, value: span });
+                let origin = Origin::File {
+                    document: 0,
+                    key: None,
+                    value: span,
+                };
+                self.origins.insert(String::new(), origin);
                 let message = format!("not TOML: {}", error.message().trim());
                 let help = "compare the line with an example of docs/reference/scenario.md";
-                self.problems.push(Problem::error(Code::Syntax, "", message).help(help));
+                self.unread.push(Problem::error(Code::Syntax, "", message).help(help));
                 None
             }
         }
     }
 
-    fn interpret(&mut self, mut document: Value) {
+    /// Makes the scenario of the document as it is by now.
+    fn interpret(&mut self) {
+        self.problems = self.unread.clone();
+        let Some(mut document) = self.document.clone() else {
+            return;
+        };
         for position in 0..self.overrides.len() {
             self.apply(position, &mut document);
         }
@@ -161,7 +221,7 @@ impl Source {
             return;
         }
         match Scenario::deserialize(&document) {
-            Ok(scenario) => self.scenario = Some(scenario),
+            Ok(scenario) => self.scenario = Some(self.without_included(scenario)),
             // The shape check words everything that it knows better; this is the net below it.
             Err(error) if self.problems.is_empty() => {
                 self.problems
@@ -169,6 +229,17 @@ impl Source {
             }
             Err(_) => {}
         }
+    }
+
+    /// The scenario without the names of inventories whose hosts it has.
+    fn without_included(&self, mut scenario: Scenario) -> Scenario {
+        if self.included.contains(inventory::FILE) {
+            scenario.provider.inventory = None;
+        }
+        if self.included.contains(inventory::COMMAND) {
+            scenario.provider.inventory_command = None;
+        }
+        scenario
     }
 
     fn apply(&mut self, position: usize, document: &mut Value) {
@@ -213,31 +284,38 @@ impl Source {
                         text: self.overrides[*position].clone(),
                     };
                 }
-                Some(Origin::File { key, value }) => {
+                Some(Origin::File { document, key, value }) => {
                     let span = if at_key || !exact {
                         key.as_ref().unwrap_or(value)
                     } else {
                         value
                     };
-                    return self.file_place(span.clone());
+                    return self.file_place(*document, span.clone());
                 }
                 None => {}
             }
             exact = false;
             match path.rfind('.') {
                 Some(dot) => path = &path[..dot],
-                None if path.is_empty() => return self.file_place(0..0),
+                None if path.is_empty() => return self.file_place(0, 0..0),
                 None => path = "",
             }
         }
     }
 
-    fn file_place(&self, span: Range<usize>) -> Place {
-        let before = self.text.get(..span.start).unwrap_or(&self.text);
+    fn file_place(&self, document: usize, span: Range<usize>) -> Place {
+        let inventory = document
+            .checked_sub(1)
+            .and_then(|position| self.inventories.get(position));
+        let (file, text) = match inventory {
+            Some((name, text)) => (name, text),
+            None => (&self.file, &self.text),
+        };
+        let before = text.get(..span.start).unwrap_or(text);
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
         Place::File {
-            file: self.file.clone(),
+            file: file.clone(),
             line,
             column,
             span,
@@ -254,56 +332,71 @@ fn join(path: &str, part: &str) -> String {
     }
 }
 
-fn from_item(item: &toml_edit::Item, path: &str, origins: &mut BTreeMap<String, Origin>) -> Value {
-    match item {
-        toml_edit::Item::None => Value::Null,
-        toml_edit::Item::Value(value) => from_value(value, path, origins),
-        toml_edit::Item::Table(table) => from_table(table, path, origins),
-        toml_edit::Item::ArrayOfTables(tables) => {
-            let elements = tables.iter().enumerate().map(|(index, table)| {
-                let path = join(path, &index.to_string());
-                record(&path, None, table.span(), origins);
-                from_table(table, &path, origins)
-            });
-            Value::Array(elements.collect())
+/// Whether inventories are read: other providers have no use for hosts.
+fn is_fleet(scenario: &Scenario) -> bool {
+    scenario.provider.kind == ProviderKind::Ssh
+}
+
+/// Turns TOML into values and remembers where each of them stands.
+struct Reader<'a> {
+    document: usize,
+    origins: &'a mut BTreeMap<String, Origin>,
+}
+
+impl Reader<'_> {
+    fn item(&mut self, item: &toml_edit::Item, path: &str) -> Value {
+        match item {
+            toml_edit::Item::None => Value::Null,
+            toml_edit::Item::Value(value) => self.value(value, path),
+            toml_edit::Item::Table(table) => self.table(table, path),
+            toml_edit::Item::ArrayOfTables(tables) => {
+                let elements = tables.iter().enumerate().map(|(index, table)| {
+                    let path = join(path, &index.to_string());
+                    self.record(&path, None, table.span());
+                    self.table(table, &path)
+                });
+                Value::Array(elements.collect())
+            }
         }
     }
-}
 
-fn from_table(table: &dyn toml_edit::TableLike, path: &str, origins: &mut BTreeMap<String, Origin>) -> Value {
-    let mut object = Map::new();
-    for (name, item) in table.iter() {
-        let path = join(path, name);
-        let key = table.get_key_value(name).and_then(|(key, _)| key.span());
-        record(&path, key, item.span(), origins);
-        object.insert(name.to_owned(), from_item(item, &path, origins));
-    }
-    Value::Object(object)
-}
-
-fn from_value(value: &toml_edit::Value, path: &str, origins: &mut BTreeMap<String, Origin>) -> Value {
-    match value {
-        toml_edit::Value::String(text) => Value::String(text.value().clone()),
-        toml_edit::Value::Integer(number) => Value::from(*number.value()),
-        toml_edit::Value::Float(number) => Value::from(*number.value()),
-        toml_edit::Value::Boolean(boolean) => Value::Bool(*boolean.value()),
-        // Nothing in a scenario is a date: null, which TOML lacks, has no type that fits anywhere.
-        toml_edit::Value::Datetime(_) => Value::Null,
-        toml_edit::Value::Array(array) => {
-            let elements = array.iter().enumerate().map(|(index, value)| {
-                let path = join(path, &index.to_string());
-                record(&path, None, value.span(), origins);
-                from_value(value, &path, origins)
-            });
-            Value::Array(elements.collect())
+    fn table(&mut self, table: &dyn toml_edit::TableLike, path: &str) -> Value {
+        let mut object = Map::new();
+        for (name, item) in table.iter() {
+            let path = join(path, name);
+            let key = table.get_key_value(name).and_then(|(key, _)| key.span());
+            self.record(&path, key, item.span());
+            object.insert(name.to_owned(), self.item(item, &path));
         }
-        toml_edit::Value::InlineTable(table) => from_table(table, path, origins),
+        Value::Object(object)
     }
-}
 
-fn record(path: &str, key: Option<Range<usize>>, value: Option<Range<usize>>, origins: &mut BTreeMap<String, Origin>) {
-    if let Some(value) = value.or_else(|| key.clone()) {
-        origins.insert(path.to_owned(), Origin::File { key, value });
+    fn value(&mut self, value: &toml_edit::Value, path: &str) -> Value {
+        match value {
+            toml_edit::Value::String(text) => Value::String(text.value().clone()),
+            toml_edit::Value::Integer(number) => Value::from(*number.value()),
+            toml_edit::Value::Float(number) => Value::from(*number.value()),
+            toml_edit::Value::Boolean(boolean) => Value::Bool(*boolean.value()),
+            // Nothing in a scenario is a date: null, which TOML lacks, has no type that fits anywhere.
+            toml_edit::Value::Datetime(_) => Value::Null,
+            toml_edit::Value::Array(array) => {
+                let elements = array.iter().enumerate().map(|(index, value)| {
+                    let path = join(path, &index.to_string());
+                    self.record(&path, None, value.span());
+                    self.value(value, &path)
+                });
+                Value::Array(elements.collect())
+            }
+            toml_edit::Value::InlineTable(table) => self.table(table, path),
+        }
+    }
+
+    fn record(&mut self, path: &str, key: Option<Range<usize>>, value: Option<Range<usize>>) {
+        if let Some(value) = value.or_else(|| key.clone()) {
+            let document = self.document;
+            self.origins
+                .insert(path.to_owned(), Origin::File { document, key, value });
+        }
     }
 }
 

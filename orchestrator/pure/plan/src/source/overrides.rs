@@ -82,7 +82,11 @@ fn descend<'a>(target: &'a mut Value, step: &str) -> &'a mut Value {
 
 fn parse(text: &str) -> Value {
     match text.parse::<toml_edit::Value>() {
-        Ok(value) => super::from_value(&value, "", &mut BTreeMap::new()),
+        Ok(value) => super::Reader {
+            document: 0,
+            origins: &mut BTreeMap::new(),
+        }
+        .value(&value, ""),
         Err(_) => Value::String(text.to_owned()),
     }
 }

@@ -134,7 +134,7 @@ prop_compose! {
             name: "random".to_owned(),
             seed,
             net: Net { p2p_port: port, http_port: port + 1, ..Net::default() },
-            build: BTreeMap::from([("main".to_owned(), Build { source: Some(".".to_owned()), release: None })]),
+            build: BTreeMap::from([("main".to_owned(), Build { source: Some(".".to_owned()), ..Build::default() })]),
             group: vec![val, full],
             peering: Peering { edges: vec![("val-0".to_owned(), "full-1".to_owned())], rules },
             consensus: vec![Consensus {

@@ -124,16 +124,6 @@ fn limits_of_groups_and_nodes() {
 
 #[test]
 fn providers_and_networks_that_come_later() {
-    insta::assert_snapshot!(rendered(&["provider.kind=ssh"]), @r#"
-    error[T041]: the provider `ssh` is not supported yet
-      --> --set provider.kind=ssh
-       = help: use kind = "local"
-    "#);
-    insta::assert_snapshot!(rendered(&["provider.host=[{addr=\"a\"}]"]), @r#"
-    error[T041]: a list of hosts is not supported by the `local` provider yet
-      --> --set provider.host=[{addr="a"}]
-       = help: remove [[provider.host]]
-    "#);
     insta::assert_snapshot!(rendered(&["build.main={release=\"regatta-node@0.2.0\"}"]), @r#"
     error[T041]: a release is not supported by the `local` provider yet
       --> --set build.main={release="regatta-node@0.2.0"}
