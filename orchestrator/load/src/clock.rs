@@ -4,19 +4,14 @@ use nix::{
     sys::time::TimeSpec,
     time::{ClockId, ClockNanosleepFlags, clock_gettime, clock_nanosleep},
 };
+use serde::{Deserialize, Serialize};
 
 /// Nanoseconds of `CLOCK_MONOTONIC` since the run's origin. Copies share the origin.
 ///
-/// Every stamp of a run comes from this one clock of one machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Every stamp of a process comes from this one clock of its machine; generators elsewhere get the run's origin on theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunClock {
     origin_ns: u64,
-}
-
-fn monotonic_ns() -> u64 {
-    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("every Linux kernel has CLOCK_MONOTONIC");
-    // Positive since boot and below 2^63 ns for 292 years.
-    time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64
 }
 
 impl RunClock {
@@ -24,14 +19,28 @@ impl RunClock {
     #[must_use]
     pub fn start() -> Self {
         Self {
-            origin_ns: monotonic_ns(),
+            origin_ns: Self::monotonic_ns(),
         }
+    }
+
+    /// A clock whose origin is when this host's `CLOCK_MONOTONIC` showed, or would have shown, `origin_ns`.
+    #[must_use]
+    pub fn with_origin(origin_ns: u64) -> Self {
+        Self { origin_ns }
+    }
+
+    /// Nanoseconds of this host's `CLOCK_MONOTONIC`.
+    #[must_use]
+    pub fn monotonic_ns() -> u64 {
+        let time = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("every Linux kernel has CLOCK_MONOTONIC");
+        // Positive since boot and below 2^63 ns for 292 years.
+        time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64
     }
 
     /// Nanoseconds since the origin.
     #[must_use]
     pub fn now_ns(self) -> u64 {
-        monotonic_ns() - self.origin_ns
+        Self::monotonic_ns().saturating_sub(self.origin_ns)
     }
 
     /// Whole milliseconds since the origin.
@@ -44,7 +53,7 @@ impl RunClock {
     ///
     /// Sleeps to an absolute time, so that neither preemption before the call nor a signal during it adds up.
     pub fn sleep_until(self, at_ns: u64) {
-        let absolute = self.origin_ns + at_ns;
+        let absolute = self.origin_ns.saturating_add(at_ns);
         let time = TimeSpec::new((absolute / 1_000_000_000) as i64, (absolute % 1_000_000_000) as i64);
         while self.now_ns() < at_ns {
             // An error is a signal: sleep on to the same instant.

@@ -2,10 +2,11 @@
 
 use regatta_base::TransactionId;
 use regatta_report::model::{Accounting, Block, Latency, NamedText, Rejection, Second};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A cheap view of a running load for the heartbeat.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct LoadProgress {
     /// Transactions whose time has come.
     pub intended: u64,
@@ -42,7 +43,7 @@ pub struct LoadProgress {
 }
 
 /// Where transactions ended. `intended` is the sum of all the other fields.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// Transactions of the schedule.
     pub intended: u64,
@@ -104,7 +105,7 @@ impl Tally {
 }
 
 /// Tallies by the phase in which transactions were intended.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PhaseTally {
     /// Load before the window.
     pub warmup: Tally,
@@ -126,7 +127,7 @@ impl PhaseTally {
 }
 
 /// Where one transaction ended, as its submitter saw it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Submission {
     /// Its id.
     pub id: TransactionId,
@@ -141,7 +142,7 @@ pub struct Submission {
 }
 
 /// Every transaction of a load, for the checks.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Submitted {
     /// Names of the targets.
     pub targets: Vec<String>,
@@ -150,7 +151,7 @@ pub struct Submitted {
 }
 
 /// Everything that one load leaves behind.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct LoadOutcome {
     /// Position of the load in the plan.
     pub load: u32,

@@ -3,10 +3,11 @@
 use crate::RunClock;
 use regatta_base::{ChainId, InstanceId, limits};
 use regatta_plan::{PlannedLoad, PlannedPhases, scenario::TransactionKind};
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
 /// The control interface of one node.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
     /// Index of the node in the plan.
     pub node: u32,
@@ -17,7 +18,7 @@ pub struct Endpoint {
 }
 
 /// One load of a plan, with everything that the plan does not know.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LoadSpec {
     /// The load as planned.
     pub load: PlannedLoad,
@@ -42,7 +43,7 @@ pub struct LoadSpec {
 }
 
 /// Bounds of the generator: what exceeds one is counted as not sent, with the reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadLimits {
     /// Most bytes of transactions that are built and not sent. 1 GiB.
     pub prepared_bytes: usize,
@@ -128,6 +129,16 @@ pub enum LoadError {
         thread: &'static str,
         /// What the operating system said.
         source: std::io::Error,
+    },
+    /// The generator on a host is of no use.
+    #[error("load {load}, generator on `{host}`: {source}")]
+    Remote {
+        /// Position of the load in the plan.
+        load: u32,
+        /// The host.
+        host: String,
+        /// What is wrong.
+        source: Box<crate::remote::RemoteError>,
     },
     /// A thread of the generator ended without its result.
     #[error("load {load}: the {thread} thread ended early; help: this is a defect of the lab")]
