@@ -5,7 +5,7 @@
 //! missed, or the step that failed.
 
 use crate::{
-    rundir::{RunDirError, at, start_ticks},
+    rundir::{RunDirError, at},
     runner::{self, Interrupt, Interrupts, Job, Observer, Progress, RunnerError},
 };
 use regatta_plan::{
@@ -237,7 +237,7 @@ fn remove_dead(runs: &Path) {
         let pid = name
             .to_str()
             .and_then(|name| name.strip_prefix(WORK_PREFIX)?.parse::<u32>().ok());
-        if pid.is_some_and(|pid| start_ticks(pid).is_none()) {
+        if pid.is_some_and(|pid| regatta_process::start_ticks(pid).is_none()) {
             let _ = fs::remove_dir_all(entry.path());
         }
     }

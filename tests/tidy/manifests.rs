@@ -18,19 +18,20 @@ const FLOORS: [&[&str]; 8] = [
         "regatta-plan",
         "regatta-seal",
     ],
-    &["regatta-core", "regatta-report"],
+    &["regatta-core", "regatta-process", "regatta-report"],
     &["regatta-client", "regatta-sim"],
     &["regatta-load"],
     &["regatta-node", "regatta"],
     &["regatta-tests", "regatta-benches"],
 ];
 /// The lab and its parts.
-const LAB: [&str; 7] = [
+const LAB: [&str; 8] = [
     "regatta",
     "regatta-fleet",
     "regatta-link",
     "regatta-load",
     "regatta-plan",
+    "regatta-process",
     "regatta-report",
     "regatta-tests",
 ];

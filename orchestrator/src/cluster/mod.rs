@@ -258,6 +258,7 @@ impl Cluster {
             name: node.name.clone(),
             program: program.path(),
             held: Some(program),
+            folder: None,
             arguments: arguments(
                 self.run.config(&node.name).join("node.toml"),
                 self.process(node.index).is_none(),

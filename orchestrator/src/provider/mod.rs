@@ -1,20 +1,17 @@
 //! Where nodes run: the verbs of a host, and what it can do.
 
-mod keeper;
 mod limits;
 mod local;
-mod log;
 mod netns;
 mod ports;
-mod process;
 
 pub(crate) use limits::{HostLimits, raise_descriptor_limit};
 pub(crate) use local::LocalProvider;
 pub(crate) use netns::{
-    NetnsProvider, Place, Probe, Switch, Tally as SwitchTally, model as attested_model, probe as probe_namespaces,
+    NetnsProvider, Probe, Switch, Tally as SwitchTally, model as attested_model, probe as probe_namespaces,
 };
 pub(crate) use ports::{AddressClaim, AddressError, check_free, free_network};
-pub(crate) use process::{Exit, Process, ProcessSpec, StartError};
+pub(crate) use regatta_process::{Exit, Place, Process, ProcessSpec, StartError};
 
 use netns::NetnsError;
 use regatta_link::Observed;

@@ -19,7 +19,7 @@ pub(crate) use calendar::{compact_utc, rfc3339};
 pub(crate) use journal::JournalLine;
 pub(crate) use journal::{Entry, Journal, read_journal};
 pub(crate) use quota::used_bytes;
-pub(crate) use sweep::{start_ticks, sweep};
+pub(crate) use sweep::sweep;
 
 use regatta_plan::Plan;
 use serde::{Serialize, de::DeserializeOwned};

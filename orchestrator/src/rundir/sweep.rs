@@ -1,6 +1,7 @@
 //! What labs that died left behind. Only reported: processes that this lab did not start are never touched.
 
 use super::{Entry, Journal, RunDir, RunDirError, read_journal};
+use regatta_process::start_ticks;
 use std::{collections::BTreeMap, path::Path};
 
 /// A run whose lab died before it had a result.
@@ -62,14 +63,6 @@ impl DeadRun {
     }
 }
 
-/// Start time of a process in clock ticks since boot; `None` when it does not run: a process that has ended and that
-/// its parent has not waited for is only a row in a table.
-pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
-    let process = procfs::process::Process::new(i32::try_from(pid).ok()?).ok()?;
-    let stat = process.stat().ok()?;
-    (!matches!(stat.state, 'Z' | 'X')).then_some(stat.starttime)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,23 +98,6 @@ mod tests {
         assert_eq!(sweep(runs.path()), [dead], "same pid, other start time: not ours");
         sweep(runs.path())[0].close().unwrap();
         assert_eq!(sweep(runs.path()), []);
-    }
-
-    #[test]
-    fn a_process_that_has_ended_and_was_not_waited_for_does_not_run() {
-        let mut child = std::process::Command::new("/bin/true").spawn().unwrap();
-        let pid = child.id();
-        // Without waiting for it: its row stays in the table until `wait`.
-        while std::fs::read_to_string(format!("/proc/{pid}/stat"))
-            .unwrap()
-            .split(' ')
-            .nth(2)
-            != Some("Z")
-        {
-            std::thread::yield_now();
-        }
-        assert_eq!(start_ticks(pid), None);
-        child.wait().unwrap();
     }
 
     #[test]

@@ -9,14 +9,13 @@
 //!   .finish().await                  a last round -> SampleOutcome; call it before the nodes are stopped
 //! ```
 
-mod host;
 mod metrics;
 mod outcome;
-mod process;
 mod registry;
 mod sampler;
 mod writer;
 
 pub(crate) use metrics::Counters;
-pub use outcome::{HostSample, SampleError, SampleOutcome, SamplerConfig, Watched};
+pub use outcome::{SampleError, SampleOutcome, SamplerConfig, Watched};
+pub use regatta_process::HostSample;
 pub use sampler::Sampler;

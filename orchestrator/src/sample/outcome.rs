@@ -1,8 +1,8 @@
 //! What the sampler is told and what it gives back.
 
 use crate::load::RunClock;
+use regatta_process::HostSample;
 use regatta_report::model::{Process, ProcessKind};
-use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// How to sample.
@@ -44,27 +44,6 @@ pub struct Watched {
     pub data_dir: Option<PathBuf>,
     /// Its control interface, for metrics.
     pub http: Option<SocketAddr>,
-}
-
-/// One sample of the host.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct HostSample {
-    /// When it was taken, milliseconds since the origin.
-    pub at_ms: u64,
-    /// Load average over one minute.
-    pub load1: f64,
-    /// Share of all cores' time since the last sample that was not idle, 0 to 1.
-    pub cpu_share: f64,
-    /// Share of all cores' time since the last sample that the hypervisor took, 0 to 1.
-    pub steal_share: f64,
-    /// Share of the last 10 s in which some task waited for a core, 0 to 1; 0 where the kernel does not tell.
-    pub pressure_cpu: f64,
-    /// The same for memory.
-    pub pressure_memory: f64,
-    /// The same for disks.
-    pub pressure_io: f64,
-    /// Memory that processes may still take, in bytes.
-    pub memory_available_bytes: u64,
 }
 
 /// Everything that was sampled.

@@ -3,9 +3,9 @@
 use crate::sample::{
     Watched,
     metrics::{Counters, Reading},
-    process::Usage,
 };
 use regatta_api::metrics::Metric;
+use regatta_process::Usage;
 use regatta_report::model::{Process, Sample};
 
 /// Most samples kept of one process: a day at one a second. Beyond it every other one is dropped.

@@ -4,14 +4,13 @@ use crate::{
     load::RunClock,
     sample::{
         HostSample, SampleError, SampleOutcome, SamplerConfig, Watched,
-        host::HostSampler,
         metrics::{self, Reading},
-        process::{self, Usage},
         registry::Registry,
         writer::{ProcessLine, SampleFiles},
     },
 };
 use futures::future::join_all;
+use regatta_process::{HostSampler, Usage};
 use regatta_report::model::Sample;
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -182,8 +181,8 @@ impl Worker {
         private: bool,
         reading: Option<&Reading>,
     ) -> Option<ProcessLine<'a>> {
-        let usage: Usage = process::usage(watched.pid, private)?;
-        let disk_bytes = watched.data_dir.as_deref().map_or(0, process::disk_bytes);
+        let usage: Usage = regatta_process::usage(watched.pid, private)?;
+        let disk_bytes = watched.data_dir.as_deref().map_or(0, regatta_process::disk_bytes);
         let sample = lock(&self.registry).enter(watched, at_ms, usage, disk_bytes, reading)?;
         Some(ProcessLine {
             name: &watched.name,

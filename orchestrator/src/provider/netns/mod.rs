@@ -13,17 +13,14 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use namespace::{NamespaceError, Place, probe};
+pub(crate) use namespace::{NamespaceError, probe};
 pub(crate) use probe::Probe;
 pub(crate) use switch::Switch;
 pub(crate) use tally::Tally;
 
-use super::{
-    keeper::Keeper,
-    process::{Process, ProcessSpec, StartError},
-};
 use regatta_link::{Model, Observed};
 use regatta_plan::{Plan, PlannedLinks};
+use regatta_process::{Keeper, Place, Process, ProcessSpec, StartError};
 use std::{
     io,
     net::Ipv4Addr,

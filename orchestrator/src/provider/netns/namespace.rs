@@ -3,13 +3,12 @@
 use super::netlink::Netlink;
 use nix::{
     net::if_::if_nametoindex,
-    sched::{CloneFlags, setns, unshare},
+    sched::{CloneFlags, unshare},
 };
-use std::{fs::File, io, net::Ipv4Addr, sync::Arc, thread};
+use regatta_process::Place;
+use std::{io, net::Ipv4Addr, thread};
 use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 
-/// The namespace of the calling thread.
-const OWN: &str = "/proc/thread-self/ns/net";
 /// The loopback device is the first of every namespace.
 const LOOPBACK: u32 = 1;
 /// Largest packet on a link in bytes, as on most of the internet.
@@ -38,45 +37,6 @@ pub(super) struct Namespace {
     pub place: Place,
     /// What comes out of the namespace is read here, and what is written here goes in.
     pub device: SyncDevice,
-}
-
-/// A handle of a namespace.
-#[derive(Debug, Clone)]
-pub(crate) struct Place(Arc<File>);
-
-impl Place {
-    /// The namespace of the calling thread.
-    ///
-    /// # Errors
-    /// What the system said.
-    pub(crate) fn current() -> io::Result<Self> {
-        File::open(OWN).map(|file| Self(Arc::new(file)))
-    }
-
-    /// Moves the calling thread, and no other, into the namespace.
-    ///
-    /// # Errors
-    /// What the system said.
-    pub(crate) fn enter(&self) -> io::Result<()> {
-        setns(&*self.0, CloneFlags::CLONE_NEWNET).map_err(io::Error::from)
-    }
-
-    /// Number by which the system knows the namespace.
-    ///
-    /// # Errors
-    /// What the system said.
-    pub(crate) fn number(&self) -> io::Result<u64> {
-        use std::os::unix::fs::MetadataExt;
-        self.0.metadata().map(|facts| facts.ino())
-    }
-
-    /// The namespace that process `pid` lives in.
-    ///
-    /// # Errors
-    /// What the system said.
-    pub(crate) fn of_process(pid: u32) -> io::Result<Self> {
-        File::open(format!("/proc/{pid}/ns/net")).map(|file| Self(Arc::new(file)))
-    }
 }
 
 /// Makes a namespace with a device for each of `addresses`.

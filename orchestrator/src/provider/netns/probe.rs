@@ -1,9 +1,9 @@
 //! Measures the links between namespaces through the same devices and the same switch as the nodes.
 
-use super::Place;
 use crate::load::{RunClock, settle};
 use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
 use regatta_link::{Nanos, Observed};
+use regatta_process::Place;
 use std::{
     collections::BTreeSet,
     io::{self, ErrorKind},

@@ -225,6 +225,7 @@ fn shell(folder: &Path, script: &str) -> ProcessSpec {
         name: "sh".to_owned(),
         program: "/bin/sh".into(),
         held: None,
+        folder: None,
         arguments: vec!["-c".into(), script.into()],
         log: folder.join("sh.log"),
         log_bytes_max: 1 << 20,

@@ -1,16 +1,16 @@
 //! The one thread that starts processes and sees them end.
 //!
 //! A node asks the kernel to end it with its parent, and the kernel means the parent *thread*. So all nodes are started
-//! by one thread that lives as long as the lab. It also holds their stdin (which closes when the lab dies), reads their
+//! by one thread that lives as long as the program. It also holds their stdin (which closes when the program dies), reads their
 //! output and waits for them, so that a process id is only ever signalled while its process has not been waited for:
 //! no other process can have got it.
 
-use super::{
+use crate::{
+    Exit, Place, Process, ProcessSpec, StartError,
     log::NodeLog,
-    netns::Place,
-    process::{Exit, Order, Process, ProcessSpec, StartError, State},
+    process::{Order, State},
+    start_ticks,
 };
-use crate::rundir::start_ticks;
 use bytes::BytesMut;
 use nix::{
     sys::signal::{Signal, kill},
@@ -43,14 +43,17 @@ struct Request {
 
 /// Handle of the thread. When it is dropped, what the thread started is killed and waited for.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub struct Keeper {
     requests: Option<mpsc::UnboundedSender<Request>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Keeper {
     /// Starts the thread.
-    pub(super) fn start() -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// What the system said when it refused the thread.
+    pub fn start() -> io::Result<Self> {
         let (requests, inbox) = mpsc::unbounded_channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new()
@@ -63,7 +66,10 @@ impl Keeper {
     }
 
     /// Starts a process from the thread, in the network namespace `place`.
-    pub(super) async fn spawn(&self, spec: ProcessSpec, place: Option<Place>) -> Result<Process, StartError> {
+    ///
+    /// # Errors
+    /// [`StartError`] when the system refuses it.
+    pub async fn spawn(&self, spec: ProcessSpec, place: Option<Place>) -> Result<Process, StartError> {
         let stopping = StartError::Stopping(spec.name.clone());
         let (reply, answer) = oneshot::channel();
         let request = Request { spec, place, reply };
@@ -145,9 +151,12 @@ async fn spawn(spec: &ProcessSpec, place: Option<&Place>) -> io::Result<Child> {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // A group of its own: Ctrl-C at the terminal is for the lab, which then stops its nodes cleanly.
+            // A group of its own: Ctrl-C at the terminal is for the program, which then stops its nodes cleanly.
             .process_group(0)
             .kill_on_drop(true);
+        if let Some(folder) = &spec.folder {
+            command.current_dir(folder);
+        }
         let result = match place {
             Some(place) => within(place, || command.spawn()),
             None => command.spawn(),

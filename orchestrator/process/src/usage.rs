@@ -1,28 +1,15 @@
 //! What the kernel tells about one process.
 
+use crate::Usage;
 use procfs::process::Process;
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
 /// Most entries of a data folder that are added up: it has segments and a few files.
 const ENTRIES_MAX: usize = 20_000;
 
-/// One look at a process; what could not be read is 0.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct Usage {
-    /// User and system time in seconds since the process began.
-    pub(crate) cpu_s: f64,
-    /// Resident set in bytes.
-    pub(crate) rss_bytes: u64,
-    /// Threads.
-    pub(crate) threads: u64,
-    /// Open descriptors.
-    pub(crate) descriptors: u64,
-    /// Private memory in bytes, when it was asked for.
-    pub(crate) private_bytes: u64,
-}
-
 /// Reads process `pid`; `None` when it is gone. Private memory only with `private`: it walks the page tables.
-pub(crate) fn usage(pid: i32, private: bool) -> Option<Usage> {
+#[must_use]
+pub fn usage(pid: i32, private: bool) -> Option<Usage> {
     let process = Process::new(pid).ok()?;
     let stat = process.stat().ok()?;
     if stat.state == 'Z' {
@@ -53,7 +40,8 @@ fn private_bytes(process: &Process) -> u64 {
 }
 
 /// Bytes that the files under `folder` take on the disk.
-pub(crate) fn disk_bytes(folder: &Path) -> u64 {
+#[must_use]
+pub fn disk_bytes(folder: &Path) -> u64 {
     let mut left = ENTRIES_MAX;
     let mut folders = vec![folder.to_owned()];
     let mut bytes = 0;
@@ -73,6 +61,15 @@ pub(crate) fn disk_bytes(folder: &Path) -> u64 {
         }
     }
     bytes
+}
+
+/// Start time of a process in clock ticks since boot; `None` when it does not run: a process that has ended and that
+/// its parent has not waited for is only a row in a table.
+#[must_use]
+pub fn start_ticks(pid: u32) -> Option<u64> {
+    let process = Process::new(i32::try_from(pid).ok()?).ok()?;
+    let stat = process.stat().ok()?;
+    (!matches!(stat.state, 'Z' | 'X')).then_some(stat.starttime)
 }
 
 #[cfg(test)]
@@ -101,5 +98,22 @@ mod tests {
         fs::write(folder.path().join("sub/file"), [1; 10_000]).unwrap();
         assert!(disk_bytes(folder.path()) >= 10_000);
         assert_eq!(disk_bytes(&folder.path().join("missing")), 0);
+    }
+
+    #[test]
+    fn a_process_that_has_ended_and_was_not_waited_for_does_not_run() {
+        let mut child = std::process::Command::new("/bin/true").spawn().unwrap();
+        let pid = child.id();
+        // Without waiting for it: its row stays in the table until `wait`.
+        while std::fs::read_to_string(format!("/proc/{pid}/stat"))
+            .unwrap()
+            .split(' ')
+            .nth(2)
+            != Some("Z")
+        {
+            std::thread::yield_now();
+        }
+        assert_eq!(start_ticks(pid), None);
+        child.wait().unwrap();
     }
 }

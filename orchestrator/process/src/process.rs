@@ -1,18 +1,20 @@
-//! A process that the lab started: what it was started from, its state, and the orders that it takes.
+//! A process that was started: what it was started from, its state, and the orders that it takes.
 
-use crate::seal::VerifiedProgram;
-use std::{ffi::OsString, fmt, path::PathBuf, sync::Arc, time::Duration};
+use crate::Exit;
+use std::{any::Any, ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
 
 /// What to start.
 #[derive(Debug, Clone)]
-pub(crate) struct ProcessSpec {
+pub struct ProcessSpec {
     /// Name for messages.
     pub name: String,
     /// What is executed.
     pub program: PathBuf,
-    /// Kept open as long as the process lives, since its path may be that of this descriptor.
-    pub held: Option<Arc<VerifiedProgram>>,
+    /// Kept as long as the process lives: the path of the program may be that of a descriptor in here.
+    pub held: Option<Arc<dyn Any + Send + Sync>>,
+    /// Where it runs; without it, where its starter does.
+    pub folder: Option<PathBuf>,
     /// Arguments.
     pub arguments: Vec<OsString>,
     /// Where its output goes.
@@ -23,9 +25,9 @@ pub(crate) struct ProcessSpec {
 
 /// Why a process did not start.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum StartError {
+pub enum StartError {
     /// The system refused it.
-    #[error("cannot start `{name}`: {error}\n  help: `regatta doctor` shows this machine's limits")]
+    #[error("cannot start `{name}`: {error}\n  help: `regatta doctor` shows the limits of a machine")]
     Refused {
         /// The process.
         name: String,
@@ -33,38 +35,13 @@ pub(crate) enum StartError {
         error: std::io::Error,
     },
     /// The thread that starts processes is gone.
-    #[error("cannot start `{0}`: the lab is stopping")]
+    #[error("cannot start `{0}`: everything is being stopped")]
     Stopping(String),
-}
-
-/// How a process ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Exit {
-    /// Exit code, when it ended by itself.
-    pub code: Option<i32>,
-    /// Signal that ended it.
-    pub signal: Option<i32>,
-    /// Whether the lab had ordered it to end.
-    pub ordered: bool,
-    /// Whether it had to be killed after the grace period of a stop.
-    pub forced: bool,
-    /// The last lines of its output.
-    pub tail: Vec<String>,
-}
-
-impl fmt::Display for Exit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.code, self.signal) {
-            (Some(code), _) => write!(f, "exit code {code}"),
-            (None, Some(signal)) => write!(f, "killed by signal {signal}"),
-            (None, None) => f.write_str("ended for an unknown reason"),
-        }
-    }
 }
 
 /// Where a process is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum State {
+pub(crate) enum State {
     /// It runs; with the first line that it printed on stdout, when it did.
     Running(Option<String>),
     /// It ended.
@@ -73,7 +50,7 @@ pub(super) enum State {
 
 /// What a process is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
+pub(crate) enum Order {
     /// End cleanly: stdin closes and SIGTERM is sent; SIGKILL after the grace period.
     Stop(Duration),
     /// SIGKILL.
@@ -84,28 +61,31 @@ pub(super) enum Order {
     Resume,
 }
 
-/// A process that the lab started. It is ended when the provider that started it goes away.
+/// A process that was started. It is ended when the keeper that started it goes away.
 #[derive(Debug, Clone)]
-pub(crate) struct Process {
-    pub(super) pid: u32,
-    pub(super) start_ticks: u64,
-    pub(super) orders: mpsc::UnboundedSender<Order>,
-    pub(super) state: watch::Receiver<State>,
+pub struct Process {
+    pub(crate) pid: u32,
+    pub(crate) start_ticks: u64,
+    pub(crate) orders: mpsc::UnboundedSender<Order>,
+    pub(crate) state: watch::Receiver<State>,
 }
 
 impl Process {
     /// Its process id.
-    pub(crate) fn pid(&self) -> u32 {
+    #[must_use]
+    pub fn pid(&self) -> u32 {
         self.pid
     }
 
     /// Its start time in clock ticks since boot.
-    pub(crate) fn start_ticks(&self) -> u64 {
+    #[must_use]
+    pub fn start_ticks(&self) -> u64 {
         self.start_ticks
     }
 
     /// How it ended; `None` while it runs.
-    pub(crate) fn exit(&self) -> Option<Exit> {
+    #[must_use]
+    pub fn exit(&self) -> Option<Exit> {
         match &*self.state.borrow() {
             State::Ended(exit) => Some(exit.clone()),
             State::Running(_) => None,
@@ -116,7 +96,7 @@ impl Process {
     ///
     /// # Errors
     /// How it ended, when it ended before.
-    pub(crate) async fn announced(&self) -> Result<String, Exit> {
+    pub async fn announced(&self) -> Result<String, Exit> {
         let mut state = self.state.clone();
         let settled = state.wait_for(|state| !matches!(state, State::Running(None))).await;
         match settled.as_deref() {
@@ -127,7 +107,7 @@ impl Process {
     }
 
     /// Waits until it has ended.
-    pub(crate) async fn ended(&self) -> Exit {
+    pub async fn ended(&self) -> Exit {
         let mut state = self.state.clone();
         let settled = state.wait_for(|state| matches!(state, State::Ended(_))).await;
         match settled.as_deref() {
@@ -137,19 +117,19 @@ impl Process {
     }
 
     /// Ends it cleanly, or by force after `grace`. An ended process stays as it ended.
-    pub(crate) async fn stop(&self, grace: Duration) -> Exit {
+    pub async fn stop(&self, grace: Duration) -> Exit {
         self.order(Order::Stop(grace));
         self.ended().await
     }
 
     /// Kills it.
-    pub(crate) async fn kill(&self) -> Exit {
+    pub async fn kill(&self) -> Exit {
         self.order(Order::Kill);
         self.ended().await
     }
 
     /// Stops it from running, or lets it go on.
-    pub(crate) fn pause(&self, paused: bool) {
+    pub fn pause(&self, paused: bool) {
         self.order(if paused { Order::Pause } else { Order::Resume });
     }
 

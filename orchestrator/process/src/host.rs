@@ -1,6 +1,6 @@
 //! What the kernel tells about the machine.
 
-use crate::sample::HostSample;
+use crate::HostSample;
 use procfs::{
     CpuPressure, Current, CurrentSI, IoPressure, KernelStats, LoadAverage, Meminfo, MemoryPressure, PressureRecord,
 };
@@ -15,20 +15,21 @@ struct Ticks {
 
 /// Takes samples of the host; shares are over the time since the sample before.
 #[derive(Debug, Default)]
-pub(crate) struct HostSampler {
+pub struct HostSampler {
     before: Ticks,
 }
 
 impl HostSampler {
     /// Remembers the counters, so that the first sample covers the time from now on.
-    pub(crate) fn new() -> Self {
+    #[must_use]
+    pub fn new() -> Self {
         Self {
             before: ticks().unwrap_or_default(),
         }
     }
 
     /// One sample; what the kernel does not tell is 0.
-    pub(crate) fn sample(&mut self, at_ms: u64) -> HostSample {
+    pub fn sample(&mut self, at_ms: u64) -> HostSample {
         let now = ticks().unwrap_or(self.before);
         let (cpu_share, steal_share) = shares(self.before, now);
         self.before = now;

@@ -1,0 +1,24 @@
+//! Processes that the lab and the agents on hosts start, and what they use.
+//!
+//! ```text
+//! Keeper::start()                 own thread; what it starts ends with it
+//!   .spawn(ProcessSpec, place)    -> Process: announced, ended, stop, kill, pause
+//! usage(pid, private)             what one process uses
+//! HostSampler::new().sample(at)   what the host is busy with
+//! ```
+
+mod host;
+mod keeper;
+mod log;
+mod place;
+mod process;
+#[cfg(test)]
+mod tests;
+mod usage;
+
+pub use host::HostSampler;
+pub use keeper::Keeper;
+pub use place::Place;
+pub use process::{Process, ProcessSpec, StartError};
+pub use regatta_fleet::{Exit, HostSample, Usage};
+pub use usage::{disk_bytes, start_ticks, usage};
