@@ -158,6 +158,7 @@ impl Load {
             timeout_ms: TIMEOUT_MS,
             duration_ms: self.lasts.millis(),
             expected: (self.rate * self.lasts.seconds()).round() as u64,
+            host: None,
         })
     }
 }

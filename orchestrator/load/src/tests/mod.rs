@@ -27,6 +27,7 @@ pub fn spec(rate: f64, duration_ms: u64) -> LoadSpec {
             timeout_ms: 30_000,
             duration_ms,
             expected: 0,
+            host: None,
         },
         phases: PlannedPhases {
             warmup_ms: 0,

@@ -132,6 +132,7 @@ mod tests {
             timeout_ms: 1000,
             duration_ms,
             expected: 0,
+            host: None,
         }
     }
 

@@ -121,5 +121,8 @@ impl Plan {
         for node in self.nodes.iter_mut().filter(|node| node.host == Some(from)) {
             (node.host, node.address) = (Some(to), ip);
         }
+        for load in self.loads.iter_mut().filter(|load| load.host == Some(from)) {
+            load.host = Some(to);
+        }
     }
 }

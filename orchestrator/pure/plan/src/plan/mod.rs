@@ -297,6 +297,9 @@ pub struct PlannedLoad {
     pub duration_ms: u64,
     /// Expected number of transactions, rounded.
     pub expected: u64,
+    /// Host that generates it: a position in [`Plan::hosts`]; without it, the lab does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<u32>,
 }
 
 /// Limits of the run.

@@ -134,9 +134,11 @@ impl Plan {
     }
 
     fn write_load(&self, out: &mut String, load: &PlannedLoad) -> std::fmt::Result {
+        // Shares of several generators are no round numbers.
+        let digits = |rate: f64| (rate * 10.0).round() / 10.0;
         let rate = match load.rate {
-            Rate::Constant(rate) => format!("{rate} tx/s"),
-            Rate::Ramp { ramp: (from, to), over } => format!("{from} to {to} tx/s over {over}"),
+            Rate::Constant(rate) => format!("{} tx/s", digits(rate)),
+            Rate::Ramp { ramp: (from, to), over } => format!("{} to {} tx/s over {over}", digits(from), digits(to)),
         };
         let mix: Vec<String> = load
             .mix
@@ -151,7 +153,14 @@ impl Plan {
             mix.join(" + "),
             Size(u64::from(load.size))
         )?;
-        writeln!(out, "{} transactions to {} nodes", load.expected, load.targets.len())
+        let host = load.host.and_then(|host| self.hosts.get(host as usize));
+        let from = host.map_or_else(String::new, |host| format!(" from {}", host.name));
+        writeln!(
+            out,
+            "{} transactions to {} nodes{from}",
+            load.expected,
+            load.targets.len()
+        )
     }
 
     fn write_fault(&self, out: &mut String, fault: &PlannedFault) -> std::fmt::Result {

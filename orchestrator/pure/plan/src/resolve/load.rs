@@ -1,6 +1,6 @@
 //! Loads become kinds, targets and counts.
 
-use super::{Draft, phases};
+use super::{Draft, generators, phases};
 use crate::{
     PlannedLoad, arrivals,
     diagnostic::{Code, Problem},
@@ -39,7 +39,7 @@ pub(super) fn resolve(draft: &mut Draft<'_>) {
         }
         let instance = instance(draft, &path, load);
         let planned = PlannedLoad {
-            index: index as u32,
+            index: 0,
             arrivals: load.arrivals,
             rate: load.rate,
             mix,
@@ -50,8 +50,9 @@ pub(super) fn resolve(draft: &mut Draft<'_>) {
             timeout_ms: load.timeout.millis(),
             duration_ms,
             expected: expected.round() as u64,
+            host: None,
         };
-        draft.loads.push(planned);
+        generators::share(draft, &path, load, planned);
     }
 }
 

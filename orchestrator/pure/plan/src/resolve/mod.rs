@@ -5,6 +5,7 @@ mod churn;
 mod consensus;
 mod fault;
 mod fleet;
+mod generators;
 mod host;
 mod links;
 mod load;

@@ -30,6 +30,8 @@ pub struct Load {
     pub senders: u32,
     /// Clients that wait for their answers, in closed loop.
     pub clients: Option<u32>,
+    /// Hosts of a fleet that generate it, each an equal share to all targets; without it, the lab generates.
+    pub generators: Option<u32>,
     /// Age at which a transaction that is not final counts as timed out.
     pub timeout: Duration,
 }
@@ -46,6 +48,7 @@ impl Default for Load {
             target: None,
             senders: defaults::SENDERS,
             clients: None,
+            generators: None,
             timeout: defaults::TIMEOUT,
         }
     }

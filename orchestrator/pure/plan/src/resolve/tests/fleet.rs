@@ -460,3 +460,55 @@ proptest! {
         }
     }
 }
+
+/// Four hosts and a load that so many of them generate.
+fn generated_by(generators: &str) -> String {
+    let load = format!("[[load]]\nrate = 100\nsenders = 10\ntarget = \"full\"\ngenerators = {generators}\n");
+    format!(
+        "{}{load}",
+        fleet(&["slots = 4", "slots = 4", "slots = 4", "spare = true"], "")
+            .replace("regions = { eu = 1, us = 1 }\n", "")
+    )
+}
+
+#[test]
+fn a_load_of_several_generators_is_shared_and_nothing_of_it_is_lost() {
+    let plan = plan(&generated_by("3"));
+    let hosts: Vec<Option<u32>> = plan.loads.iter().map(|load| load.host).collect();
+    assert_eq!(hosts, [Some(0), Some(1), Some(2)]);
+    let indices: Vec<u32> = plan.loads.iter().map(|load| load.index).collect();
+    assert_eq!(indices, [0, 1, 2]);
+    let rates: f64 = plan
+        .loads
+        .iter()
+        .map(|load| match load.rate {
+            crate::scenario::Rate::Constant(rate) => rate,
+            crate::scenario::Rate::Ramp { .. } => 0.0,
+        })
+        .sum();
+    assert!((rates - 100.0).abs() < 1e-9, "{rates}");
+    let first: BTreeSet<u32> = plan.loads.iter().map(|load| load.targets[0]).collect();
+    assert_eq!(first.len(), 3, "each begins with another target");
+    assert!(
+        plan.loads
+            .iter()
+            .all(|load| load.senders == 4 && load.targets.len() == 4)
+    );
+}
+
+#[test]
+fn generators_that_do_not_exist_are_refused() {
+    for generators in ["0", "4"] {
+        let problems = problems(&generated_by(generators));
+        assert!(
+            problems.contains("the fleet has 3") && problems.contains("help: use 1 to 3"),
+            "{problems}"
+        );
+    }
+    let local = generated_by("2").replace("kind = \"ssh\"", "kind = \"local\"");
+    assert!(
+        problems(&local).contains("`generators` has no effect"),
+        "{}",
+        problems(&local)
+    );
+}

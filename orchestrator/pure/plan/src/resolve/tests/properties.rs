@@ -75,6 +75,7 @@ fn load() -> impl Strategy<Value = Load> {
             target: constant.then(|| "val".to_owned()),
             senders,
             clients: None,
+            generators: None,
             timeout,
         })
 }
