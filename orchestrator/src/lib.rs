@@ -9,6 +9,7 @@ pub mod cli;
 mod cluster;
 pub mod hlog;
 mod inject;
+mod inventory;
 mod progress;
 mod provider;
 pub mod record;

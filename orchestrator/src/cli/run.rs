@@ -14,7 +14,7 @@ use crate::{
 };
 use anstream::eprintln;
 use clap::Args;
-use regatta_plan::Plan;
+use regatta_plan::{Plan, PlannedHost};
 use regatta_report::render;
 use std::{net::SocketAddr, sync::Arc};
 
@@ -34,6 +34,7 @@ Examples:
   regatta run topologies/quickstart.toml --set phases.measure=60s --set load.0.rate=1000
   regatta run topologies/smoke.toml --seed 7 --json
   regatta run topologies/crash.toml --web
+  regatta run topologies/hundred.toml --dry-run    hosts, minutes and bytes; nothing starts
 
 Exit codes:
   0 pass   1 not carried out   2 usage or scenario   3 objective missed
@@ -44,6 +45,9 @@ pub(super) struct Run {
     /// Fail with exit code 5 when the run is inconclusive
     #[arg(long)]
     strict: bool,
+    /// Print what the run would cost (hosts, minutes, bytes), and start nothing
+    #[arg(long)]
+    dry_run: bool,
     /// Print plain lines, also on a terminal
     #[arg(long)]
     plain: bool,
@@ -55,6 +59,9 @@ pub(super) struct Run {
 impl Run {
     pub(super) async fn execute(&self, global: &Global) -> Outcome {
         let loaded = self.scenario.load(global, "run")?;
+        if self.dry_run {
+            return print_costs(global, &loaded.plan);
+        }
         raise_descriptor_limit();
         report_sweep(&global.runs);
         let job = Job {
@@ -116,6 +123,36 @@ impl Run {
     fn is_drawn(&self, global: &Global, plan: &Plan) -> bool {
         !self.plain && !global.json && plan.world.is_none() && may_draw()
     }
+}
+
+fn print_costs(global: &Global, plan: &Plan) -> Outcome {
+    if !global.json {
+        print(&plan.render_costs())?;
+        return Ok(0);
+    }
+    let nodes = |host: u32| plan.nodes_on(host).map(|node| node.name.as_str()).collect::<Vec<_>>();
+    let host = |host: &PlannedHost| {
+        serde_json::json!({
+            "name": host.name,
+            "addr": host.addr,
+            "ip": host.ip,
+            "region": host.region,
+            "slots": host.slots,
+            "spare": host.spare,
+            "nodes": nodes(host.index),
+        })
+    };
+    let estimate = plan.estimate();
+    print_json(&serde_json::json!({
+        "name": plan.name,
+        "provider": plan.provider,
+        "digest": plan.digest(),
+        "estimate": estimate,
+        "transfer_bytes": estimate.transfer_bytes(),
+        "disk_bytes": estimate.disk_bytes(),
+        "hosts": plan.hosts.iter().map(host).collect::<Vec<_>>(),
+    }))?;
+    Ok(0)
 }
 
 fn print_result(global: &Global, finished: &Finished) -> Result<u8, CliError> {

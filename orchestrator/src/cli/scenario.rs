@@ -1,7 +1,7 @@
 //! From a scenario file and options to a plan, with every problem printed at once.
 
 use super::{CliError, Global, output::print_json};
-use crate::{cluster::choose_network, provider::capabilities, rundir::RunDir};
+use crate::{cluster::choose_network, inventory, provider::capabilities, rundir::RunDir};
 use anstream::eprintln;
 use clap::Args;
 use regatta_plan::{Plan, Scenario, Source, resolve, scenario::ProviderKind, shrink::to_toml};
@@ -24,7 +24,7 @@ pub(super) struct ScenarioArgs {
     /// Change a key of the scenario, e.g. `phases.measure=60s` or `load.0.rate=500`
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Provider of hosts in place of the scenario's: `local`, or `sim` for nodes in virtual time
+    /// Provider of hosts in place of the scenario's: `local`, `netns`, `ssh`, or `sim` for nodes in virtual time
     #[arg(long, value_name = "KIND")]
     provider: Option<String>,
     /// Seed of everything random, in place of the scenario's
@@ -63,7 +63,7 @@ impl ScenarioArgs {
             overrides.push(format!("{NETWORK_KEY}={network}"));
             source = Source::read(&name, &text, &overrides);
         }
-        self.include(&mut source)?;
+        let is_changed = self.include(&mut source)? || !overrides.is_empty();
         let kind = source
             .scenario()
             .map_or(ProviderKind::Local, |scenario| scenario.provider.kind);
@@ -80,7 +80,6 @@ impl ScenarioArgs {
             eprintln!("{}\n", resolved.warnings);
         }
         let scenario = source.scenario().cloned().unwrap_or_default();
-        let is_changed = !overrides.is_empty() || !Source::read(&name, &text, &[]).files().is_empty();
         let text = if is_changed { to_toml(&scenario)? } else { text };
         Ok(Loaded {
             plan: resolved.plan,
@@ -92,9 +91,12 @@ impl ScenarioArgs {
         })
     }
 
-    /// Reads the files that the scenario names; they lie beside it.
-    fn include(&self, source: &mut Source) -> Result<(), CliError> {
-        for file in source.files() {
+    /// Reads the files that the scenario names, which lie beside it, and runs its inventory command; whether there are any.
+    fn include(&self, source: &mut Source) -> Result<bool, CliError> {
+        let files = source.files();
+        let command = source.inventory_command().map(<[String]>::to_vec);
+        let is_changed = !files.is_empty() || command.is_some();
+        for file in files {
             let path = self
                 .file
                 .parent()
@@ -102,7 +104,11 @@ impl ScenarioArgs {
             let content = read(&path)?;
             source.include(&file, &content);
         }
-        Ok(())
+        if let Some(command) = command {
+            let folder = self.file.parent().unwrap_or(Path::new(""));
+            source.include_command(&inventory::run(&command, folder)?);
+        }
+        Ok(is_changed)
     }
 
     /// What was named.

@@ -22,7 +22,7 @@ use regatta_base::Digest;
 use regatta_client::Client;
 use regatta_link::Observed;
 use regatta_plan::{
-    Plan, PlannedNode,
+    LOG_BYTES_MAX, Plan, PlannedNode,
     scenario::{Network, ProviderKind},
 };
 use std::{
@@ -36,8 +36,6 @@ use std::{
 };
 use tokio::{sync::mpsc, task::JoinHandle};
 
-/// Most bytes of one node's log.
-const LOG_BYTES_MAX: u64 = 16 << 20;
 /// How long a node may take to stop before it is killed.
 pub(crate) const STOP_GRACE: Duration = Duration::from_secs(10);
 

@@ -58,6 +58,8 @@ pub(crate) fn plan(validators: u32) -> Plan {
             lease_ms: 60_000,
             disk_bytes: 1 << 30,
             memory_bytes: None,
+            hosts: None,
+            transfer_bytes: None,
         },
         node: NodeOptions::default(),
         world: None,

@@ -25,9 +25,9 @@ pub use capabilities::{Capabilities, TakenNetwork};
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Place, Severity};
 pub use objective::{Comparison, Metric, Objective, Scope, Unit};
 pub use plan::{
-    BuildSource, FaultExtent, GraphFacts, LinkChange, LinkConditions, Plan, PlannedAbsence, PlannedBudget,
-    PlannedChurn, PlannedFault, PlannedHost, PlannedInstance, PlannedLinks, PlannedLoad, PlannedNode, PlannedPhases,
-    PlannedStep, PlannedWorld, Step,
+    BuildSource, Estimate, FaultExtent, GraphFacts, LOG_BYTES_MAX, LinkChange, LinkConditions, Plan, PlannedAbsence,
+    PlannedBudget, PlannedChurn, PlannedFault, PlannedHost, PlannedInstance, PlannedLinks, PlannedLoad, PlannedNode,
+    PlannedPhases, PlannedStep, PlannedWorld, Step,
 };
 pub use resolve::{Resolved, hosts, resolve};
 pub use scenario::Scenario;

@@ -1,6 +1,7 @@
 //! The plan: a scenario with every choice made, as values that the lab interprets and the report reads.
 
 mod churn;
+pub(crate) mod estimate;
 mod fault;
 mod host;
 mod links;
@@ -9,6 +10,7 @@ mod simulated;
 mod step;
 
 pub use churn::{PlannedAbsence, PlannedChurn};
+pub use estimate::{Estimate, LOG_BYTES_MAX};
 pub use fault::{FaultExtent, LinkChange, PlannedFault};
 pub use host::{PlannedHost, Replaced};
 pub use links::{LinkConditions, PlannedLinks};
@@ -313,4 +315,10 @@ pub struct PlannedBudget {
     pub disk_bytes: u64,
     /// Most bytes of memory of all nodes together.
     pub memory_bytes: Option<u64>,
+    /// Most hosts, spare ones included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<u32>,
+    /// Most bytes that networks between hosts carry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transfer_bytes: Option<u64>,
 }

@@ -20,10 +20,10 @@ impl Plan {
         text
     }
 
-    /// The plan with its digest as one JSON object.
+    /// The plan with its digest and costs as one JSON object.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
-        serde_json::json!({ "digest": self.digest(), "plan": self })
+        serde_json::json!({ "digest": self.digest(), "estimate": self.estimate(), "plan": self })
     }
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
@@ -36,6 +36,8 @@ impl Plan {
             writeln!(out, "question  {}", self.question)?;
         }
         writeln!(out, "digest    {}", self.digest())?;
+        self.write_costs(out)?;
+        self.write_hosts(out, ROWS_MAX)?;
         self.write_nodes(out)?;
         self.write_graph(out)?;
         self.write_instances(out)?;

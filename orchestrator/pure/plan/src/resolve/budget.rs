@@ -2,8 +2,8 @@
 
 use super::{Draft, load::OVERHEAD_BYTES, phases};
 use crate::{
-    PlannedHost,
-    diagnostic::Code,
+    Plan, PlannedHost,
+    diagnostic::{Code, Problem},
     scenario::ProviderKind,
     units::{Duration, Size},
 };
@@ -150,6 +150,28 @@ pub(super) fn check_disk(draft: &mut Draft<'_>) {
             "free some space, or offer less load",
         );
     }
+}
+
+/// Hosts and bytes of a whole plan against what the budget allows.
+pub(super) fn check_costs(plan: &Plan) -> Vec<Problem> {
+    let (costs, budget) = (plan.estimate(), &plan.budget);
+    let (hosts, bytes) = (costs.hosts + costs.spares, costs.transfer_bytes());
+    let mut problems = Vec::new();
+    if let Some(most) = budget.hosts.filter(|most| hosts > *most) {
+        let message = format!("the run takes {hosts} hosts and `hosts` allows {most}");
+        let help = "raise it, or put more nodes on fewer hosts with `slots`";
+        problems.push(Problem::error(Code::BudgetTooSmall, "budget.hosts", message).help(help));
+    }
+    if let Some(most) = budget.transfer_bytes.filter(|most| bytes > *most) {
+        let message = format!(
+            "`transfer` allows {} and the run may move {}",
+            Size(most),
+            costs.network()
+        );
+        let help = "raise it, offer less load, or use fewer nodes and hosts";
+        problems.push(Problem::error(Code::BudgetTooSmall, "budget.transfer", message).help(help));
+    }
+    problems
 }
 
 /// Nodes of the host that has most of them.

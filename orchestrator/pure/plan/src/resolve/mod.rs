@@ -66,7 +66,12 @@ pub fn resolve(source: &Source, host: &Capabilities) -> Result<Resolved, Diagnos
         };
         problems.extend(draft.problems.drain(..).filter(|problem| !was_removed(problem)));
         let sound = problems.iter().all(|problem| problem.severity == Severity::Warning);
-        sound.then(|| draft.into_plan())
+        let plan = sound.then(|| draft.into_plan())?;
+        // Only a whole plan says what it costs.
+        let costs = budget::check_costs(&plan);
+        let is_paid_for = costs.is_empty();
+        problems.extend(costs);
+        is_paid_for.then_some(plan)
     });
     let diagnostics = source.locate(problems);
     match plan {
@@ -201,6 +206,8 @@ impl<'a> Draft<'a> {
                 lease_ms: budget.lease.millis(),
                 disk_bytes: budget.disk.0,
                 memory_bytes: budget.memory.map(|size| size.0),
+                hosts: budget.hosts,
+                transfer_bytes: budget.transfer.map(|size| size.0),
             },
             node: scenario.node.clone(),
             world,

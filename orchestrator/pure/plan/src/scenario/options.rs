@@ -44,6 +44,11 @@ pub struct Budget {
     pub disk: Size,
     /// Most memory of all nodes together; without it, what the host has.
     pub memory: Option<Size>,
+    /// Most hosts of a fleet, spare ones and those that are only jumped over included.
+    pub hosts: Option<u32>,
+    /// Most bytes between the lab, hosts and nodes of a fleet, as estimated before the run: programs, configurations, load
+    /// and logs.
+    pub transfer: Option<Size>,
 }
 
 impl Default for Budget {
@@ -53,6 +58,8 @@ impl Default for Budget {
             lease: defaults::LEASE,
             disk: defaults::DISK,
             memory: None,
+            hosts: None,
+            transfer: None,
         }
     }
 }

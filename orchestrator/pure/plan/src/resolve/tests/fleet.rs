@@ -352,6 +352,41 @@ fn tolerated_hosts_are_counted_of_those_with_nodes() {
     assert!(problems(&fleet(&keys, "tolerate = \"25%\"")).contains("T023"));
 }
 
+#[test]
+fn budgets_limit_hosts_and_bytes() {
+    let keys = [
+        "slots = 4",
+        "slots = 4\njump = \"gate\"",
+        "slots = 0\nname = \"gate\"",
+        "slots = 4\nspare = true",
+    ];
+    let with = |budget: &str| fleet(&keys, "") + "[[load]]\nrate = 100\n" + budget;
+    let sound = plan(&with("[budget]\nhosts = 4\ntransfer = \"200MiB\"\n"));
+    assert_eq!(
+        (sound.budget.hosts, sound.budget.transfer_bytes),
+        (Some(4), Some(200 << 20))
+    );
+    insta::assert_snapshot!(sound.render_costs());
+    insta::assert_snapshot!(problems(&with("[budget]\nhosts = 3\ntransfer = \"100MiB\"\n")));
+    let local = with("[budget]\nhosts = 0\ntransfer = 0\n").replace("\"ssh\"", "\"local\"");
+    assert_eq!(outcome(&local).unwrap().plan.estimate().transfer_bytes(), 0);
+}
+
+#[test]
+fn costs_grow_with_hosts_nodes_and_load() {
+    let of = |hosts: usize, rate: u32| {
+        let text = fleet(&vec!["slots = 8"; hosts], "") + &format!("[[load]]\nrate = {rate}\n");
+        plan(&text).estimate()
+    };
+    let (small, large) = (of(2, 100), of(4, 200));
+    assert_eq!((small.hosts, large.hosts), (2, 4));
+    assert_eq!(large.program_bytes, 2 * small.program_bytes);
+    assert_eq!(large.load_bytes, 2 * small.load_bytes);
+    assert!(large.about_ms > small.about_ms && large.about_ms <= large.most_ms);
+    // 37 s of 100 transactions of 672 bytes, at 8 nodes and once from the client.
+    assert_eq!(small.load_bytes, 3700 * 672 * 9);
+}
+
 /// A fleet of hosts with regions and slots, and groups with regions.
 fn random() -> impl Strategy<Value = String> {
     let region = proptest::option::of("[abc]");
