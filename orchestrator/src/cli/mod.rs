@@ -3,6 +3,7 @@
 mod compare;
 mod doctor;
 mod down;
+mod hosts;
 mod keygen;
 mod load;
 mod logs;
@@ -77,6 +78,7 @@ enum Verb {
     Report(report::Report),
     Compare(compare::Compare),
     Shrink(shrink::Shrink),
+    Hosts(hosts::Hosts),
     Seal(seal::Seal),
     Keygen(keygen::Keygen),
     Doctor(doctor::Doctor),
@@ -137,6 +139,7 @@ async fn execute(cli: Cli) -> Outcome {
         Verb::Report(verb) => verb.execute(global),
         Verb::Compare(verb) => verb.execute(global),
         Verb::Shrink(verb) => verb.execute(global).await,
+        Verb::Hosts(verb) => verb.execute(global).await,
         Verb::Seal(verb) => verb.execute(global).await,
         Verb::Keygen(verb) => verb.execute(global),
         Verb::Doctor(verb) => verb.execute(global).await,

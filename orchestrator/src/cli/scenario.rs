@@ -4,7 +4,7 @@ use super::{CliError, Global, output::print_json};
 use crate::{cluster::choose_network, inventory, provider::capabilities, rundir::RunDir};
 use anstream::eprintln;
 use clap::Args;
-use regatta_plan::{Plan, Scenario, Source, resolve, scenario::ProviderKind, shrink::to_toml};
+use regatta_plan::{Plan, PlannedHost, Scenario, Source, hosts, resolve, scenario::ProviderKind, shrink::to_toml};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -89,6 +89,51 @@ impl ScenarioArgs {
             given: self.given()?,
             reproduce: self.reproduce(verb),
         })
+    }
+
+    /// The hosts of the scenario's fleet, pinned or not.
+    ///
+    /// # Errors
+    /// [`CliError::Usage`] with every problem of the scenario's form and of its hosts.
+    pub(super) async fn hosts(&self) -> Result<Vec<PlannedHost>, CliError> {
+        let source = self.source()?;
+        let is_fleet = source
+            .scenario()
+            .is_none_or(|scenario| scenario.provider.kind == ProviderKind::Ssh);
+        if !is_fleet {
+            let text = format!(
+                "error: `{}` has no hosts\n  help: give it provider.kind = \"ssh\"",
+                self.name()
+            );
+            return Err(CliError::Usage(text));
+        }
+        hosts(&source).map_err(|problems| CliError::Usage(problems.to_string()))
+    }
+
+    /// The scenario as it stands in its files.
+    fn source(&self) -> Result<Source, CliError> {
+        let mut source = Source::read(&self.name(), &read(&self.file)?, &self.overrides());
+        self.include(&mut source)?;
+        Ok(source)
+    }
+
+    /// Files that hosts of the scenario stand in beside its own.
+    pub(super) async fn inventory_files(&self) -> Result<Vec<PathBuf>, CliError> {
+        let source = Source::read(&self.name(), &read(&self.file)?, &self.overrides());
+        let named = source
+            .scenario()
+            .and_then(|scenario| scenario.provider.inventory.clone());
+        Ok(named.map(|file| self.folder().join(file)).into_iter().collect())
+    }
+
+    /// The scenario's file.
+    pub(super) fn path(&self) -> &Path {
+        &self.file
+    }
+
+    /// Folder that relative files start from.
+    pub(super) fn folder(&self) -> PathBuf {
+        self.file.parent().map(Path::to_owned).unwrap_or_default()
     }
 
     /// Reads the files that the scenario names, which lie beside it, and runs its inventory command; whether there are any.

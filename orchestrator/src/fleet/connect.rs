@@ -1,0 +1,160 @@
+//! Connections to the hosts of one fleet, through the SSH client of this machine and a configuration made for it.
+//!
+//! The client keeps one master process for each host. Its socket lies in the fleet's own folder, which is named by a
+//! descriptor of the lab: paths of sockets must be short, and folders of runs are not. When the lab is killed, the master
+//! sees its only session end and goes after [`IDLE`].
+
+use super::{
+    config::{CONNECT_TIMEOUT, client_config, known_hosts},
+    error::{FleetError, HostError, quoted},
+    gate::Gates,
+    target::Target,
+};
+use openssh::{ControlPersist, KnownHosts, Session, SessionBuilder};
+use std::{
+    fs::{self, File},
+    num::NonZeroUsize,
+    os::{fd::AsRawFd, unix::fs::PermissionsExt},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tempfile::TempDir;
+
+/// How long a master lives without a session, in seconds.
+const IDLE_S: usize = 15;
+/// How long a connection may take once it is its turn: one timeout for itself, one for a host in between, and the login.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(45);
+/// Attempts at a server that ends connections before they are made.
+const ATTEMPTS_MAX: u32 = 6;
+/// Pause after the first of them; each further one is twice as long.
+const PAUSE: Duration = Duration::from_millis(150);
+
+/// What connections to a fleet need.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    targets: Vec<Target>,
+    folder: PathBuf,
+    /// The same folder, under the short name that an open descriptor has.
+    held: File,
+    gates: Gates,
+    _temporary: Option<TempDir>,
+}
+
+impl Connections {
+    /// Writes the client's configuration and known hosts into `folder`, which is made where it is missing.
+    ///
+    /// # Errors
+    /// [`FleetError::File`] when that cannot be written.
+    pub(crate) fn prepare(targets: Vec<Target>, folder: &Path) -> Result<Self, FleetError> {
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |error| FleetError::File { path, error }
+        };
+        fs::create_dir_all(folder).map_err(at(folder))?;
+        let folder = folder.canonicalize().map_err(at(folder))?;
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).map_err(at(&folder))?;
+        let known = folder.join("known_hosts");
+        fs::write(&known, known_hosts(&targets)).map_err(at(&known))?;
+        let config = folder.join("config");
+        fs::write(&config, client_config(&targets, &known)).map_err(at(&config))?;
+        Ok(Self {
+            gates: Gates::new(&targets),
+            held: File::open(&folder).map_err(at(&folder))?,
+            targets,
+            folder,
+            _temporary: None,
+        })
+    }
+
+    /// The same in a temporary folder, for verbs that have no run.
+    ///
+    /// # Errors
+    /// [`FleetError::File`].
+    pub(crate) fn temporary(targets: Vec<Target>) -> Result<Self, FleetError> {
+        let folder = tempfile::Builder::new().prefix("regatta-ssh-").tempdir();
+        let folder = folder.map_err(|error| FleetError::File {
+            path: std::env::temp_dir(),
+            error,
+        })?;
+        let mut this = Self::prepare(targets, folder.path())?;
+        this._temporary = Some(folder);
+        Ok(this)
+    }
+
+    /// The host at `index` of the plan.
+    pub(crate) fn target(&self, index: u32) -> Option<&Target> {
+        self.targets.iter().find(|target| target.index == index)
+    }
+
+    /// All hosts.
+    pub(crate) fn targets(&self) -> &[Target] {
+        &self.targets
+    }
+
+    /// Connects to `target` when it is its turn; tries again where the server says that it is too busy.
+    ///
+    /// # Errors
+    /// [`HostError`] says why not.
+    pub(super) async fn connect(&self, target: &Target) -> Result<Session, HostError> {
+        let mut pause = PAUSE;
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            match self.attempt(target).await {
+                Err(HostError::Dropped { text, .. }) if attempts >= ATTEMPTS_MAX => {
+                    return Err(HostError::Dropped { attempts, text });
+                }
+                Err(HostError::Dropped { .. }) => {
+                    // Spread by host, so that those that were dropped together do not come back together.
+                    tokio::time::sleep(pause + Duration::from_millis(u64::from(target.index % 16) * 10)).await;
+                    pause *= 2;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn attempt(&self, target: &Target) -> Result<Session, HostError> {
+        let _turn = self.gates.enter(&self.targets, target).await;
+        let mut builder = SessionBuilder::default();
+        let sockets = format!("/proc/{}/fd/{}", std::process::id(), self.held.as_raw_fd());
+        builder
+            .config_file(self.folder.join("config"))
+            .control_directory(sockets)
+            .known_hosts_check(KnownHosts::Strict)
+            .connect_timeout(CONNECT_TIMEOUT);
+        if let Some(seconds) = NonZeroUsize::new(IDLE_S) {
+            builder.control_persist(ControlPersist::IdleFor(seconds));
+        }
+        let alias = target.alias();
+        let connecting = tokio::time::timeout(CONNECT_DEADLINE, builder.connect_mux(&alias));
+        match connecting.await {
+            Ok(Ok(session)) => Ok(session),
+            Ok(Err(error)) => Err(reason(error)),
+            Err(_) => Err(HostError::Late {
+                step: "connecting",
+                after: CONNECT_DEADLINE,
+            }),
+        }
+    }
+}
+
+/// What the client's own words say, or what this machine said about the client.
+fn reason(error: openssh::Error) -> HostError {
+    match error {
+        openssh::Error::Connect(error) if error.raw_os_error().is_none() => HostError::from_client(&error.to_string()),
+        openssh::Error::Connect(error) | openssh::Error::Master(error) => HostError::Client(error.to_string()),
+        other => HostError::Lost(quoted(&other.to_string())),
+    }
+}
+
+impl Drop for Connections {
+    fn drop(&mut self) {
+        // What masters left that went after the lab had ended before; the folder itself stays with the run.
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(".ssh-connection") {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+}
