@@ -7,7 +7,7 @@ use regatta_apps::{
     CheckedBatch, NamedBatch, State, View, check_transactions,
     transaction::{transaction_id, transaction_ids},
 };
-use regatta_base::seed;
+use regatta_base::{Keyring, seed};
 use regatta_benches::samples;
 use std::hint::black_box;
 
@@ -23,10 +23,10 @@ fn transactions(criterion: &mut Criterion) {
             let name = BenchmarkId::new(name, count);
             group.throughput(Throughput::Elements(count as u64));
             group.bench_with_input(name, &transactions, |bencher, transactions| {
-                let mut rng = seed::rng(1, "bench");
+                let (mut keys, mut rng) = (Keyring::default(), seed::rng(1, "bench"));
                 bencher.iter_batched(
                     || transactions.clone(),
-                    |transactions| check_transactions(&domain, transactions, &mut rng),
+                    |transactions| check_transactions(&domain, transactions, &mut keys, &mut rng),
                     BatchSize::SmallInput,
                 );
             });
@@ -64,10 +64,10 @@ fn batches(criterion: &mut Criterion) {
         });
         for (name, signatures) in [("check as validator", true), ("check as follower", false)] {
             group.bench_function(BenchmarkId::new(name, count), |bencher| {
-                let mut rng = seed::rng(1, "bench");
+                let (mut keys, mut rng) = (Keyring::default(), seed::rng(1, "bench"));
                 bencher.iter(|| {
                     let batch = NamedBatch::new(&domain, batch.bytes.clone()).expect("long enough");
-                    CheckedBatch::check(&domain, batch, signatures, &mut rng)
+                    CheckedBatch::check(&domain, batch, signatures, &mut keys, &mut rng)
                 });
             });
         }

@@ -6,7 +6,7 @@ use regatta_api::{
     NodeConfig, PeerConfig,
     config::{InstanceConfig, MempoolConfig, SnapshotConfig, StoreConfig, ValidatorConfig, VoteTopology},
 };
-use regatta_base::{Height, PublicKey, encode, seed};
+use regatta_base::{Height, Keyring, PublicKey, encode, seed};
 use regatta_core::{Event, Node, Output, Protocol, RecordNumber, Start, Time};
 use std::{
     collections::BTreeMap,
@@ -194,7 +194,7 @@ impl Network {
                     self.send(index, after, durable, (peer, frame));
                 }
                 Output::Work(job, work) => {
-                    let result = work.run(&mut seed::rng(self.number, "jobs"));
+                    let result = work.run(&mut Keyring::default(), &mut seed::rng(self.number, "jobs"));
                     self.later(index, Event::Done(job, result));
                 }
                 // Nobody reads the answers here, nothing is loaded, and no peer is faulty.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use regatta_apps::{CheckedTransaction, Domain, check_transactions, transaction};
-use regatta_base::{ChainId, InstanceId, SecretKey, seed};
+use regatta_base::{ChainId, InstanceId, Keyring, SecretKey, seed};
 
 /// Name of the network and of the instance that everything here is signed for.
 const NAME: &str = "bench";
@@ -67,7 +67,12 @@ pub fn put(count: usize, senders: usize) -> Vec<Bytes> {
 /// The same transactions, checked.
 #[must_use]
 pub fn checked(transactions: Vec<Bytes>) -> Vec<CheckedTransaction> {
-    let results = check_transactions(&domain(), transactions, &mut seed::rng(1, "check"));
+    let results = check_transactions(
+        &domain(),
+        transactions,
+        &mut Keyring::default(),
+        &mut seed::rng(1, "check"),
+    );
     results.into_iter().flatten().collect()
 }
 

@@ -4,6 +4,7 @@ use rand::{
     SeedableRng as _, TryRng as _,
     rngs::{StdRng, SysRng},
 };
+use regatta_base::Keyring;
 use regatta_core::{Job, JobId, JobResult};
 use std::{
     collections::VecDeque,
@@ -76,6 +77,7 @@ impl Queue {
 /// The worker threads of a node.
 #[derive(Debug)]
 pub(super) struct Workers {
+    keys: Keyring,
     rng: StdRng,
     queue: Arc<Queue>,
     results: mpsc::Sender<(JobId, JobResult)>,
@@ -91,6 +93,7 @@ impl Workers {
         // Room for the result of every job that may be under way, so that no thread waits for the loop.
         let (results, receiver) = mpsc::channel(QUEUE_MAX + THREADS_MAX);
         let workers = Self {
+            keys: Keyring::default(),
             rng: new_rng()?,
             queue: Arc::default(),
             results,
@@ -104,20 +107,20 @@ impl Workers {
     /// Does the job at once and returns its result, or gives it to a thread.
     pub(super) fn submit(&mut self, id: JobId, job: Job) -> Option<JobResult> {
         if job.weight() <= INLINE_WEIGHT {
-            return Some(job.run(&mut self.rng));
+            return Some(job.run(&mut self.keys, &mut self.rng));
         }
         if self.threads < self.threads_max && self.under_way >= self.threads {
             self.start_thread();
         }
         if self.threads == 0 {
-            return Some(job.run(&mut self.rng));
+            return Some(job.run(&mut self.keys, &mut self.rng));
         }
         match self.queue.push(id, job) {
             None => {
                 self.under_way += 1;
                 None
             }
-            Some(job) => Some(job.run(&mut self.rng)),
+            Some(job) => Some(job.run(&mut self.keys, &mut self.rng)),
         }
     }
 
@@ -153,9 +156,10 @@ pub(super) fn new_rng() -> Result<StdRng, String> {
 }
 
 fn work(queue: &Queue, results: &mpsc::Sender<(JobId, JobResult)>, mut rng: StdRng) {
+    let mut keys = Keyring::default();
     while let Some((id, job)) = queue.pop() {
         // The other end is gone when the node stops.
-        if results.blocking_send((id, job.run(&mut rng))).is_err() {
+        if results.blocking_send((id, job.run(&mut keys, &mut rng))).is_err() {
             return;
         }
     }

@@ -206,6 +206,7 @@ mod tests {
     use crate::tests::{endpoint, spec};
     use proptest::prelude::*;
     use regatta_apps::check_transactions;
+    use regatta_base::Keyring;
     use std::collections::BTreeSet;
 
     fn recipe(senders: u32, targets: usize, run: usize, mix: &[(TransactionKind, f64)]) -> Recipe {
@@ -232,7 +233,12 @@ mod tests {
             let bytes: Vec<Bytes> = chunk.iter().map(|(_, bytes)| bytes.0.clone()).collect();
             assert!(bytes.iter().all(|bytes| bytes.len() == 512));
             kinds.extend(bytes.iter().map(|bytes| bytes[0]));
-            let checked = check_transactions(&recipe.domain, bytes, &mut seed::rng(1, "test"));
+            let checked = check_transactions(
+                &recipe.domain,
+                bytes,
+                &mut Keyring::default(),
+                &mut seed::rng(1, "test"),
+            );
             for (result, (id, _)) in checked.into_iter().zip(&chunk) {
                 assert_eq!(result.map(|checked| checked.id), Ok(*id));
                 assert!(ids.insert(*id));

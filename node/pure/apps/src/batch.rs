@@ -14,11 +14,7 @@ use crate::{
 };
 use bytes::{BufMut, Bytes, BytesMut};
 use rand::CryptoRng;
-use regatta_base::{
-    Digest, Height, PublicKey, SecretKey, Signature, TransactionId,
-    keys::{Claim, verify_all},
-    limits,
-};
+use regatta_base::{Digest, Height, Keyring, PublicKey, SecretKey, Signature, TransactionId, keys::Claim, limits};
 use std::ops::Range;
 
 const VERSION: u8 = 2;
@@ -137,6 +133,7 @@ impl CheckedBatch {
         domain: &Domain,
         batch: NamedBatch,
         signatures: bool,
+        keys: &mut Keyring,
         rng: &mut impl CryptoRng,
     ) -> Result<Self, TransactionError> {
         let NamedBatch { digest, bytes } = batch;
@@ -145,7 +142,7 @@ impl CheckedBatch {
         let scanned: Result<Vec<Scanned>, _> = scan_each(domain, &transactions).into_iter().collect();
         let scanned = scanned?;
         let to_check = if signatures { scanned.as_slice() } else { &[] };
-        if !signatures_hold(&frame.author, &digest, &frame.signature, to_check, rng) {
+        if !signatures_hold(&frame.author, &digest, &frame.signature, to_check, keys, rng) {
             return Err(TransactionError::BadSignature);
         }
         let changes_validators = frame
@@ -187,6 +184,7 @@ fn signatures_hold(
     digest: &Digest,
     signature: &Signature,
     scanned: &[Scanned],
+    keys: &mut Keyring,
     rng: &mut impl CryptoRng,
 ) -> bool {
     let mut claims = Vec::with_capacity(scanned.len() + 1);
@@ -202,7 +200,7 @@ fn signatures_hold(
             signature: *signature,
         });
     }
-    verify_all(&claims, rng)
+    keys.verify_all(&claims, rng)
 }
 
 /// The parts of a batch's bytes.
@@ -274,7 +272,7 @@ mod tests {
             blob(b"two"),
             opaque(&domain, &secret(8), 5, b""),
         ];
-        let checked = check_transactions(&domain, list, &mut seed::rng(1, "test"));
+        let checked = check_transactions(&domain, list, &mut Keyring::default(), &mut seed::rng(1, "test"));
         let checked: Vec<_> = checked.into_iter().map(Result::unwrap).collect();
         CheckedBatch::build(&domain, 10, &checked, &secret(1))
     }
@@ -285,7 +283,13 @@ mod tests {
 
     fn check(bytes: Bytes) -> Result<CheckedBatch, TransactionError> {
         let batch = NamedBatch::new(&domain(), bytes).ok_or(TransactionError::Malformed)?;
-        CheckedBatch::check(&domain(), batch, true, &mut seed::rng(1, "test"))
+        CheckedBatch::check(
+            &domain(),
+            batch,
+            true,
+            &mut Keyring::default(),
+            &mut seed::rng(1, "test"),
+        )
     }
 
     #[test]
@@ -295,14 +299,26 @@ mod tests {
         assert_eq!(named(&batch.bytes).digest(), batch.digest);
         assert_eq!(NamedBatch::new(&domain(), Bytes::from_static(b"short")), None);
         assert_eq!(&batch.bytes[batch.items[1].range()], b"\0two");
-        let unsigned = CheckedBatch::check(&domain(), named(&batch.bytes), false, &mut seed::rng(1, "t"));
+        let unsigned = CheckedBatch::check(
+            &domain(),
+            named(&batch.bytes),
+            false,
+            &mut Keyring::default(),
+            &mut seed::rng(1, "t"),
+        );
         assert_eq!(unsigned, Ok(batch));
     }
 
     #[test]
     fn without_transaction_signatures_the_author_is_still_checked() {
         let bytes = of_another_author();
-        let result = CheckedBatch::check(&domain(), named(&bytes), false, &mut seed::rng(1, "t"));
+        let result = CheckedBatch::check(
+            &domain(),
+            named(&bytes),
+            false,
+            &mut Keyring::default(),
+            &mut seed::rng(1, "t"),
+        );
         assert_eq!(result, Err(TransactionError::BadSignature));
     }
 
@@ -324,7 +340,12 @@ mod tests {
         let member = secret(1);
         let change = change::propose(0, &[(secret(2).public(), 1)]);
         let change = change::sign(&domain(), &change, std::slice::from_ref(&member));
-        let checked = check_transactions(&domain(), vec![blob(b"x"), change], &mut seed::rng(1, "t"));
+        let checked = check_transactions(
+            &domain(),
+            vec![blob(b"x"), change],
+            &mut Keyring::default(),
+            &mut seed::rng(1, "t"),
+        );
         let checked: Vec<_> = checked.into_iter().map(Result::unwrap).collect();
         let built = CheckedBatch::build(&domain(), 0, &checked, &member);
         assert!(built.changes_validators && !sample().changes_validators);

@@ -148,7 +148,7 @@ mod tests {
     use super::*;
     use crate::{View, check_transactions, transaction::transaction_id};
     use proptest::prelude::*;
-    use regatta_base::seed;
+    use regatta_base::{Keyring, seed};
 
     fn domain() -> Domain {
         Domain::new(&"test".parse().unwrap(), &"main".parse().unwrap())
@@ -159,7 +159,13 @@ mod tests {
     }
 
     fn check(bytes: &Bytes) -> Result<(), TransactionError> {
-        let checked = check_transactions(&domain(), vec![bytes.clone()], &mut seed::rng(1, "test")).remove(0)?;
+        let checked = check_transactions(
+            &domain(),
+            vec![bytes.clone()],
+            &mut Keyring::default(),
+            &mut seed::rng(1, "test"),
+        )
+        .remove(0)?;
         assert_eq!(checked.sender, None);
         Ok(())
     }

@@ -16,11 +16,7 @@ use crate::{
 };
 use bytes::Bytes;
 use rand::CryptoRng;
-use regatta_base::{
-    ChainId, Digest, InstanceId, PublicKey, SecretKey, TransactionId,
-    keys::{Claim, verify_each},
-    limits,
-};
+use regatta_base::{ChainId, Digest, InstanceId, Keyring, PublicKey, SecretKey, TransactionId, keys::Claim, limits};
 
 pub(crate) const SIGNATURE_BYTES: usize = 64;
 const SIGNED_HEADER_BYTES: usize = 1 + 32 + 8;
@@ -279,6 +275,7 @@ pub struct CheckedTransaction {
 pub fn check_transactions(
     domain: &Domain,
     transactions: Vec<Bytes>,
+    keys: &mut Keyring,
     rng: &mut impl CryptoRng,
 ) -> Vec<Result<CheckedTransaction, TransactionError>> {
     let slices: Vec<&[u8]> = transactions.iter().map(|bytes| &bytes[..]).collect();
@@ -293,7 +290,7 @@ pub fn check_transactions(
             signature: *signature,
         })
         .collect();
-    let mut valid = verify_each(&claims, rng).into_iter();
+    let mut valid = keys.verify_each(&claims, rng).into_iter();
     let mut check = |bytes, result: &Result<Scanned, TransactionError>| {
         let scanned = result.as_ref().map_err(|error| *error)?;
         // One verdict for each claim, whatever the first ones are.
@@ -332,7 +329,13 @@ mod tests {
     }
 
     fn check(domain: &Domain, bytes: &Bytes) -> Result<CheckedTransaction, TransactionError> {
-        check_transactions(domain, vec![bytes.clone()], &mut seed::rng(1, "test")).remove(0)
+        check_transactions(
+            domain,
+            vec![bytes.clone()],
+            &mut Keyring::default(),
+            &mut seed::rng(1, "test"),
+        )
+        .remove(0)
     }
 
     #[test]
@@ -390,7 +393,7 @@ mod tests {
         bad[50] ^= 1;
         let zero_sequence = opaque(&domain, &secret(1), 0, b"x");
         let list = vec![good.clone(), bad.into(), blob(b"b"), Bytes::new(), zero_sequence, good];
-        let results = check_transactions(&domain, list, &mut seed::rng(1, "test"));
+        let results = check_transactions(&domain, list, &mut Keyring::default(), &mut seed::rng(1, "test"));
         let errors: Vec<_> = results.iter().map(|r| r.as_ref().err().copied()).collect();
         let (bad, malformed) = (Some(TransactionError::BadSignature), Some(TransactionError::Malformed));
         assert_eq!(errors, [None, bad, None, malformed, malformed, None]);

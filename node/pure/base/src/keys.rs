@@ -7,7 +7,10 @@
 //! that rule a batch accepts exactly when each of its members is accepted.
 //! Signing is ordinary RFC 8032 through `ed25519-dalek`.
 
-use crate::digest::{ParseHexError, deserialize_hex, parse_hex, serialize_hex};
+use crate::{
+    digest::{ParseHexError, deserialize_hex, parse_hex, serialize_hex},
+    keyring::Keyring,
+};
 use ed25519_dalek::{
     Signer, SigningKey,
     pkcs8::{DecodePrivateKey, EncodePrivateKey, spki::der::pem::LineEnding},
@@ -91,11 +94,11 @@ impl PublicKey {
     /// Whether `signature` over `message` is valid under this key, by the rule of this module.
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &Signature) -> bool {
-        let Ok(key) = ed25519_zebra::VerificationKey::try_from(self.0) else {
-            return false;
-        };
-        key.verify(&ed25519_zebra::Signature::from(signature.0), message)
-            .is_ok()
+        Keyring::default().one_holds(&Claim {
+            key: *self,
+            message,
+            signature: *signature,
+        })
     }
 
     /// The first eight hexadecimal digits, for people.
@@ -116,59 +119,17 @@ pub struct Claim<'a> {
     pub signature: Signature,
 }
 
-/// Most claims of one batch. The tables of more points than these leave the second-level cache of today's processors:
-/// a claim of 2,048 costs half as much again as one of 512.
-const BATCH_MAX: usize = 512;
-
-/// Checks all claims at once and says whether *every one* holds.
-///
-/// Costs about 7 µs a claim with AVX-512 (9 µs with AVX2) where few keys sign many messages (their terms coalesce),
-/// twice that where all keys differ, against 22 µs (40 µs) alone. `rng` weighs the claims so that two bad ones cannot
-/// cancel out: it must be unpredictable to whoever made the claims.
+/// Checks all claims at once and says whether *every one* holds, for keys that are not met again; see
+/// [`Keyring::verify_all`].
 #[must_use]
 pub fn verify_all(claims: &[Claim<'_>], rng: &mut impl CryptoRng) -> bool {
-    by_key(claims).chunks(BATCH_MAX).all(|batch| holds(batch, rng))
+    Keyring::default().verify_all(claims, rng)
 }
 
-/// Checks all claims and says for each whether it holds.
-///
-/// A few batches when all is well; on failure a batch is halved until the bad claims are alone, so a few bad ones
-/// among many cost a few more batches and not one check each.
+/// Checks all claims and says for each whether it holds, for keys that are not met again; see [`Keyring::verify_each`].
 #[must_use]
 pub fn verify_each(claims: &[Claim<'_>], rng: &mut impl CryptoRng) -> Vec<bool> {
-    let mut valid = vec![false; claims.len()];
-    let order = by_key(claims);
-    let mut pending: Vec<_> = order.chunks(BATCH_MAX).collect();
-    while let Some(batch) = pending.pop() {
-        if holds(batch, rng) {
-            batch.iter().for_each(|(position, _)| valid[*position] = true);
-        } else if batch.len() > 1 {
-            let (one, other) = batch.split_at(batch.len() / 2);
-            pending.extend([one, other]);
-        }
-    }
-    valid
-}
-
-/// Claims with their positions, those of one key together: a batch then has few keys.
-fn by_key<'a, 'b>(claims: &'a [Claim<'b>]) -> Vec<(usize, &'a Claim<'b>)> {
-    let mut order: Vec<_> = claims.iter().enumerate().collect();
-    order.sort_by_key(|(_, claim)| claim.key);
-    order
-}
-
-/// Whether every claim of one batch holds.
-fn holds(batch: &[(usize, &Claim<'_>)], rng: &mut impl CryptoRng) -> bool {
-    if let [(_, one)] = batch {
-        return one.key.verifies(one.message, &one.signature);
-    }
-    let mut verifier = ed25519_zebra::batch::Verifier::new();
-    for (_, claim) in batch {
-        let key = ed25519_zebra::VerificationKeyBytes::from(claim.key.0);
-        let signature = ed25519_zebra::Signature::from(claim.signature.0);
-        verifier.queue((key, signature, claim.message));
-    }
-    verifier.verify(rng).is_ok()
+    Keyring::default().verify_each(claims, rng)
 }
 
 macro_rules! bytes_type {
@@ -213,7 +174,7 @@ bytes_type!(Signature, 64);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::seed;
+    use crate::{keyring::BATCH_MAX, seed};
 
     fn key(index: u8) -> SecretKey {
         SecretKey::from_seed([index; 32])

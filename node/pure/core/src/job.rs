@@ -4,7 +4,7 @@ use crate::snapshot::{Installer, Restored, SnapshotError};
 use bytes::Bytes;
 use rand::CryptoRng;
 use regatta_apps::{CheckedBatch, CheckedTransaction, Domain, NamedBatch, TransactionError, check_transactions};
-use regatta_base::keys::{Claim, verify_each};
+use regatta_base::{Keyring, keys::Claim};
 use regatta_consensus::SignatureClaim;
 
 /// Names a job within one run of a node.
@@ -72,21 +72,21 @@ impl Job {
         }
     }
 
-    /// Does the work. `rng` must be unpredictable to whoever made the signatures.
+    /// Does the work with the keys that are known from before. `rng` must be unpredictable to whoever made the signatures.
     #[must_use]
-    pub fn run(self, rng: &mut impl CryptoRng) -> JobResult {
+    pub fn run(self, keys: &mut Keyring, rng: &mut impl CryptoRng) -> JobResult {
         match self {
             Self::Claims(claims) => {
                 let claims: Vec<Claim<'_>> = claims.iter().map(SignatureClaim::as_claim).collect();
-                JobResult::Claims(verify_each(&claims, rng))
+                JobResult::Claims(keys.verify_each(&claims, rng))
             }
             Self::Batch {
                 domain,
                 batch,
                 signatures,
-            } => JobResult::Batch(CheckedBatch::check(&domain, batch, signatures, rng)),
+            } => JobResult::Batch(CheckedBatch::check(&domain, batch, signatures, keys, rng)),
             Self::Transactions { domain, transactions } => {
-                JobResult::Transactions(check_transactions(&domain, transactions, rng))
+                JobResult::Transactions(check_transactions(&domain, transactions, keys, rng))
             }
             Self::SnapshotChunk { mut installer, bytes } => {
                 let result = installer.absorb(&bytes, rng);

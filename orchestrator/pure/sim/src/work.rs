@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use rand::rngs::ChaCha8Rng;
 use regatta_apps::{CheckedBatch, CheckedTransaction, Domain, NamedBatch, TransactionError, View, check_transactions};
-use regatta_base::{Digest, keys::verify_each};
+use regatta_base::{Digest, Keyring};
 use regatta_consensus::SignatureClaim;
 use regatta_core::{Job, JobResult};
 use std::collections::BTreeMap;
@@ -73,6 +73,7 @@ pub(crate) struct Work {
     domains: Vec<Domain>,
     batches: Answers<BatchAnswer>,
     transactions: Answers<Result<CheckedTransaction, TransactionError>>,
+    keys: Keyring,
     rng: ChaCha8Rng,
     /// Questions that were asked, and those that had to be computed.
     pub(crate) asked: u64,
@@ -86,6 +87,7 @@ impl Work {
             domains: Vec::new(),
             batches: Answers::new(BATCHES_KEPT),
             transactions: Answers::new(KEPT),
+            keys: Keyring::default(),
             rng,
             asked: 0,
             computed: 0,
@@ -132,7 +134,9 @@ impl Work {
                 };
                 (JobResult::Batch(result), amount)
             }
-            job @ (Job::SnapshotChunk { .. } | Job::SnapshotEnd(_)) => (job.run(&mut self.rng), Amount::default()),
+            job @ (Job::SnapshotChunk { .. } | Job::SnapshotEnd(_)) => {
+                (job.run(&mut self.keys, &mut self.rng), Amount::default())
+            }
         }
     }
 
@@ -143,7 +147,7 @@ impl Work {
         let open: Vec<usize> = (0..claims.len()).filter(|&index| answers[index].is_none()).collect();
         self.computed += open.len() as u64;
         let asked: Vec<_> = open.iter().map(|&index| claims[index].as_claim()).collect();
-        let found = verify_each(&asked, &mut self.rng);
+        let found = self.keys.verify_each(&asked, &mut self.rng);
         for (index, holds) in open.into_iter().zip(found) {
             answers[index] = Some(holds);
             self.claims.put(keys[index], holds);
@@ -157,7 +161,7 @@ impl Work {
         let key = key("regatta simulated batch v1", &context, batch.bytes());
         self.batches.get(&key).unwrap_or_else(|| {
             self.computed += 1;
-            let result = CheckedBatch::check(domain, batch, signatures, &mut self.rng);
+            let result = CheckedBatch::check(domain, batch, signatures, &mut self.keys, &mut self.rng);
             let signed = |batch: &CheckedBatch| {
                 let items = batch.items.iter();
                 items.filter(|item| is_signed(&batch.bytes[item.range()])).count()
@@ -181,7 +185,7 @@ impl Work {
         let known: Option<Vec<_>> = keys.iter().map(|key| self.transactions.get(key)).collect();
         known.unwrap_or_else(|| {
             self.computed += count;
-            let results = check_transactions(domain, transactions, &mut self.rng);
+            let results = check_transactions(domain, transactions, &mut self.keys, &mut self.rng);
             for (key, result) in keys.into_iter().zip(&results) {
                 self.transactions.put(key, result.clone());
             }

@@ -78,7 +78,15 @@ impl Chain {
         let mut rng = regatta_base::seed::rng(0, "replay");
         let batch = NamedBatch::new(&self.domain, bytes)
             .ok_or(TransactionError::Malformed)
-            .and_then(|batch| CheckedBatch::check(&self.domain, batch, false, &mut rng))
+            .and_then(|batch| {
+                CheckedBatch::check(
+                    &self.domain,
+                    batch,
+                    false,
+                    &mut regatta_base::Keyring::default(),
+                    &mut rng,
+                )
+            })
             .map_err(|error| crate::NodeError::Journal(format!("a batch: {error}")))?;
         let is_own = batch.author == self.role.key;
         if is_own {

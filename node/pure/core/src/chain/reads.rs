@@ -131,7 +131,14 @@ impl Chain {
             (Vec::new(), Vec::with_capacity(row.transactions as usize));
         for bytes in &stored.batches {
             let batch = NamedBatch::new(&self.domain, bytes.clone())?;
-            let batch = CheckedBatch::check(&self.domain, batch, false, &mut rng).ok()?;
+            let batch = CheckedBatch::check(
+                &self.domain,
+                batch,
+                false,
+                &mut regatta_base::Keyring::default(),
+                &mut rng,
+            )
+            .ok()?;
             batches.push(batch.digest);
             for item in &batch.items {
                 items.push((item.id, row.outcome(items.len() as u32)));

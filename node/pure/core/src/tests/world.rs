@@ -15,7 +15,7 @@ use regatta_api::{
     config::{InstanceConfig, MempoolConfig, SnapshotConfig, StoreConfig, ValidatorConfig, VoteTopology},
     view::SubmitResult,
 };
-use regatta_base::{Digest, Height, InstanceId, SecretKey, TransactionId, decode, seed};
+use regatta_base::{Digest, Height, InstanceId, Keyring, SecretKey, TransactionId, decode, seed};
 use regatta_consensus::{MESSAGE_BYTES_MAX, Message};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -381,7 +381,7 @@ impl World {
                 if let Job::Claims(claims) = &work {
                     self.checked += claims.len();
                 }
-                let result = work.run(&mut seed::rng(self.number, "jobs"));
+                let result = work.run(&mut Keyring::default(), &mut seed::rng(self.number, "jobs"));
                 let delay = self.delay(0..2, 0);
                 self.later(delay, Pending::Event(index, life, Event::Done(job, result)));
             }
