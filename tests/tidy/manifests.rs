@@ -20,14 +20,15 @@ const FLOORS: [&[&str]; 8] = [
         "regatta-seal",
     ],
     &["regatta-core", "regatta-process", "regatta-report"],
-    &["regatta-client", "regatta-sim"],
+    &["regatta-agent", "regatta-client", "regatta-sim"],
     &["regatta-load"],
     &["regatta-node", "regatta"],
     &["regatta-tests", "regatta-benches"],
 ];
 /// The lab and its parts.
-const LAB: [&str; 8] = [
+const LAB: [&str; 9] = [
     "regatta",
+    "regatta-agent",
     "regatta-fleet",
     "regatta-link",
     "regatta-load",

@@ -18,6 +18,7 @@ mod usage;
 
 pub use host::HostSampler;
 pub use keeper::Keeper;
+pub use log::NodeLog;
 pub use place::Place;
 pub use process::{Process, ProcessSpec, StartError};
 pub use regatta_fleet::{Exit, HostSample, Usage};

@@ -15,7 +15,7 @@ const TAIL_LINE_BYTES_MAX: usize = 400;
 /// A log of at most `bytes_max` bytes: when half of that is full the file becomes `<name>.1` and a new one begins, so
 /// the newest lines are always there.
 #[derive(Debug)]
-pub(crate) struct NodeLog {
+pub struct NodeLog {
     path: PathBuf,
     file: File,
     written: u64,
@@ -25,7 +25,10 @@ pub(crate) struct NodeLog {
 
 impl NodeLog {
     /// Opens the log at `path` for appending.
-    pub(crate) fn open(path: &Path, bytes_max: u64) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn open(path: &Path, bytes_max: u64) -> io::Result<Self> {
         let file = File::options().create(true).append(true).open(path)?;
         Ok(Self {
             path: path.to_owned(),
@@ -37,7 +40,7 @@ impl NodeLog {
     }
 
     /// Appends `line` and a line break. What cannot be written is dropped: a full disk must not stop the node.
-    pub(crate) fn write_line(&mut self, line: &[u8]) {
+    pub fn write_line(&mut self, line: &[u8]) {
         if self.tail.len() == TAIL_LINES_MAX {
             self.tail.pop_front();
         }
@@ -66,7 +69,8 @@ impl NodeLog {
     }
 
     /// The last lines, oldest first.
-    pub(crate) fn tail(&self) -> Vec<String> {
+    #[must_use]
+    pub fn tail(&self) -> Vec<String> {
         self.tail.iter().cloned().collect()
     }
 }

@@ -92,6 +92,15 @@ impl Process {
         }
     }
 
+    /// The first line that it printed on stdout, while it runs.
+    #[must_use]
+    pub fn announcement(&self) -> Option<String> {
+        match &*self.state.borrow() {
+            State::Running(line) => line.clone(),
+            State::Ended(_) => None,
+        }
+    }
+
     /// Waits for the first line that it prints on stdout.
     ///
     /// # Errors

@@ -50,17 +50,15 @@ impl Backlog {
     }
 
     /// The kept events after number `seen`, oldest first.
-    pub fn after(&self, seen: u64) -> impl Iterator<Item = &Event> {
-        self.events
-            .iter()
-            .map(|(event, _)| event)
-            .filter(move |event| event.sequence > seen)
+    pub fn after(&self, seen: u64) -> impl ExactSizeIterator<Item = &Event> {
+        let first = self.events.partition_point(|(event, _)| event.sequence <= seen);
+        self.events.range(first..).map(|(event, _)| event)
     }
 
     /// How many events after number `seen` are no longer kept.
     #[must_use]
     pub fn missed(&self, seen: u64) -> u64 {
-        self.last.saturating_sub(seen) - self.after(seen).count() as u64
+        self.last.saturating_sub(seen) - self.after(seen).len() as u64
     }
 }
 
@@ -98,8 +96,8 @@ mod tests {
             .map(|event| event.sequence)
             .collect();
         assert_eq!(kept, [1, 102]);
-        assert_eq!(backlog.missed(0), 102 - backlog.after(0).count() as u64);
-        assert_eq!((backlog.after(102).count(), backlog.missed(102)), (0, 0));
+        assert_eq!(backlog.missed(0), 102 - backlog.after(0).len() as u64);
+        assert_eq!((backlog.after(102).len(), backlog.missed(102)), (0, 0));
     }
 
     proptest! {

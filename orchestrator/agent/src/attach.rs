@@ -1,0 +1,164 @@
+//! `attach`: joins the standard streams with the agent's socket, and starts the agent where there is none.
+
+use crate::{
+    cli::Options,
+    facts::runs_systemd,
+    root::{Root, about},
+};
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Read, Write},
+    net::Shutdown,
+    os::{fd::AsFd, unix::net::UnixStream},
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+};
+
+/// What an agent says on its stdout when it listens.
+pub(crate) const READY: &str = "ready";
+/// Bytes that are carried at once.
+const RELAY_BYTES: usize = 64 * 1024;
+/// Most of an agent's last words that are repeated, in bytes.
+const LAST_WORDS_MAX: u64 = 4096;
+
+/// Joins the streams until either side ends.
+///
+/// # Errors
+/// What the system said, or why the agent did not start.
+pub(crate) fn attach(root: &Root, options: &Options) -> io::Result<()> {
+    let stream = connect(root, options)?;
+    let mut upwards = stream.try_clone()?;
+    // Duplicates without the buffers of the standard library: what is carried are frames and not lines.
+    let mut stdin = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let mut stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    thread::Builder::new().name("upwards".to_owned()).spawn(move || {
+        // An error is an end as well: the agent then closes its side, which ends the other direction.
+        let _ = relay(&mut stdin, &mut upwards);
+        let _ = upwards.shutdown(Shutdown::Write);
+    })?;
+    let mut downwards = stream;
+    relay(&mut downwards, &mut stdout).map_err(about("the connection to the agent"))
+}
+
+/// Copies until the end. Not by `io::copy`: that has the kernel move the bytes, and while it waits for more of them it
+/// keeps whoever reads the pipe from those that are already there.
+fn relay(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+    let mut buffer = vec![0; RELAY_BYTES];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(length) => to.write_all(&buffer[..length])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A connection to the agent of `root`. Whoever holds the door's lock is alone in looking for an agent, in starting one
+/// and in ending one: so two at once get the same one.
+fn connect(root: &Root, options: &Options) -> io::Result<UnixStream> {
+    let _door = root.lock_door()?;
+    if let Ok(stream) = UnixStream::connect(root.socket()) {
+        return Ok(stream);
+    }
+    let program = std::env::current_exe().map_err(about("the path of this program"))?;
+    let mut refused = io::Error::other("no way to start an agent");
+    for mut command in commands(&program, root.path(), options, runs_systemd()) {
+        match start(root, &mut command) {
+            Ok(()) => return UnixStream::connect(root.socket()).map_err(about("the new agent's socket")),
+            Err(error) => refused = error,
+        }
+    }
+    Err(refused)
+}
+
+/// How to start an agent, best first. Where systemd ends whatever a login leaves behind, a scope of its own keeps the
+/// agent from that.
+fn commands(program: &Path, root: &Path, options: &Options, systemd: bool) -> Vec<Command> {
+    let mut plain = vec![program.as_os_str().to_owned()];
+    plain.extend(["serve".into(), "--root".into(), root.as_os_str().to_owned()]);
+    plain.extend(["--store-max".into(), options.store_bytes_max.to_string().into()]);
+    let mut scoped = vec![
+        "systemd-run".into(),
+        "--scope".into(),
+        "--quiet".into(),
+        "--collect".into(),
+    ];
+    if !nix::unistd::geteuid().is_root() {
+        scoped.push("--user".into());
+    }
+    scoped.push("--".into());
+    scoped.extend(plain.iter().cloned());
+    let lines = if systemd { vec![scoped, plain] } else { vec![plain] };
+    let command = |line: Vec<std::ffi::OsString>| {
+        let mut command = Command::new(&line[0]);
+        command.args(&line[1..]);
+        command
+    };
+    lines.into_iter().map(command).collect()
+}
+
+/// Starts an agent and waits until it listens. Its stdout is a pipe to here until then, and nothing of this session's
+/// afterwards: SSH would not end as long as somebody holds its streams.
+fn start(root: &Root, command: &mut Command) -> io::Result<()> {
+    let words = root.path().join("agent.stderr");
+    let stderr = File::create(&words).map_err(about(words.display()))?;
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
+    let mut child = command.spawn().map_err(about(command.get_program().display()))?;
+    let mut line = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        BufReader::new(stdout.take(64)).read_line(&mut line)?;
+    }
+    if line.trim_end() == READY {
+        return Ok(());
+    }
+    // It ended, or is about to: its stdout is closed.
+    let status = child.wait()?;
+    let mut last = String::new();
+    let read = File::open(&words).and_then(|file| file.take(LAST_WORDS_MAX).read_to_string(&mut last));
+    read.map_err(about(words.display()))?;
+    Err(io::Error::other(format!(
+        "the agent did not start: {status}\n{}",
+        last.trim_end()
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn systemd_is_asked_first_where_it_runs() {
+        let options = Options {
+            root: "r".into(),
+            store_bytes_max: 7,
+        };
+        let programs = |systemd| -> Vec<String> {
+            let commands = commands(Path::new("/a/agent"), Path::new("/r"), &options, systemd);
+            commands.iter().map(|command| format!("{command:?}")).collect()
+        };
+        assert_eq!(
+            programs(false),
+            [r#""/a/agent" "serve" "--root" "/r" "--store-max" "7""#]
+        );
+        assert_eq!(programs(true).len(), 2);
+        assert!(
+            programs(true)[0].starts_with(r#""systemd-run" "--scope""#),
+            "{:?}",
+            programs(true)
+        );
+    }
+
+    #[test]
+    fn an_agent_that_does_not_start_is_quoted() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::open(folder.path()).unwrap();
+        let mut command = Command::new("/bin/sh");
+        let error = start(&root, command.args(["-c", "echo no luck >&2; exit 3"])).unwrap_err();
+        assert!(
+            error.to_string().contains("no luck") && error.to_string().contains('3'),
+            "{error}"
+        );
+    }
+}

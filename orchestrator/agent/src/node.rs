@@ -1,0 +1,154 @@
+//! One node of a run: started from a verified program, watched, ended.
+
+use crate::{run::Run, serve::Agent, store::refused};
+use regatta_fleet::{AGENT_PID, Name, NodeEvent, NodeStart, NodeState, NodeStatus, Program, Refusal, Started, What};
+use regatta_process::{Exit, Process, ProcessSpec};
+use regatta_seal::VerifiedProgram;
+use std::{cell::RefCell, ffi::OsString, fs, rc::Rc, sync::Arc, time::Duration};
+use tokio::sync::{Mutex, MutexGuard};
+
+/// A node and its newest process.
+#[derive(Debug)]
+pub(crate) struct Node {
+    spec: NodeStart,
+    program: Program,
+    process: RefCell<Option<Process>>,
+    /// Held while it is started or ended, so that one is done before the other begins.
+    life: Mutex<()>,
+}
+
+/// How a node is ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum End {
+    /// By itself, or by force after the grace period.
+    Stop(Duration),
+    /// By force.
+    Kill,
+}
+
+impl Node {
+    /// A node that was not started yet.
+    pub(crate) fn new(spec: NodeStart, program: Program) -> Self {
+        Self {
+            spec,
+            program,
+            process: RefCell::default(),
+            life: Mutex::default(),
+        }
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &Name {
+        &self.spec.node
+    }
+
+    /// The program that it is started from.
+    pub(crate) fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// Waits until nobody else starts or ends it, and keeps others from it.
+    pub(crate) async fn life(&self) -> MutexGuard<'_, ()> {
+        self.life.lock().await
+    }
+
+    /// Its newest process.
+    pub(crate) fn process(&self) -> Option<Process> {
+        self.process.borrow().clone()
+    }
+
+    /// Its process, when that runs.
+    pub(crate) fn running(&self) -> Option<Process> {
+        self.process().filter(|process| process.exit().is_none())
+    }
+
+    /// How it is; nothing before its first start.
+    pub(crate) fn status(&self) -> Option<NodeStatus> {
+        let process = self.process()?;
+        let started = self.started(&process);
+        let state = match process.exit() {
+            Some(exit) => NodeState::Ended(exit),
+            None => NodeState::Running(process.announcement()),
+        };
+        Some(NodeStatus { started, state })
+    }
+
+    fn started(&self, process: &Process) -> Started {
+        Started {
+            node: self.name().clone(),
+            pid: process.pid(),
+            start_ticks: process.start_ticks(),
+        }
+    }
+
+    /// Starts it from an open program; `again` says which arguments. Whoever calls holds its [`Node::life`].
+    ///
+    /// # Errors
+    /// [`What::System`] says what was refused.
+    pub(crate) async fn start(
+        &self,
+        agent: &Agent,
+        run: &Rc<Run>,
+        program: Arc<VerifiedProgram>,
+        again: bool,
+    ) -> Result<Started, Refusal> {
+        debug_assert!(self.running().is_none(), "one process at a time");
+        let logs = run.folder().join("logs");
+        crate::root::make_private(&logs).map_err(refused("folder `logs`"))?;
+        let own = std::process::id().to_string();
+        let arguments = if again { &self.spec.again } else { &self.spec.arguments };
+        let argument = |text: &String| OsString::from(if text == AGENT_PID { &own } else { text });
+        let spec = ProcessSpec {
+            name: self.name().to_string(),
+            program: program.path(),
+            held: Some(program),
+            folder: Some(run.folder().to_owned()),
+            arguments: arguments.iter().map(argument).collect(),
+            log: logs.join(format!("{}.log", self.name())),
+            log_bytes_max: self.spec.log_bytes_max.min(regatta_fleet::limits::LOG_BYTES_MAX),
+        };
+        let process = agent.keeper.spawn(spec, None).await;
+        let process = process.map_err(|error| Refusal::new(What::System, error.to_string()))?;
+        let started = self.started(&process);
+        self.process.replace(Some(process.clone()));
+        run.tell(NodeEvent::Started(started.clone()));
+        tokio::task::spawn_local(watch(Rc::clone(run), self.name().clone(), process));
+        Ok(started)
+    }
+
+    /// Ends it, when it runs. Whoever calls holds its [`Node::life`].
+    pub(crate) async fn end(&self, end: End) -> Option<Exit> {
+        let process = self.process()?;
+        Some(match end {
+            End::Stop(grace) => process.stop(grace).await,
+            End::Kill => process.kill().await,
+        })
+    }
+
+    /// Empties its data folder. Whoever calls holds its [`Node::life`].
+    ///
+    /// # Errors
+    /// [`What::Busy`] while it runs.
+    pub(crate) fn lose_disk(&self, run: &Run) -> Result<(), Refusal> {
+        if self.running().is_some() {
+            let message = format!(
+                "node `{}` runs: its disk is not taken from it\n  help: end it first",
+                self.name()
+            );
+            return Err(Refusal::new(What::Busy, message));
+        }
+        let data = run.folder().join("data").join(self.name().as_str());
+        fs::remove_dir_all(&data).map_err(refused(format!("data of `{}`", self.name())))?;
+        crate::root::make_private(&data).map_err(refused(format!("data of `{}`", self.name())))
+    }
+}
+
+/// Tells what becomes of a process.
+async fn watch(run: Rc<Run>, node: Name, process: Process) {
+    if let Ok(line) = process.announced().await {
+        let node = node.clone();
+        run.tell(NodeEvent::Announced { node, line });
+    }
+    let (exit, pid) = (process.ended().await, process.pid());
+    run.tell(NodeEvent::Ended { node, pid, exit });
+}

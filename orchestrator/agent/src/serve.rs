@@ -1,0 +1,211 @@
+//! `serve`: the agent of a folder, from its start until nobody needs it.
+
+use crate::{
+    attach::READY,
+    cli::Options,
+    clock::now_us,
+    connection,
+    facts::own_digest,
+    root::{Root, about},
+    run::Run,
+    store::Store,
+};
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::resource::{Resource, getrlimit, setrlimit},
+    unistd::{dup2_stdout, setsid},
+};
+use regatta_base::Digest;
+use regatta_fleet::{Name, limits::CONNECTIONS_MAX};
+use regatta_process::{Keeper, NodeLog};
+use regatta_seal::unix_seconds;
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    fs::{self, File, Permissions},
+    io::{self, Write},
+    os::{fd::AsFd, unix::fs::PermissionsExt},
+    rc::Rc,
+    time::Duration,
+};
+use tokio::{
+    net::{UnixListener, UnixStream},
+    signal::unix::{SignalKind, signal},
+    sync::Notify,
+    task::{LocalSet, spawn_local},
+    time::Instant,
+};
+
+/// Most bytes of the agent's log.
+const LOG_BYTES_MAX: u64 = 1 << 20;
+/// How long an agent waits for a lab when it has no run.
+const IDLE: Duration = Duration::from_secs(10);
+/// How long nodes may take to stop when the agent is told to end.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// What all connections share.
+pub(crate) struct Agent {
+    /// Its folder.
+    pub root: Root,
+    /// Its programs.
+    pub store: Store,
+    /// What starts nodes.
+    pub keeper: Keeper,
+    /// Its runs.
+    pub runs: RefCell<BTreeMap<Name, Rc<Run>>>,
+    /// Digest of this program.
+    pub program: Digest,
+    /// When it began, by the monotonic clock.
+    pub began_us: u64,
+    connections: Cell<usize>,
+    changed: Notify,
+    log: RefCell<NodeLog>,
+}
+
+impl Agent {
+    /// Writes a line to the agent's log.
+    pub(crate) fn note(&self, line: &str) {
+        let line = format!("{} {line}", unix_seconds());
+        self.log.borrow_mut().write_line(line.as_bytes());
+    }
+
+    /// Something changed that may mean that nobody needs the agent any more.
+    pub(crate) fn changed(&self) {
+        self.changed.notify_one();
+    }
+
+    fn is_idle(&self) -> bool {
+        self.connections.get() == 0
+            && self
+                .runs
+                .borrow()
+                .values()
+                .all(|run| run.is_over() && !run.is_running())
+    }
+}
+
+/// Serves the folder `root`.
+///
+/// # Errors
+/// That another agent does, or what the system said.
+pub(crate) fn serve(root: Root, options: &Options) -> io::Result<()> {
+    // A session of its own, so that the end of the login that started it does not end it. Where it leads one already,
+    // the system refuses, and there is nothing to do.
+    let _ = setsid();
+    let _lock = root.lock_agent().map_err(about("another agent serves this folder"))?;
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    let log = NodeLog::open(&root.path().join("agent.log"), LOG_BYTES_MAX).map_err(about("agent.log"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let agent = Rc::new(Agent {
+        store: Store::new(root.store(), options.store_bytes_max),
+        keeper: Keeper::start()?,
+        runs: RefCell::default(),
+        program: own_digest()?,
+        began_us: now_us(),
+        connections: Cell::new(0),
+        changed: Notify::new(),
+        log: RefCell::new(log),
+        root,
+    });
+    LocalSet::new().block_on(&runtime, listen(&agent))
+}
+
+/// Accepts connections until the agent is idle or told to end.
+async fn listen(agent: &Rc<Agent>) -> io::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let listener = bind(agent)?;
+    agent.note(&format!(
+        "agent {} began as process {}",
+        agent.program.short(),
+        std::process::id()
+    ));
+    say_ready()?;
+    let mut idle_since = Instant::now();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                match accepted {
+                    Ok((stream, _)) => admit(agent, stream),
+                    Err(error) => {
+                        // Out of descriptors: runs go on, and so does this once some are free.
+                        agent.note(&format!("cannot accept a connection: {error}"));
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                    }
+                }
+            }
+            () = agent.changed.notified() => {}
+            () = tokio::time::sleep_until(idle_since + IDLE), if agent.is_idle() => {
+                if let Some(_door) = nobody_comes(agent, &listener) {
+                    agent.note("nobody needs this agent any more");
+                    return remove_socket(agent);
+                }
+            }
+            _ = terminate.recv() => return end(agent).await,
+            _ = interrupt.recv() => return end(agent).await,
+        }
+        idle_since = Instant::now();
+    }
+}
+
+/// Listens at the folder's socket. Whoever calls holds the agent's lock: a socket that is there was left by one that was
+/// killed.
+fn bind(agent: &Agent) -> io::Result<UnixListener> {
+    let path = agent.root.socket();
+    remove_socket(agent)?;
+    let listener = UnixListener::bind(&path).map_err(about("agent.sock"))?;
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(about("agent.sock"))?;
+    Ok(listener)
+}
+
+fn remove_socket(agent: &Agent) -> io::Result<()> {
+    match fs::remove_file(agent.root.socket()) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(about("agent.sock")(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Tells whoever started this agent that it listens, and lets go of the stream that said so.
+fn say_ready() -> io::Result<()> {
+    // Whoever started it may have gone.
+    let _ = writeln!(io::stdout(), "{READY}");
+    dup2_stdout(File::options().write(true).open("/dev/null")?)?;
+    Ok(())
+}
+
+/// Closes the door when nobody stands there. While it is held nobody can connect: see `attach`.
+fn nobody_comes(agent: &Agent, listener: &UnixListener) -> Option<File> {
+    let door = agent.root.try_lock_door().ok()?;
+    let mut waiting = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+    (poll(&mut waiting, PollTimeout::ZERO) == Ok(0)).then_some(door)
+}
+
+fn admit(agent: &Rc<Agent>, stream: UnixStream) {
+    if agent.connections.get() >= CONNECTIONS_MAX {
+        agent.note(&format!("a connection was refused: {CONNECTIONS_MAX} are open"));
+        return;
+    }
+    agent.connections.set(agent.connections.get() + 1);
+    let agent = Rc::clone(agent);
+    spawn_local(async move {
+        connection::serve(Rc::clone(&agent), stream).await;
+        agent.connections.set(agent.connections.get() - 1);
+        agent.changed();
+    });
+}
+
+/// Stops all nodes of all runs, and ends.
+async fn end(agent: &Rc<Agent>) -> io::Result<()> {
+    agent.note("the agent was told to end");
+    let runs: Vec<_> = agent.runs.borrow().values().cloned().collect();
+    let stops: Vec<_> = runs
+        .iter()
+        .cloned()
+        .map(|run| spawn_local(async move { run.stop(GRACE).await }))
+        .collect();
+    for stop in stops {
+        // Nobody aborts these tasks, and they do not panic.
+        let _ = stop.await;
+    }
+    remove_socket(agent)
+}

@@ -1,0 +1,8 @@
+//! The agent as a program: over pipes and its socket, with real processes on a real disk.
+
+#![expect(clippy::unwrap_used, reason = "what fails here fails its test")]
+
+mod faults;
+mod hostile;
+mod life;
+mod support;
