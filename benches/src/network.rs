@@ -270,6 +270,7 @@ pub(crate) fn config((index, size): (usize, usize), others: &[usize], vote_topol
         relay_votes: true,
         mempool: MempoolConfig::default(),
         store: StoreConfig::default(),
+        upgrade: Default::default(),
         testing: Default::default(),
         instances: vec![InstanceConfig {
             id: samples::instance(),

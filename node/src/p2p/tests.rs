@@ -56,6 +56,7 @@ fn config(test: u8, number: u8, peers: &[u8]) -> NodeConfig {
         relay_votes: true,
         mempool: MempoolConfig::default(),
         store: StoreConfig::default(),
+        upgrade: Default::default(),
         testing: Default::default(),
         instances: Vec::new(),
         peers: peers.iter().map(peer).collect(),

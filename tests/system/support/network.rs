@@ -300,6 +300,7 @@ fn config(index: u8, validators: u8, subnet: Subnet, set: &[PublicKey]) -> NodeC
         relay_votes: true,
         mempool: MempoolConfig::default(),
         store: StoreConfig::default(),
+        upgrade: Default::default(),
         testing: Default::default(),
         instances: vec![InstanceConfig {
             id: "main".parse().unwrap(),

@@ -35,6 +35,9 @@ pub struct NodeConfig {
     /// Durability and quota of the journal.
     #[serde(default)]
     pub store: StoreConfig,
+    /// Who may replace the program of this node, and how.
+    #[serde(default, skip_serializing_if = "UpgradeConfig::is_off")]
+    pub upgrade: UpgradeConfig,
     /// Extras for tests.
     #[serde(default, skip_serializing_if = "TestingConfig::is_default")]
     pub testing: TestingConfig,
@@ -205,6 +208,51 @@ pub struct StoreConfig {
     pub retain_blocks: Retain,
 }
 
+/// Upgrades over the air.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UpgradeConfig {
+    /// Keys whose releases are installed; without one nothing ever is.
+    pub trusted_keys: Vec<PublicKey>,
+    /// How many of them must have signed a release and its build.
+    pub threshold: u32,
+    /// Folder of programs and releases, relative to the configuration file.
+    pub store: String,
+    /// Most bytes of a program and of all that are kept.
+    pub disk_bytes_max: u64,
+    /// How many proven programs are kept, the running one included.
+    pub keep: u32,
+    /// How long a new program may take until it has caught up, in milliseconds; then the node goes back to the old one.
+    pub trial_ms: u64,
+}
+
+impl UpgradeConfig {
+    /// Whether nothing is ever installed.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        self.trusted_keys.is_empty()
+    }
+}
+
+impl Default for UpgradeConfig {
+    fn default() -> Self {
+        Self {
+            trusted_keys: Vec::new(),
+            threshold: 1,
+            store: "releases".to_owned(),
+            disk_bytes_max: 2 * 1024 * 1024 * 1024,
+            keep: 3,
+            trial_ms: 60_000,
+        }
+    }
+}
+
+/// Longest trial of a new program, in milliseconds.
+const TRIAL_MS: std::ops::RangeInclusive<u64> = 1000..=3_600_000;
+/// Most trusted keys, and most programs that are kept.
+const TRUSTED_KEYS_MAX: usize = 64;
+const KEEP_MAX: u32 = 100;
+
 /// How many blocks a node keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "RetainText", into = "RetainText")]
@@ -304,6 +352,7 @@ impl NodeConfig {
             ));
         }
         self.check_peers(&mut problems);
+        self.check_upgrade(&mut problems);
         if !ClockConfig::RATE_PERMILLE.contains(&self.testing.clock.rate_permille) {
             problems.push(format!(
                 "testing.clock.rate_permille = {}; help: use {} to {}",
@@ -330,6 +379,39 @@ impl NodeConfig {
             Ok(())
         } else {
             Err(ConfigErrors(problems))
+        }
+    }
+
+    fn check_upgrade(&self, problems: &mut Vec<String>) {
+        let upgrade = &self.upgrade;
+        let keys: BTreeSet<&PublicKey> = upgrade.trusted_keys.iter().collect();
+        if keys.len() != upgrade.trusted_keys.len() || keys.len() > TRUSTED_KEYS_MAX {
+            problems.push(format!(
+                "upgrade.trusted_keys: help: list at most {TRUSTED_KEYS_MAX} keys, each once"
+            ));
+        }
+        if !upgrade.is_off() && !(1..=keys.len() as u64).contains(&u64::from(upgrade.threshold)) {
+            problems.push(format!(
+                "upgrade.threshold = {}; help: use 1 to {}, the number of trusted keys",
+                upgrade.threshold,
+                keys.len()
+            ));
+        }
+        if !(1..=KEEP_MAX).contains(&upgrade.keep) {
+            problems.push(format!("upgrade.keep = {}; help: use 1 to {KEEP_MAX}", upgrade.keep));
+        }
+        if !TRIAL_MS.contains(&upgrade.trial_ms) {
+            let (least, most) = (TRIAL_MS.start(), TRIAL_MS.end());
+            problems.push(format!(
+                "upgrade.trial_ms = {}; help: use {least} to {most}",
+                upgrade.trial_ms
+            ));
+        }
+        if upgrade.store.is_empty() || upgrade.store == self.data_dir {
+            problems.push(format!(
+                "upgrade.store = \"{}\"; help: name a folder of its own",
+                upgrade.store
+            ));
         }
     }
 
@@ -425,6 +507,7 @@ mod tests {
             relay_votes: true,
             mempool: MempoolConfig::default(),
             store: StoreConfig::default(),
+            upgrade: UpgradeConfig::default(),
             testing: TestingConfig::default(),
             instances: vec![InstanceConfig {
                 id: "main".parse().unwrap(),

@@ -106,6 +106,14 @@ metric_table! {
     Evidence Counter "regatta_evidence_total";
     /// Proofs that a validator contradicted itself that were not kept, because there is no room for them.
     EvidenceDropped Counter "regatta_evidence_dropped_total";
+    /// Releases that passed every check.
+    ReleasesAccepted Counter "regatta_releases_accepted_total";
+    /// Releases that a check refused.
+    ReleasesRefused Counter "regatta_releases_refused_total";
+    /// Pieces of released programs that were fetched or brought.
+    ReleaseChunks Counter "regatta_release_chunks_total";
+    /// Pieces of released programs that were not what was signed.
+    ReleaseChunksBad Counter "regatta_release_chunks_bad_total";
 }
 
 #[cfg(test)]

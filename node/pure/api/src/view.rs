@@ -62,6 +62,89 @@ pub struct SnapshotList {
     pub snapshots: Vec<SnapshotView>,
 }
 
+/// What a node does about a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReleaseStage {
+    /// Pieces of its program are missing.
+    Fetching,
+    /// The program is here and waits for its height and the node's turn.
+    Ready,
+    /// The node ends in order and goes on as the new program.
+    Switching,
+    /// Nothing is left to do: the program runs, or was tried in vain.
+    Settled,
+}
+
+/// A release that a node follows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReleaseView {
+    /// Its number.
+    pub number: u64,
+    /// Digest of what was signed.
+    #[schema(value_type = String)]
+    pub id: Digest,
+    /// Digest of its program.
+    #[schema(value_type = String)]
+    pub artifact: Digest,
+    /// The instance whose heights count.
+    #[schema(value_type = String)]
+    pub instance: InstanceId,
+    /// No node switches before this height.
+    pub activate_at: Height,
+    /// Heights between two batches of nodes.
+    pub batch_blocks: u64,
+    /// The batch of this node, from 0; absent when it does not run the instance.
+    pub batch: Option<u64>,
+    /// How many batches there are.
+    pub batches: Option<u64>,
+    /// Pieces of the program.
+    pub chunks: u64,
+    /// Those that are on this node's disk.
+    pub chunks_held: u64,
+    /// What the node does about it.
+    pub stage: ReleaseStage,
+}
+
+/// Answer to `GET /v1/release`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UpgradeView {
+    /// How many keys are trusted to release programs; with none nothing is ever installed.
+    pub trusted_keys: u64,
+    /// Digest of the running program.
+    #[schema(value_type = String)]
+    pub running: Digest,
+    /// Number of the last release that was accepted; 0 before the first one.
+    pub number: u64,
+    /// The least sequence of a build that is accepted.
+    pub sequence_min: u64,
+    /// Why the last release that was tried in vain was.
+    pub failure: Option<ReleaseFailure>,
+    /// The newest release.
+    pub release: Option<ReleaseView>,
+}
+
+/// A release that was tried in vain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReleaseFailure {
+    /// Its number.
+    pub number: u64,
+    /// Why the node went back.
+    pub reason: String,
+}
+
+/// Answer to `POST /v1/release`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReleaseTaken {
+    /// Digest of the program, by which its pieces are brought.
+    #[schema(value_type = String)]
+    pub artifact: Digest,
+    /// Bytes of each piece but the last one.
+    pub chunk_bytes: u32,
+    /// Positions of the pieces that the node lacks.
+    pub missing: Vec<u32>,
+}
+
 /// Why an ordered transaction changed nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

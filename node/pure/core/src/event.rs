@@ -1,6 +1,6 @@
 //! What goes into a node and what comes out of it.
 
-use crate::{Job, JobId, JobResult, Record, RecordNumber, StoredBlock};
+use crate::{Job, JobId, JobResult, Record, RecordNumber, ReleaseOrder, ReleaseReport, StoredBlock};
 use bytes::Bytes;
 use regatta_api::{
     metrics::Metric,
@@ -43,6 +43,8 @@ pub enum Event {
     Loaded(RequestId, Option<Box<StoredBlock>>),
     /// Something about the snapshots on the disk.
     Snapshot(SnapshotReport),
+    /// Something about releases.
+    Release(ReleaseReport),
     /// The time of [`crate::Node::next_deadline`] has come.
     Tick,
 }
@@ -196,6 +198,8 @@ pub enum Output {
     },
     /// Write, read or remove snapshots, or what they replace.
     Snapshot(SnapshotOrder),
+    /// Judge, keep or read releases, or switch to one.
+    Release(ReleaseOrder),
     /// Something for subscribers of statuses, but not before record `after` is durable.
     Statuses {
         /// The event.

@@ -13,6 +13,7 @@ mod links;
 mod neighbourhood;
 mod node;
 mod record;
+mod releases;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ pub use event::{
 pub use job::{Job, JobId, JobResult};
 pub use node::{Node, NodeError, Start};
 pub use record::{BlockResult, Record, RecordNumber, StoredBlock};
+pub use releases::{RELEASE_CHUNKS_MAX, ReleaseFacts, ReleaseOrder, ReleaseReport};
 pub use snapshot::{
     CHUNK_BYTES_MAX, CHUNKS_MAX, ChunkInfo, Installer, MANIFEST_BYTES_MAX, Manifest, Restored, SnapshotError,
 };

@@ -55,6 +55,11 @@ impl Links {
         std::mem::replace(&mut self.own_distance, distance) != distance
     }
 
+    /// Every configured neighbour, in the order of the configuration.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Link> {
+        self.list.iter()
+    }
+
     pub(crate) fn get(&self, peer: PeerIndex) -> Option<&Link> {
         self.list.get(peer)
     }

@@ -1,32 +1,29 @@
 //! The node: instances over shared links.
 
+mod reads;
+mod releases;
+
 use crate::{
     chain::{Chain, Origin},
     context::{Context, Counters},
     event::{Event, Output, PeerIndex, Protocol, SnapshotReport, Time},
     job::{Job, JobResult},
-    links::DISTANCE_MAX,
     neighbourhood::{Change, Neighbourhood, Role},
-    record::{Record, StoredBlock},
+    record::Record,
+    releases::Releases,
     snapshot::{Manifest, Restored},
     verification::{self, CLAIMS_MAX, Verification},
-    wire::{Frame, Hello, InstanceHello, InstanceTag, PROTOCOL_VERSION, Plain},
+    wire::{Frame, Hello, InstanceHello, InstanceTag, PROTOCOL_VERSION, Plain, prefix},
 };
 use bytes::Bytes;
 use regatta_api::{
     NodeConfig,
-    metrics::Metric,
-    view::{
-        AccountView, BlockSummary, BlockView, EvidenceView, Latest, SnapshotView, StateView, SubmitResult,
-        TransactionStatus, ValidatorsView,
-    },
+    view::{SnapshotView, SubmitResult},
 };
-use regatta_base::{Digest, Height, InstanceId, PublicKey, SecretKey, TransactionId};
+use regatta_base::{Digest, Height, InstanceId, PublicKey, SecretKey};
 
 /// How long a change of the neighbourhood waits for others before it is told, in milliseconds.
 const TOPOLOGY_DELAY_MS: Time = 20;
-/// Most short forms of blocks in one answer.
-const SUMMARIES_MAX: usize = 10_000;
 
 /// Why a node cannot be built or rebuilt.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,6 +57,7 @@ pub struct Node {
     chain_digest: Digest,
     chains: Vec<Chain>,
     neighbours: Neighbourhood,
+    releases: Releases,
     counters: Counters,
     verification: Verification,
     topology_at: Option<Time>,
@@ -98,6 +96,7 @@ impl Node {
         let instances = chains.iter().map(|chain| (chain.tag, role_of(chain)));
         let peers: Vec<PublicKey> = config.peers.iter().map(|peer| peer.key).collect();
         Ok(Self {
+            releases: Releases::new(!config.upgrade.is_off(), prefix(&own.0)),
             neighbours: Neighbourhood::new(&own, &peers, instances),
             chain_digest: Digest::of("regatta chain v1", &[config.chain.as_str().as_bytes()]),
             secret,
@@ -209,9 +208,11 @@ impl Node {
                 }
             }
             Event::Snapshot(report) => self.snapshot(now, report, out),
+            Event::Release(report) => self.release_report(now, report, out),
             Event::Tick => self.tick(now, out),
         }
         self.update_roles(now, out);
+        self.take_turn(now, out);
         self.verify(now, out);
     }
 
@@ -269,6 +270,7 @@ impl Node {
             .iter()
             .filter_map(Chain::next_deadline)
             .chain(self.topology_at)
+            .chain(self.releases.next_deadline())
             .min()
     }
 
@@ -306,6 +308,7 @@ impl Node {
                 out.push(link_frame(peer, frame.clone()));
             }
         }
+        self.release_tick(now, out);
         for chain in 0..self.chains.len() {
             if self.chains[chain].next_deadline().is_some_and(|at| at <= now) {
                 self.with(now, chain, out, |chain, ctx| chain.tick(ctx));
@@ -332,6 +335,7 @@ impl Node {
     }
 
     fn peer_down(&mut self, now: Time, peer: PeerIndex, out: &mut Vec<Output>) {
+        self.releases.peer_down(peer);
         if self.neighbours.disconnect(peer) {
             self.topology_at.get_or_insert(now + TOPOLOGY_DELAY_MS);
             for chain in 0..self.chains.len() {
@@ -357,6 +361,7 @@ impl Node {
             Ok(Frame::Plain(Plain::Instance(tag, body))) => {
                 self.tagged(now, peer, tag, out, |chain, ctx| chain.frame(ctx, peer, body));
             }
+            Ok(Frame::Plain(Plain::Release(body))) => self.release_frame(now, peer, body, out),
             Ok(Frame::Batch(tag, batch)) => {
                 self.tagged(now, peer, tag, out, |chain, ctx| chain.on_batch(ctx, peer, batch));
             }
@@ -417,6 +422,7 @@ impl Node {
                 Change::WantsVotes => chain.votes_wanted(ctx, peer),
             });
         }
+        self.release_peer_up(now, peer, out);
     }
 
     fn submit(
@@ -462,84 +468,6 @@ impl Node {
         self.chains.get(self.instance_index(instance)?)
     }
 
-    /// How far every instance is.
-    #[must_use]
-    pub fn latest(&self) -> Latest {
-        Latest {
-            instances: self.chains.iter().map(Chain::latest).collect(),
-        }
-    }
-
-    /// Whether the node is catching up, and what it waits for before it takes transactions (empty when ready).
-    #[must_use]
-    pub fn readiness(&self) -> (bool, String) {
-        let catching_up = self.chains.iter().any(Chain::is_catching_up);
-        let forgot = self.chains.iter().any(Chain::waits_for_recall);
-        let halted = self.chains.iter().find_map(|chain| chain.halted());
-        let waiting_for = match halted {
-            Some(reason) => reason.to_owned(),
-            None if !self.started => "the journal to be replayed".to_owned(),
-            None if catching_up => "blocks that its neighbours have decided".to_owned(),
-            None if forgot => {
-                "two thirds of the validators, not counting this one, to say where they stand, since its journal is gone"
-                    .to_owned()
-            }
-            None if !self.neighbours.is_empty() && self.neighbours.up().next().is_none() => {
-                "a first link to a peer".to_owned()
-            }
-            None if self.neighbours.views().any(|links| links.distance() >= DISTANCE_MAX) => {
-                "a path to a validator".to_owned()
-            }
-            None => String::new(),
-        };
-        (catching_up, waiting_for)
-    }
-
-    /// Where a transaction stands; `None` for an unknown instance.
-    #[must_use]
-    pub fn status(&self, instance: Option<&InstanceId>, id: &TransactionId) -> Option<TransactionStatus> {
-        self.find(instance).map(|chain| chain.status(id, self.counters.durable))
-    }
-
-    /// A sender's next sequence number; `None` for an unknown instance.
-    #[must_use]
-    pub fn account(&self, instance: Option<&InstanceId>, key: &PublicKey) -> Option<AccountView> {
-        self.find(instance).map(|chain| chain.account(key))
-    }
-
-    /// A value of the state; `None` for an unknown instance.
-    #[must_use]
-    pub fn state(&self, instance: Option<&InstanceId>, key: &[u8]) -> Option<StateView> {
-        self.find(instance).map(|chain| chain.state(key))
-    }
-
-    /// Proofs that validators contradicted themselves; `None` for an unknown instance.
-    #[must_use]
-    pub fn evidence(&self, instance: Option<&InstanceId>) -> Option<Vec<EvidenceView>> {
-        self.find(instance).map(|chain| chain.evidence(self.counters.durable))
-    }
-
-    /// Who decides `height`, or the next height; `None` for an unknown instance, and where that is not known.
-    #[must_use]
-    pub fn validators(&self, instance: Option<&InstanceId>, height: Option<Height>) -> Option<ValidatorsView> {
-        self.find(instance)?.validators(height)
-    }
-
-    /// Consecutive short forms of blocks from `from` on, at most 10,000; `None` for an unknown instance.
-    #[must_use]
-    pub fn summaries(&self, instance: Option<&InstanceId>, from: Height, count: usize) -> Option<Vec<BlockSummary>> {
-        let chain = self.find(instance)?;
-        let first = from.max(1);
-        let heights = (0..count.min(SUMMARIES_MAX) as Height).map_while(|offset| first.checked_add(offset));
-        Some(heights.map_while(|height| chain.summary(height)).collect())
-    }
-
-    /// A whole block, given what the journal keeps of it; `None` when there is no such block.
-    #[must_use]
-    pub fn block(&self, instance: Option<&InstanceId>, height: Height, stored: &StoredBlock) -> Option<BlockView> {
-        self.find(instance)?.block(height, stored)
-    }
-
     #[cfg(test)]
     pub(crate) fn tag_for_tests(&self) -> u64 {
         self.chains[0].tag
@@ -548,22 +476,6 @@ impl Node {
     #[cfg(test)]
     pub(crate) fn tags_for_tests(&self) -> Vec<InstanceTag> {
         self.chains.iter().map(|chain| chain.tag).collect()
-    }
-
-    /// Current values of the gauges that the core knows.
-    #[must_use]
-    pub fn gauges(&self) -> Vec<(Metric, u64)> {
-        let height = self.chains.iter().map(Chain::height).max().unwrap_or(0);
-        let (count, bytes) = self
-            .chains
-            .iter()
-            .map(Chain::pending)
-            .fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
-        vec![
-            (Metric::Height, height),
-            (Metric::TransactionsPending, count),
-            (Metric::MempoolBytes, bytes),
-        ]
     }
 }
 

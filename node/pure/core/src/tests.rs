@@ -6,6 +6,7 @@ mod instances;
 mod memory;
 mod pipeline;
 mod properties;
+mod releases;
 mod scripts;
 mod snapshots;
 mod topologies;

@@ -72,6 +72,26 @@ pub(crate) enum Plain {
     Hello(Hello),
     Topology(Topology),
     Instance(InstanceTag, Body),
+    Release(ReleaseBody),
+}
+
+/// Frames about releases, which are no matter of one instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum ReleaseBody {
+    /// "I know this release, and hold these pieces of its program", a bit each, the first one lowest.
+    Announce { number: u64, id: Digest, held: HexBytes },
+    /// "Send me this release."
+    DocumentRequest { id: Digest },
+    /// Answer to `DocumentRequest`.
+    Document(HexBytes),
+    /// "Send me this piece of that program."
+    ChunkRequest { artifact: Digest, chunk: u32 },
+    /// Answer to `ChunkRequest`; `None` when the sender cannot, now or ever.
+    Chunk {
+        artifact: Digest,
+        chunk: u32,
+        bytes: Option<HexBytes>,
+    },
 }
 
 /// Frames of one instance.

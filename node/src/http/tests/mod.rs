@@ -71,6 +71,7 @@ fn config() -> NodeConfig {
         relay_votes: true,
         mempool: MempoolConfig::default(),
         store: StoreConfig::default(),
+        upgrade: Default::default(),
         testing: Default::default(),
         instances: vec![instance("main"), instance("side")],
         peers: vec![PeerConfig {

@@ -6,7 +6,7 @@ use super::{Chain, intake::Onward};
 use crate::context::Context;
 use regatta_api::Reject;
 use regatta_apps::CheckedBatch;
-use regatta_base::{PublicKey, limits};
+use regatta_base::{PublicKey, ValidatorSet, limits};
 use std::collections::BTreeMap;
 
 /// Most bytes of transactions that a validator which leaves hands on in one frame.
@@ -44,6 +44,12 @@ impl Chain {
         };
         self.role.votes = is_member(next);
         self.role.relays = self.role.votes || is_member(next + 1) || self.role.relay_votes;
+    }
+
+    /// The validators of the height being decided.
+    pub(crate) fn next_validators(&self) -> Option<&ValidatorSet> {
+        let scope = self.ledger.sets().at(self.ledger.height() + 1)?;
+        Some(scope.validators())
     }
 
     /// Whether the author of a batch was a validator when it made it, as far as that can be known here: a batch from

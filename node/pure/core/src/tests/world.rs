@@ -1,5 +1,6 @@
 //! A deterministic world of nodes: links with random delays, a journal each, crashes and restarts.
 
+pub(super) mod air;
 mod disk;
 mod promises;
 
@@ -33,6 +34,7 @@ struct Host {
     gated: Vec<(RecordNumber, Output)>,
     tick_at: Option<Time>,
     disk: Disk,
+    pub(super) shelf: air::Shelf,
     /// Its journal was lost.
     forgot: bool,
 }
@@ -125,6 +127,7 @@ pub(super) fn config(index: usize, validators: usize, edges: &[(usize, usize)]) 
             ..MempoolConfig::default()
         },
         store: StoreConfig::default(),
+        upgrade: Default::default(),
         testing: Default::default(),
         instances: vec![InstanceConfig {
             id: "main".parse().unwrap(),
@@ -170,6 +173,7 @@ impl World {
             gated: Vec::new(),
             tick_at: None,
             disk: Disk::default(),
+            shelf: air::Shelf::default(),
             forgot: false,
         };
         let mut world = Self {
@@ -238,6 +242,7 @@ impl World {
         node.start(self.now, start, &mut out);
         host.node = Some(node);
         self.perform(index, out);
+        self.show_release(index);
     }
 
     /// Stops a node at once; records that were not durable are lost, in part or whole.
@@ -397,6 +402,7 @@ impl World {
                 self.later(1, Pending::Event(index, life, Event::Loaded(request, block)));
             }
             Output::Snapshot(order) => self.perform_snapshot(index, order),
+            Output::Release(order) => self.perform_release(index, order),
             Output::Statuses { event, .. } => self.told.extend(event.items.iter().map(|(id, _)| (index, *id))),
             Output::PeerFault { reason, .. } => self.faults.push((index, reason)),
             Output::Block { .. } | Output::Count(..) | Output::Log(..) => {}

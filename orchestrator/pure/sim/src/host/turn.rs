@@ -200,7 +200,7 @@ impl Host {
             }
             Output::Snapshot(order) => self.snapshot(index, order, shared),
             // Work is taken before; nobody reads the rest here.
-            Output::Work(..) | Output::Statuses { .. } | Output::Log(..) => 0,
+            Output::Work(..) | Output::Statuses { .. } | Output::Release(..) | Output::Log(..) => 0,
         }
     }
 

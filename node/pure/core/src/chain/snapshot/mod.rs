@@ -41,6 +41,8 @@ pub(crate) struct Snapshots {
     /// Finished ones, in ascending order of their heights.
     kept: Vec<Kept>,
     taking: Option<Taking>,
+    /// A height at which one is written besides.
+    extra: Option<Height>,
     fetch: Option<Fetch>,
     fetch_after: Time,
     /// A fetched snapshot that waits until it is durable.
@@ -63,6 +65,7 @@ impl Snapshots {
             retain: node.store.retain_blocks,
             kept: Vec::new(),
             taking: None,
+            extra: None,
             fetch: None,
             fetch_after: 0,
             installing: None,
@@ -114,6 +117,15 @@ impl Snapshots {
 }
 
 impl Chain {
+    /// Writes a snapshot at this height too, if the node writes any.
+    pub(crate) fn want_snapshot(&mut self, height: Height) {
+        self.snapshots.extra = Some(height);
+    }
+
+    pub(crate) fn is_writing_snapshot(&self) -> bool {
+        self.snapshots.taking.is_some()
+    }
+
     /// A finished snapshot that was found on the disk; before the start.
     pub(crate) fn keep_snapshot(&mut self, manifest: Manifest) {
         self.snapshots.keep(manifest);

@@ -93,6 +93,7 @@ impl Chain {
         let early = EARLY_BYTES.max(2 * self.ledger.state().bytes() as u64);
         interval > 0
             && (height.is_multiple_of(interval)
+                || self.snapshots.extra == Some(height)
                 || (height.is_multiple_of(EARLY_HEIGHTS) && self.snapshots.payload >= early))
     }
 
