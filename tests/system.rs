@@ -8,6 +8,7 @@ mod system {
         pub mod network;
         pub mod process;
         pub mod programs;
+        pub mod releases;
         pub mod sshd;
         pub mod subnet;
         pub mod terminal;
@@ -35,5 +36,7 @@ mod system {
     mod shrink;
     mod snapshots;
     mod starts;
+    mod upgrades;
+    mod upgrades_refused;
     mod watching;
 }

@@ -1,12 +1,15 @@
 //! What the rest of the process may ask of a running node, from any thread.
 
-use crate::{meter::Meter, p2p::PeerBoard, trouble::Trouble};
+use crate::{meter::Meter, p2p::PeerBoard, trouble::Trouble, upgrade::Porter};
 use bytes::Bytes;
 use regatta_api::testing::{Direction, LinkShape, NodeFaults};
 use regatta_api::view::{BlockSummary, BlockView, Latest, PeerView, Readiness, StatusEvent, SubmitResult};
 use regatta_base::{Height, InstanceId};
 use regatta_core::{Node, PeerIndex, StoredBlock};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -77,6 +80,8 @@ struct Inner {
     peers: Arc<PeerBoard>,
     load: Arc<LoadBlock>,
     trouble: Arc<Trouble>,
+    /// Where the node follows releases.
+    porter: OnceLock<Porter>,
     stop: CancellationToken,
 }
 
@@ -99,6 +104,7 @@ impl NodeHandle {
             peers,
             load,
             trouble,
+            porter: OnceLock::new(),
             stop,
         };
         (Self(Arc::new(inner)), receiver)
@@ -204,6 +210,17 @@ impl NodeHandle {
         self.0.trouble.set(faults);
         // The loop waits by the clock as it was.
         self.read(|_| ()).await
+    }
+
+    /// Lets clients bring releases.
+    pub(crate) fn set_porter(&self, porter: Porter) {
+        // A node has one in its life.
+        let _ = self.0.porter.set(porter);
+    }
+
+    /// Who keeps releases; nobody where no key is trusted.
+    pub(crate) fn porter(&self) -> Option<&Porter> {
+        self.0.porter.get()
     }
 
     #[cfg(test)]

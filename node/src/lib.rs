@@ -14,6 +14,7 @@ pub mod runtime;
 pub mod snapshots;
 pub mod store;
 pub mod trouble;
+pub mod upgrade;
 
 pub use handle::{Busy, NodeHandle, Stopped};
 pub use meter::Meter;

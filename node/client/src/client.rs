@@ -23,12 +23,13 @@ use regatta_api::{
     ApiError,
     testing::{LinkFaults, NodeFaults},
     view::{
-        AccountView, BlockRange, BlockSummary, BlockView, EvidenceList, Latest, PeerView, Readiness, SnapshotList,
-        StateView, StatusEvent, SubmitRequest, SubmitResponse, TransactionStatus, ValidatorsView, Version,
+        AccountView, BlockRange, BlockSummary, BlockView, EvidenceList, Latest, PeerView, Readiness, ReleaseChunk,
+        ReleaseChunkTaken, ReleaseOffer, ReleaseTaken, SnapshotList, StateView, StatusEvent, SubmitRequest,
+        SubmitResponse, TransactionStatus, UpgradeView, ValidatorsView, Version,
     },
 };
 use regatta_base::{Height, InstanceId, PublicKey, TransactionId};
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -206,6 +207,30 @@ impl Client {
         self.get("/v1/version").await
     }
 
+    /// The newest release that the node knows, and what it does about it.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn release(&self) -> Result<UpgradeView, ClientError> {
+        self.get("/v1/release").await
+    }
+
+    /// Brings a release, which the node judges and tells the others.
+    ///
+    /// # Errors
+    /// [`ClientError`], also when a check refuses it.
+    pub async fn offer_release(&self, offer: &ReleaseOffer) -> Result<ReleaseTaken, ClientError> {
+        self.post("/v1/release", offer).await
+    }
+
+    /// Brings a piece of a released program.
+    ///
+    /// # Errors
+    /// [`ClientError`], also when it is not the one that was released.
+    pub async fn bring_chunk(&self, chunk: &ReleaseChunk) -> Result<ReleaseChunkTaken, ClientError> {
+        self.post("/v1/release/chunk", chunk).await
+    }
+
     /// The node's configured peers and their links.
     ///
     /// # Errors
@@ -310,6 +335,11 @@ impl Client {
             tokio::time::sleep(pause.min(until.saturating_duration_since(Instant::now()))).await;
             pause = (pause * 2).min(READY_PAUSE.1);
         }
+    }
+
+    async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
+        let body = encode_body(body).map_err(|reason| self.malformed(path, reason))?;
+        self.call(Method::POST, path, Some(body.into())).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {

@@ -19,7 +19,7 @@ pub use manifest::{Artifact, Bundle, Manifest, unix_seconds};
 pub use release::{
     Accepted, Activation, CHUNK_BYTES, Document, History, RELEASE_BYTES_MAX, Release, ReleaseError, ReleasePolicy,
 };
-pub use store::{Sealed, Store};
+pub use store::{Sealed, Store, install};
 pub use verify::{Policy, Purpose, VerifiedProgram};
 
 use regatta_base::{CodecError, Digest};

@@ -9,6 +9,7 @@ use super::{
     key::development_key,
     manifest::{ARTIFACT_BYTES_MAX, MANIFEST_BYTES_MAX, PROGRAM_MODE, SCHEMA, SIGNATURES_BYTES_MAX},
     measure, unix_seconds,
+    verify::check_artifact,
 };
 use regatta_base::{Digest, PublicKey, SecretKey, Signature, decode, encode, limits::PEER_PROTOCOL_VERSION};
 use std::{
@@ -271,6 +272,42 @@ impl Sealed {
         let manifest = bundle.decode()?;
         Ok(store.sealed(bundle, manifest, store.development_key()?.public()))
     }
+}
+
+/// Moves a program that was fetched to `store/<blake3>/<name>`, read-only, when it is what `artifact` states, and verifies
+/// it once more where it will be executed.
+///
+/// # Errors
+/// [`SealError`] names the check that failed.
+pub fn install(part: &Path, store: &Path, artifact: &Artifact) -> Result<VerifiedProgram, SealError> {
+    check_artifact(artifact)?;
+    let altered = |what: String| SealError::Altered {
+        path: part.to_owned(),
+        what,
+        folder: part.to_owned(),
+    };
+    let file = File::open(part).map_err(at(part))?;
+    let limit = artifact.size.min(ARTIFACT_BYTES_MAX);
+    match measure(&file, limit).map_err(at(part))? {
+        Some(found) if found.size == artifact.size && found.digest == artifact.blake3 => {}
+        Some(found) => {
+            return Err(altered(format!(
+                "{} bytes, digest {}",
+                found.size,
+                found.digest.short()
+            )));
+        }
+        None => return Err(altered(format!("more than the {limit} bytes stated"))),
+    }
+    let mode = Permissions::from_mode(PROGRAM_MODE);
+    file.set_permissions(mode).map_err(at(part))?;
+    file.sync_all().map_err(at(part))?;
+    let folder = store.join(artifact.blake3.to_string());
+    fs::create_dir_all(&folder).map_err(at(&folder))?;
+    fs::rename(part, folder.join(&artifact.path)).map_err(at(&folder))?;
+    let opened = File::open(&folder).map_err(at(&folder))?;
+    opened.sync_all().map_err(at(&folder))?;
+    VerifiedProgram::open(&folder, artifact)
 }
 
 /// A manifest of `key` that states the same as `wanted` and stays valid for a while.

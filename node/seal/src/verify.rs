@@ -101,7 +101,7 @@ impl Policy {
 }
 
 /// Checks what a manifest says of one file.
-fn check_artifact(artifact: &Artifact) -> Result<(), SealError> {
+pub(super) fn check_artifact(artifact: &Artifact) -> Result<(), SealError> {
     let mut components = Path::new(&artifact.path).components();
     let plain = matches!(components.next(), Some(Component::Normal(name)) if name == artifact.path.as_str());
     if !plain || components.next().is_some() {

@@ -7,6 +7,7 @@ mod key_file;
 mod keygen;
 mod print;
 mod query;
+mod release;
 mod run;
 mod send;
 mod snapshot;

@@ -4,6 +4,7 @@ use super::{
     client_args::ClientArgs,
     error::CliError,
     print::print,
+    release::upgrade_text,
     status::{latest_table, peers_table},
     watch::block_line,
 };
@@ -89,6 +90,11 @@ enum What {
         #[command(flatten)]
         client: ClientArgs,
     },
+    /// The newest release, and what the node does about it
+    Release {
+        #[command(flatten)]
+        client: ClientArgs,
+    },
     /// Proofs that validators contradicted themselves, a line each
     Evidence {
         #[command(flatten)]
@@ -126,6 +132,7 @@ impl Query {
                 }
                 Ok(())
             }
+            What::Release { client } => print(client.json, &client.client().release().await?, upgrade_text),
             What::Latest { client } => print(client.json, &client.client().latest().await?, latest_table),
         }
     }

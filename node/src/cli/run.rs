@@ -5,6 +5,10 @@ use crate::{
     host,
     http::{self, Control},
     runtime,
+    upgrade::{
+        self,
+        trial::{self, Launch},
+    },
 };
 use clap::{Args, ValueEnum};
 use regatta_api::NodeConfig;
@@ -48,7 +52,7 @@ pub(crate) struct Run {
     log_format: LogFormat,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum LogFormat {
     /// For people
     Text,
@@ -76,12 +80,34 @@ impl Run {
         let folder = self.config.parent().unwrap_or(Path::new("")).to_owned();
         let config = read_config(&self.config)?;
         let key = key_file::load(&folder.join(&config.key_file)).map_err(CliError::usage)?;
+        let launch = self.launch();
+        let place = upgrade::begin(&config, &folder, &launch).map_err(CliError::failure)?;
         let stop = CancellationToken::new();
         stop_on_signals(&stop)?;
         if self.stop_with_stdin {
             stop_with_stdin(stop.clone())?;
         }
-        serve((&config, &key), &folder, self.new, stop).await
+        // The node may end by itself to go on as another program, while nobody told the process to stop.
+        let ended = serve((&config, &key), &folder, (self.new, place), stop.child_token()).await?;
+        let Some((switch, depot)) = ended.filter(|_| !stop.is_cancelled()) else {
+            return Ok(());
+        };
+        let switched = trial::switch(depot, &config, &launch, switch, &stop).await;
+        switched.map_err(CliError::failure)
+    }
+
+    /// How a later program of this node is to be started.
+    fn launch(&self) -> Launch {
+        Launch {
+            config: self.config.clone(),
+            stop_with_stdin: self.stop_with_stdin,
+            die_with_parent: self.die_with_parent,
+            log_format: if self.log_format == LogFormat::Json {
+                "json"
+            } else {
+                "text"
+            },
+        }
     }
 }
 
@@ -98,14 +124,15 @@ pub(super) fn read_config(path: &Path) -> Result<NodeConfig, CliError> {
 async fn serve(
     (config, key): (&NodeConfig, &SecretKey),
     folder: &Path,
-    is_new: bool,
+    (is_new, place): (bool, upgrade::Place),
     stop: CancellationToken,
-) -> Result<(), CliError> {
+) -> Result<Option<(trial::Switch, upgrade::Depot)>, CliError> {
     // The port first: reading a long journal only to find it taken would waste minutes.
     let listener = http::bind(SocketAddr::new(config.ip, config.http_port))
         .await
         .map_err(CliError::failure)?;
-    let mut running = runtime::start(config, key, folder, is_new, stop.clone()).map_err(CliError::failure)?;
+    let running = runtime::start_in(config, key, folder, is_new, place, stop.clone());
+    let mut running = running.map_err(CliError::failure)?;
     running.wait_for_record().await;
     let listening = Listening {
         event: "listening",
@@ -130,7 +157,7 @@ async fn serve(
         Ok(()) | Err(CliError::OutputClosed) => {}
         Err(error) => return Err(error),
     }
-    let result = running.wait().await;
+    let result = running.wait_for_switch().await;
     // Also when the node ended by itself, so that the server ends too.
     stop.cancel();
     server.await.map_err(CliError::failure)?;

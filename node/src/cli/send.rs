@@ -7,6 +7,7 @@ use super::{
     key_file,
     print::print,
     query::{bytes_of, status_text},
+    release::SendRelease,
 };
 use bytes::Bytes;
 use clap::{Args, Subcommand};
@@ -89,6 +90,11 @@ enum Kind {
         change: Change,
         #[command(flatten)]
         common: Common,
+    },
+    /// A signed release of the node's program: the node judges it and tells the others
+    Release {
+        #[command(flatten)]
+        release: SendRelease,
     },
 }
 
@@ -180,6 +186,7 @@ impl Send {
                 };
                 common.send(make).await
             }
+            Kind::Release { release } => release.execute().await,
             Kind::Validators { change, common } => {
                 if common.count != 1 {
                     return Err(CliError::usage("a change is sent once; help: leave out --count"));

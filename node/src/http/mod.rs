@@ -11,6 +11,7 @@ mod limits;
 mod negotiate;
 mod node;
 mod openapi;
+mod release;
 mod scope;
 mod server;
 mod subscribe;
@@ -49,6 +50,7 @@ struct Shared {
     limits: Limits,
     instances: Vec<InstanceId>,
     faults: bool,
+    trusted_keys: usize,
     version: Box<dyn Fn() -> Version + Send + Sync>,
     subscribers: Arc<Semaphore>,
     body_bytes: Arc<Semaphore>,
@@ -67,6 +69,7 @@ impl Control {
             handle,
             instances: config.instances.iter().map(|instance| instance.id.clone()).collect(),
             faults: config.testing.faults,
+            trusted_keys: config.upgrade.trusted_keys.len(),
             version: Box::new(move || crate::build_info::version(chain.clone(), name.clone(), key)),
             subscribers: Arc::new(Semaphore::new(limits.subscribers_max)),
             body_bytes: Arc::new(Semaphore::new(limits.body_bytes_max)),
@@ -103,6 +106,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<Control>)> {
         ("/v1/health", get(node::health)),
         ("/v1/ready", get(node::ready)),
         ("/v1/version", get(node::version)),
+        ("/v1/release", get(release::show).post(release::offer)),
+        ("/v1/release/chunk", post(release::bring)),
         ("/v1/metrics", get(node::metrics)),
         ("/metrics", get(node::metrics)),
         ("/openapi.json", get(openapi::serve)),

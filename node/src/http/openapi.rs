@@ -1,6 +1,6 @@
 //! The OpenAPI document, made from the handlers and the types of the interface.
 
-use super::{ledger, negotiate::JSON, node, subscribe, transactions};
+use super::{ledger, negotiate::JSON, node, release, subscribe, transactions};
 use axum::{http::header::CONTENT_TYPE, response::IntoResponse};
 use regatta_client::MSGPACK;
 use std::sync::LazyLock;
@@ -38,6 +38,9 @@ use utoipa::{
         node::ready,
         node::version,
         node::metrics,
+        release::show,
+        release::offer,
+        release::bring,
     ),
     components(schemas(regatta_api::ApiError)),
     modifiers(&BothFormats, &Errors)

@@ -48,6 +48,7 @@ fn needs(output: &Output) -> RecordNumber {
         | Output::Work(..)
         | Output::Load { .. }
         | Output::Snapshot(_)
+        | Output::Release(_)
         | Output::PeerFault { .. }
         | Output::Count(..)
         | Output::Log(..) => 0,

@@ -13,6 +13,7 @@ use crate::{
     snapshots::{self, Keeper, SnapshotFileError},
     store::{Journal, JournalState, Options, StoreError},
     trouble::Trouble,
+    upgrade::{Depot, Place, Porter, Reports, Thread, UpgradeError, trial::Switch},
 };
 use clock::Clock;
 use gate::Gate;
@@ -26,9 +27,13 @@ use std::{
     collections::{BTreeMap, VecDeque},
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
+    time::Duration,
 };
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 use turn::Loop;
 
@@ -47,6 +52,9 @@ pub enum StartError {
     /// The snapshots cannot be read.
     #[error(transparent)]
     Snapshots(#[from] SnapshotFileError),
+    /// The folder of releases cannot be used.
+    #[error(transparent)]
+    Upgrade(#[from] UpgradeError),
     /// What is started as new has run before.
     #[error(
         "--new is for the first start of a node, and {} has a journal; help: start without --new, so that the node \
@@ -80,8 +88,13 @@ pub struct Running {
     /// Records that it found in its journal.
     pub records_replayed: u64,
     journal_state: watch::Receiver<JournalState>,
+    releases: Option<Thread>,
+    switch: Arc<OnceLock<Switch>>,
     task: JoinHandle<Result<(), RunError>>,
 }
+
+/// Pause between two looks whether the node has caught up.
+const CAUGHT_UP_PAUSE: Duration = Duration::from_millis(500);
 
 impl Running {
     /// Waits until the journal has a record, by which the next start knows that this one was. When the journal fails
@@ -101,9 +114,19 @@ impl Running {
     /// # Errors
     /// [`RunError`] when it did not stop because it was told to.
     pub async fn wait(self) -> Result<(), RunError> {
-        self.task
-            .await
-            .unwrap_or_else(|error| Err(RunError::Crashed(error.to_string())))
+        self.wait_for_switch().await.map(drop)
+    }
+
+    /// As [`Running::wait`]; when the node stopped to go on as another program, says which, with the folder of releases.
+    ///
+    /// # Errors
+    /// [`RunError`] when it did not stop because it was told to.
+    pub async fn wait_for_switch(self) -> Result<Option<(Switch, Depot)>, RunError> {
+        let crashed = |error: tokio::task::JoinError| RunError::Crashed(error.to_string());
+        self.task.await.unwrap_or_else(|error| Err(crashed(error)))?;
+        let Some(thread) = self.releases else { return Ok(None) };
+        let depot = tokio::task::spawn_blocking(|| thread.end()).await.map_err(crashed)?;
+        Ok(self.switch.get().copied().zip(depot))
     }
 }
 
@@ -119,6 +142,27 @@ pub fn start(
     is_new: bool,
     stop: CancellationToken,
 ) -> Result<Running, StartError> {
+    start_in(config, key, folder, is_new, Place::Off, stop)
+}
+
+/// As [`start`], for a node that follows releases.
+///
+/// # Errors
+/// [`StartError`] with what to do about it.
+pub fn start_in(
+    config: &NodeConfig,
+    key: &SecretKey,
+    folder: &Path,
+    is_new: bool,
+    place: Place,
+    stop: CancellationToken,
+) -> Result<Running, StartError> {
+    let mut config = config.clone();
+    if !matches!(place, Place::Follows(_)) {
+        // Whoever keeps no releases does not listen to any.
+        config.upgrade = Default::default();
+    }
+    let config = &config;
     let meter = Arc::new(Meter::default());
     let mut node = Node::new(config, key.clone())?;
     let (board, network) = listen(config, key, &meter)?;
@@ -142,6 +186,8 @@ pub fn start(
         Arc::clone(&trouble),
         stop.clone(),
     );
+    let (releases, porter, release_reports) = follow_releases(place, &handle)?;
+    let switch = Arc::new(OnceLock::new());
     let p2p_address = network.address();
     let (outbox, events) = network.run(stop.clone());
     let node_loop = Loop {
@@ -163,6 +209,9 @@ pub fn start(
         results,
         loads,
         loaded,
+        porter,
+        release_reports,
+        switch: Arc::clone(&switch),
         outbox,
         events,
         requests,
@@ -175,8 +224,32 @@ pub fn start(
         p2p_address,
         records_replayed,
         journal_state,
+        releases,
+        switch,
         task,
     })
+}
+
+/// Starts the thread that keeps releases, and tells it when the node has caught up.
+fn follow_releases(
+    place: Place,
+    handle: &NodeHandle,
+) -> Result<(Option<Thread>, Option<Porter>, Reports), UpgradeError> {
+    let Place::Follows(depot) = place else {
+        return Ok((None, None, mpsc::channel(1).1));
+    };
+    let (porter, reports, thread) = Porter::start(*depot)?;
+    handle.set_porter(porter.clone());
+    let (handle, told) = (handle.clone(), porter.clone());
+    tokio::spawn(async move {
+        let wait = async {
+            while !handle.readiness().await.is_ok_and(|readiness| readiness.ready) || told.caught_up().is_err() {
+                tokio::time::sleep(CAUGHT_UP_PAUSE).await;
+            }
+        };
+        handle.stop_token().run_until_cancelled(wait).await;
+    });
+    Ok((Some(thread), Some(porter), reports))
 }
 
 /// Listens for peers, whose state the board shows.

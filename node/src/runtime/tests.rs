@@ -48,6 +48,7 @@ fn config(test: u8, number: u8, validators: u8) -> NodeConfig {
         http_port: 7001,
         relay_votes: true,
         mempool: MempoolConfig::default(),
+        upgrade: Default::default(),
         testing: Default::default(),
         store: StoreConfig {
             durable: false,

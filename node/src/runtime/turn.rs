@@ -15,13 +15,18 @@ use crate::{
     p2p::{NetworkEvent, Outbox},
     snapshots::{Keeper, Report},
     store::{Journal, JournalState},
+    upgrade::{Porter, Reports, trial::Switch},
 };
 use regatta_api::metrics::Metric;
 use regatta_base::Height;
-use regatta_core::{Event, JobId, JobResult, LogLevel, Node, Output, Protocol, RequestId, SnapshotOrder, Start, Time};
+use regatta_core::{
+    Event, JobId, JobResult, LogLevel, Node, Output, Protocol, ReleaseOrder, ReleaseReport, RequestId, SnapshotOrder,
+    Start, Time,
+};
 use std::{
     collections::{BTreeMap, VecDeque},
     future::pending,
+    sync::{Arc, OnceLock},
     time::Instant,
 };
 use tokio::sync::{mpsc, watch};
@@ -54,6 +59,9 @@ pub(super) struct Loop {
     pub(super) results: mpsc::Receiver<(JobId, JobResult)>,
     pub(super) loads: Loads,
     pub(super) loaded: mpsc::Receiver<Loaded>,
+    pub(super) porter: Option<Porter>,
+    pub(super) release_reports: Reports,
+    pub(super) switch: Arc<OnceLock<Switch>>,
     pub(super) outbox: Outbox,
     pub(super) events: mpsc::Receiver<NetworkEvent>,
     pub(super) requests: mpsc::Receiver<Request>,
@@ -69,6 +77,7 @@ enum Wake {
     Job(JobId, JobResult),
     Loaded(Loaded),
     Snapshot(Report),
+    Release(ReleaseReport),
     Network(NetworkEvent),
     Request(Request),
     Timer,
@@ -120,6 +129,7 @@ impl Loop {
             Some((id, result)) = self.results.recv() => Wake::Job(id, result),
             Some(loaded) = self.loaded.recv() => Wake::Loaded(loaded),
             Some(report) = self.reports.recv() => Wake::Snapshot(report),
+            Some(report) = self.release_reports.recv() => Wake::Release(report),
             () = sleep_until(deadline) => Wake::Timer,
             Some(event) = self.events.recv(), if takes_input => Wake::Network(event),
             Some(request) = self.requests.recv(), if takes_input => Wake::Request(request),
@@ -134,6 +144,7 @@ impl Loop {
             Wake::Job(id, result) => self.take_result(id, result),
             Wake::Loaded(loaded) => self.take_loaded(loaded),
             Wake::Snapshot(report) => self.step(Event::Snapshot(report)),
+            Wake::Release(report) => self.step(Event::Release(report)),
             Wake::Network(event) => self.take_network(event),
             Wake::Request(request) => self.take_request(request),
         }
@@ -300,6 +311,7 @@ impl Loop {
                 }
             }
             Output::Snapshot(order) => self.order(order),
+            Output::Release(order) => self.order_release(order),
             Output::Statuses { event, .. } => self.handle.publish_status(event),
             Output::Block { summary, .. } => self.handle.publish_block(summary),
             Output::PeerFault { peer, reason } => self.fault(peer, &reason),
@@ -317,6 +329,17 @@ impl Loop {
             } => self.journal.prune(instance, through, waiting),
             order => self.again.extend(self.keeper.order(order).map(Event::Snapshot)),
         }
+    }
+
+    fn order_release(&mut self, order: ReleaseOrder) {
+        if let ReleaseOrder::Switch { number, height } = order {
+            // It is ordered once: the node ends with it.
+            let _ = self.switch.set(Switch { number, height });
+            self.stop.cancel();
+            return;
+        }
+        let refused = self.porter.as_ref().and_then(|porter| porter.order(order));
+        self.again.extend(refused.map(Event::Release));
     }
 
     fn count_sent(&self, protocol: Protocol, bytes: usize) {

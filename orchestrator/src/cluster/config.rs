@@ -8,7 +8,7 @@ use crate::{
 use regatta_api::{
     config::{
         ConfigErrors, InstanceConfig, MempoolConfig, NodeConfig, PeerConfig, Retain, SnapshotConfig, StoreConfig,
-        ValidatorConfig, VoteTopology,
+        UpgradeConfig, ValidatorConfig, VoteTopology,
     },
     testing::{Behaviour, LinkShape, ShapedLink, TestingConfig},
 };
@@ -101,6 +101,7 @@ pub(crate) fn node_configs(plan: &Plan) -> Result<Vec<NodeConfig>, ConfigError> 
                 retain_blocks: Retain::All,
                 ..StoreConfig::default()
             },
+            upgrade: UpgradeConfig::default(),
             testing: TestingConfig {
                 behaviour: behaviour(node),
                 faults: takes_orders(plan),

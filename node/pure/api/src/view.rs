@@ -133,6 +133,36 @@ pub struct ReleaseFailure {
     pub reason: String,
 }
 
+/// `POST /v1/release`: a release for the whole network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseOffer {
+    /// The document: release, build manifest and the signatures under both.
+    #[schema(value_type = String)]
+    pub document: HexBytes,
+}
+
+/// `POST /v1/release/chunk`: a piece of a released program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseChunk {
+    /// Digest of the program.
+    #[schema(value_type = String)]
+    pub artifact: Digest,
+    /// Position of the piece.
+    pub chunk: u32,
+    /// Its bytes.
+    #[schema(value_type = String)]
+    pub bytes: HexBytes,
+}
+
+/// Answer to `POST /v1/release/chunk`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReleaseChunkTaken {
+    /// Position of the piece that is on the disk now.
+    pub chunk: u32,
+}
+
 /// Answer to `POST /v1/release`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReleaseTaken {

@@ -25,6 +25,8 @@ const AHEAD_PER_SOURCE_MAX: usize = 2;
 const CHUNK_TIMEOUT_MS: Time = 5000;
 /// After a piece that a neighbour did not bring, it is asked for no other one for so long, in milliseconds.
 const SLOW_WAIT_MS: Time = 1000;
+/// What was fetched is told to the neighbours after so long, if not before, in milliseconds.
+const TELL_DELAY_MS: Time = 500;
 /// After a failed write nothing is fetched for so long, in milliseconds.
 const DISK_WAIT_MS: Time = 10_000;
 
@@ -298,9 +300,11 @@ impl Releases {
             current.fetch.paused_until = Some(air.now + DISK_WAIT_MS);
         }
         // Neighbours are told now and then, so that they fetch from each other and not only from the first one.
-        let step = (current.held.len() / 8).max(1);
-        if current.held_count() >= current.told + step {
+        let (held, step) = (current.held_count(), (current.held.len() / 8).max(1));
+        if held >= current.told + step || held == current.held.len() {
             self.tell(air);
+        } else if held > current.told {
+            current.tell_at.get_or_insert(air.now + TELL_DELAY_MS);
         }
         self.request_chunks(air);
     }

@@ -188,6 +188,8 @@ struct Current {
     missed_since: Option<Time>,
     /// Pieces that were held when the neighbours were last told.
     told: usize,
+    /// When they are told again.
+    tell_at: Option<Time>,
 }
 
 impl Current {
@@ -314,6 +316,10 @@ impl Releases {
     pub(crate) fn tick(&mut self, air: &mut Air<'_>) {
         self.documents.drop_late(air.now);
         self.want_document(air);
+        let due = |current: &Current| current.tell_at.is_some_and(|at| at <= air.now);
+        if self.current.as_ref().is_some_and(due) {
+            self.tell(air);
+        }
         self.request_chunks(air);
     }
 
@@ -322,7 +328,9 @@ impl Releases {
             let is_fetching = current.stage == ReleaseStage::Fetching;
             current.fetch.next_deadline().filter(|_| is_fetching)
         });
-        fetch.into_iter().chain(self.documents.next_deadline()).min()
+        let tell = self.current.as_ref().and_then(|current| current.tell_at);
+        let times = [fetch, tell, self.documents.next_deadline()];
+        times.into_iter().flatten().min()
     }
 
     fn on_accepted(&mut self, air: &mut Air<'_>, facts: ReleaseFacts, held: Vec<bool>) {
@@ -357,6 +365,7 @@ impl Releases {
             stage,
             missed_since: None,
             told: 0,
+            tell_at: None,
         });
         air.count(Metric::ReleasesAccepted);
         self.tell(air);
@@ -386,7 +395,7 @@ impl Releases {
     /// Tells all neighbours what this node knows and holds.
     fn tell(&mut self, air: &mut Air<'_>) {
         if let Some(current) = &mut self.current {
-            current.told = current.held_count();
+            (current.told, current.tell_at) = (current.held_count(), None);
             let peers: Vec<PeerIndex> = air.neighbours.up().collect();
             for peer in peers {
                 air.send(peer, current.announcement(), TrafficClass::Control);
