@@ -1,6 +1,6 @@
 //! What damages, fills or lies: damaged programs, bad bundles, full disks, bytes that are no orders.
 
-use crate::support::{AGENT, Build, Host, OBEDIENT, assert_refused, hello, key, named, names, place, until};
+use crate::support::{Build, Host, OBEDIENT, agent, assert_refused, hello, key, named, names, place, until};
 use regatta_base::{Digest, SecretKey};
 use regatta_fleet::{Answer, Chunk, Compression, Holding, OrderBody, What, limits::CHUNK_BYTES};
 use regatta_seal::unix_seconds;
@@ -264,7 +264,7 @@ fn a_folder_of_another_user_is_refused() {
 fn a_second_agent_of_one_folder_does_not_start() {
     let host = Host::new();
     let (_lab, _) = host.lab("run-1", 60_000);
-    let said = Command::new(AGENT)
+    let said = Command::new(agent())
         .arg("serve")
         .arg("--root")
         .arg(host.root())

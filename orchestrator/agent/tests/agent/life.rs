@@ -1,6 +1,6 @@
 //! From the upload of a program to the removal of a run, with connections that are cut in between.
 
-use crate::support::{AGENT, Build, Host, Lab, OBEDIENT, STUBBORN, hello, named, node, place, runs, until};
+use crate::support::{Build, Host, Lab, OBEDIENT, STUBBORN, agent, hello, named, node, place, runs, until};
 use regatta_base::Digest;
 use regatta_fleet::{Answer, ClockBounds, Holding, NodeEvent, NodeState, OrderBody, Signal, What, limits::CHUNK_BYTES};
 use std::{fs, os::unix::fs::PermissionsExt, process::Command, thread, time::Instant};
@@ -9,7 +9,7 @@ use std::{fs, os::unix::fs::PermissionsExt, process::Command, thread, time::Inst
 fn a_run_from_its_upload_to_its_removal() {
     let host = Host::new();
     let (mut lab, answer) = host.lab("run-1", 60_000);
-    assert_eq!(answer.program, Digest::of_bytes(&fs::read(AGENT).unwrap()));
+    assert_eq!(answer.program, Digest::of_bytes(&fs::read(agent()).unwrap()));
     assert!(!answer.resumed && answer.facts.cores > 0, "{answer:?}");
     assert_eq!(fs::metadata(host.root()).unwrap().permissions().mode() & 0o777, 0o700);
     assert_eq!(
@@ -322,14 +322,14 @@ fn samples_and_clock_stamps_come_from_the_host() {
 
 #[test]
 fn the_program_says_what_it_is() {
-    let said = Command::new(AGENT).arg("version").output().unwrap();
+    let said = Command::new(agent()).arg("version").output().unwrap();
     let said = String::from_utf8(said.stdout).unwrap();
-    let digest = Digest::of_bytes(&fs::read(AGENT).unwrap()).to_string();
+    let digest = Digest::of_bytes(&fs::read(agent()).unwrap()).to_string();
     assert!(
         said.starts_with("regatta-agent ") && said.trim_end().ends_with(&digest),
         "{said}"
     );
-    let said = Command::new(AGENT).arg("attach").output().unwrap();
+    let said = Command::new(agent()).arg("attach").output().unwrap();
     assert_eq!(said.status.code(), Some(2));
     assert!(String::from_utf8(said.stderr).unwrap().contains("--root DIR"));
 }

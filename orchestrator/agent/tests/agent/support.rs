@@ -17,8 +17,11 @@ use std::{
 
 /// How long anything may take on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(30);
-/// The program under test.
-pub const AGENT: &str = env!("CARGO_BIN_EXE_regatta-agent");
+/// The program under test; REGATTA_TEST_AGENT names another build of it, such as the static one that hosts get.
+pub fn agent() -> PathBuf {
+    let other = std::env::var_os("REGATTA_TEST_AGENT");
+    other.map_or_else(|| env!("CARGO_BIN_EXE_regatta-agent").into(), PathBuf::from)
+}
 
 /// A name or path from a text.
 pub fn named<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
@@ -63,7 +66,7 @@ impl Host {
     }
 
     pub fn command(&self) -> Command {
-        let mut command = Command::new(AGENT);
+        let mut command = Command::new(agent());
         command.arg("attach").arg("--root").arg(self.root());
         command
     }
