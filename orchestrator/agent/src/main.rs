@@ -9,6 +9,7 @@ mod clock;
 mod connection;
 mod facts;
 mod files;
+mod leftovers;
 mod node;
 mod orders;
 mod root;

@@ -1,6 +1,6 @@
 //! One node of a run: started from a verified program, watched, ended.
 
-use crate::{run::Run, serve::Agent, store::refused};
+use crate::{leftovers::Note, run::Run, serve::Agent, store::refused};
 use regatta_fleet::{AGENT_PID, Name, NodeEvent, NodeStart, NodeState, NodeStatus, Program, Refusal, Started, What};
 use regatta_process::{Exit, Process, ProcessSpec};
 use regatta_seal::VerifiedProgram;
@@ -111,8 +111,16 @@ impl Node {
         let process = process.map_err(|error| Refusal::new(What::System, error.to_string()))?;
         let started = self.started(&process);
         self.process.replace(Some(process.clone()));
+        let note = match Note::of(&agent.root, &started) {
+            Ok(note) => note,
+            Err(error) => {
+                // A process that nobody would find again does not stay.
+                process.kill().await;
+                return Err(refused(format!("the note about node `{}`", self.name()))(error));
+            }
+        };
         run.tell(NodeEvent::Started(started.clone()));
-        tokio::task::spawn_local(watch(Rc::clone(run), self.name().clone(), process));
+        tokio::task::spawn_local(watch(Rc::clone(run), self.name().clone(), process, note));
         Ok(started)
     }
 
@@ -144,11 +152,12 @@ impl Node {
 }
 
 /// Tells what becomes of a process.
-async fn watch(run: Rc<Run>, node: Name, process: Process) {
+async fn watch(run: Rc<Run>, node: Name, process: Process, note: Note) {
     if let Ok(line) = process.announced().await {
         let node = node.clone();
         run.tell(NodeEvent::Announced { node, line });
     }
     let (exit, pid) = (process.ended().await, process.pid());
+    drop(note);
     run.tell(NodeEvent::Ended { node, pid, exit });
 }

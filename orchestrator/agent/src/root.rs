@@ -43,7 +43,7 @@ impl Root {
         if facts.permissions().mode() & 0o077 != 0 {
             fs::set_permissions(&path, Permissions::from_mode(0o700)).map_err(about(&shown))?;
         }
-        for folder in ["store/partial", "runs"] {
+        for folder in ["store/partial", "runs", "processes"] {
             make_private(&path.join(folder)).map_err(about(path.join(folder).display()))?;
         }
         let folder = File::open(&path).map_err(about(shown))?;
@@ -58,6 +58,11 @@ impl Root {
     /// The folder of programs.
     pub(crate) fn store(&self) -> PathBuf {
         self.path.join("store")
+    }
+
+    /// The folder of notes about running processes.
+    pub(crate) fn processes(&self) -> PathBuf {
+        self.path.join("processes")
     }
 
     /// The folder of all runs.

@@ -6,6 +6,7 @@ use crate::{
     clock::now_us,
     connection,
     facts::own_digest,
+    leftovers::end_leftovers,
     root::{Root, about},
     run::Run,
     store::Store,
@@ -120,6 +121,10 @@ async fn listen(agent: &Rc<Agent>) -> io::Result<()> {
         agent.program.short(),
         std::process::id()
     ));
+    let left = end_leftovers(&agent.root)?;
+    if left > 0 {
+        agent.note(&format!("ended {left} processes that an earlier agent had left"));
+    }
     say_ready()?;
     let mut idle_since = Instant::now();
     loop {

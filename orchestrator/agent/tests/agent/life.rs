@@ -230,6 +230,26 @@ fn nothing_outlives_an_agent_that_is_killed_and_the_next_one_says_so() {
 }
 
 #[test]
+fn a_node_that_heeds_nothing_is_ended_by_the_next_agent() {
+    let host = Host::new();
+    let (mut lab, answer) = host.lab("run-1", 60_000);
+    let build = Build::of(STUBBORN.as_bytes());
+    lab.upload(&build);
+    let pid = lab.start(&build, &["val-0"])[0].pid;
+    lab.announced(1);
+    Command::new("kill")
+        .args(["-9", &answer.pid.to_string()])
+        .status()
+        .unwrap();
+    until("the connection ends", || lab.is_over().then_some(()));
+    assert!(runs(pid), "it asked for no signal and reads no stdin");
+    let (_, again) = host.lab("run-1", 60_000);
+    assert!(!runs(pid) && !again.resumed);
+    let log = fs::read_to_string(host.root().join("agent.log")).unwrap();
+    assert!(log.contains("ended 1 processes"), "{log}");
+}
+
+#[test]
 fn an_agent_that_is_told_to_end_stops_its_nodes() {
     let host = Host::new();
     let (mut lab, answer) = host.lab("run-1", 60_000);
