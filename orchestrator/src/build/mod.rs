@@ -5,6 +5,7 @@ mod cargo;
 pub(crate) use cargo::{BuildError, build_node, commit, describe_binary, find_workspace};
 
 use crate::seal::{Built, Purpose, SealError, Sealed, Store};
+use regatta_base::SecretKey;
 use regatta_plan::{BuildSource, Plan, scenario::ProviderKind};
 use std::{
     collections::BTreeMap,
@@ -49,6 +50,8 @@ pub(crate) struct Programs {
     /// Executables given on the command line instead of a build, by build name.
     given: BTreeMap<String, PathBuf>,
     store: Store,
+    /// Key that signs; without it, the store's development key.
+    key: Option<SecretKey>,
     built: BTreeMap<String, Built>,
     sealed: BTreeMap<String, Sealed>,
 }
@@ -62,9 +65,15 @@ impl Programs {
             base: base.to_owned(),
             given,
             store,
+            key: None,
             built: BTreeMap::new(),
             sealed: BTreeMap::new(),
         }
+    }
+
+    /// The same, signed with `key`.
+    pub(crate) fn signed_with(self, key: SecretKey) -> Self {
+        Self { key: Some(key), ..self }
     }
 
     /// Builds program `name`, or takes the executable that was given for it.
@@ -93,7 +102,7 @@ impl Programs {
         Ok(())
     }
 
-    /// Seals program `name` with the store's development key.
+    /// Seals program `name` with the key that was given, or the store's development key.
     ///
     /// # Errors
     /// [`ProgramError`] when the store cannot hold it.
@@ -102,7 +111,10 @@ impl Programs {
             .built
             .get(name)
             .ok_or_else(|| ProgramError::NotBuilt(name.to_owned()))?;
-        let sealed = self.store.seal(built, &self.store.development_key()?)?;
+        let sealed = match &self.key {
+            Some(key) => self.store.seal(built, key)?,
+            None => self.store.seal(built, &self.store.development_key()?)?,
+        };
         Ok(self.sealed.entry(name.to_owned()).insert_entry(sealed).into_mut())
     }
 

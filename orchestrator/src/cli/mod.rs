@@ -3,6 +3,7 @@
 mod compare;
 mod doctor;
 mod down;
+mod export;
 mod hosts;
 mod keygen;
 mod load;
@@ -78,6 +79,7 @@ enum Verb {
     Report(report::Report),
     Compare(compare::Compare),
     Shrink(shrink::Shrink),
+    Export(export::Export),
     Hosts(hosts::Hosts),
     Seal(seal::Seal),
     Keygen(keygen::Keygen),
@@ -139,6 +141,7 @@ async fn execute(cli: Cli) -> Outcome {
         Verb::Report(verb) => verb.execute(global),
         Verb::Compare(verb) => verb.execute(global),
         Verb::Shrink(verb) => verb.execute(global).await,
+        Verb::Export(verb) => verb.execute(global).await,
         Verb::Hosts(verb) => verb.execute(global).await,
         Verb::Seal(verb) => verb.execute(global).await,
         Verb::Keygen(verb) => verb.execute(global),
