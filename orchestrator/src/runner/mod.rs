@@ -16,6 +16,7 @@ mod live;
 mod orders;
 mod setup;
 mod simulated;
+mod spread;
 mod steps;
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ use super::{
     evidence::Evidence,
     links::{self, Moment},
     setup::Field,
+    spread,
 };
 use crate::{
     build::Programs,
@@ -454,6 +455,9 @@ impl Runner {
         let running = states.filter(|(_, (_, pid, exit))| pid.is_some() && exit.is_none());
         let endpoints: Vec<Endpoint> = running.map(|(node, _)| endpoint(node)).collect();
         self.evidence.collect(&self.plan, &endpoints).await;
+        let (clock, start) = (field.live.clock, self.timeline_ms.unwrap_or_default());
+        let (begin, end) = self.plan.phases.window_ms();
+        self.evidence.spread = spread::measure(&self.plan, &endpoints, clock, start + begin..start + end).await;
     }
 
     async fn stop(&mut self) {
