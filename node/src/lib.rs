@@ -13,7 +13,6 @@ pub mod p2p;
 pub mod runtime;
 pub mod snapshots;
 pub mod store;
-mod times;
 pub mod trouble;
 pub mod upgrade;
 

@@ -26,7 +26,6 @@ use utoipa::{
         subscribe::blocks,
         ledger::block,
         ledger::blocks,
-        ledger::block_times,
         ledger::latest,
         ledger::evidence,
         ledger::validators,

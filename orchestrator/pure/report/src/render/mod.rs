@@ -9,7 +9,6 @@ mod junit;
 mod links;
 mod markdown;
 mod recovery;
-mod spread;
 mod text;
 
 use crate::{
