@@ -1,6 +1,6 @@
 //! What the rest of the process may ask of a running node, from any thread.
 
-use crate::{meter::Meter, p2p::PeerBoard, trouble::Trouble, upgrade::Porter};
+use crate::{meter::Meter, p2p::PeerBoard, times::BlockTimes, trouble::Trouble, upgrade::Porter};
 use bytes::Bytes;
 use regatta_api::testing::{Direction, LinkShape, NodeFaults};
 use regatta_api::view::{BlockSummary, BlockView, Latest, PeerView, Readiness, StatusEvent, SubmitResult};
@@ -76,6 +76,7 @@ struct Inner {
     loads: Semaphore,
     statuses: broadcast::Sender<Arc<StatusEvent>>,
     blocks: broadcast::Sender<Arc<BlockSummary>>,
+    times: BlockTimes,
     meter: Arc<Meter>,
     peers: Arc<PeerBoard>,
     load: Arc<LoadBlock>,
@@ -100,6 +101,7 @@ impl NodeHandle {
             loads: Semaphore::new(BLOCK_LOADS_MAX),
             statuses: broadcast::Sender::new(SUBSCRIBER_LAG_MAX),
             blocks: broadcast::Sender::new(SUBSCRIBER_LAG_MAX),
+            times: BlockTimes::default(),
             meter,
             peers,
             load,
@@ -265,7 +267,14 @@ impl NodeHandle {
         }
     }
 
+    /// When this node told of at most `count` blocks from height `from` on: nanoseconds of the host's monotonic clock.
+    #[must_use]
+    pub fn block_times(&self, instance: &InstanceId, from: Height, count: usize) -> Vec<(Height, u64)> {
+        self.0.times.range(instance, from, count)
+    }
+
     pub(crate) fn publish_block(&self, block: BlockSummary) {
+        self.0.times.note(&block.instance, block.height);
         if self.0.blocks.receiver_count() > 0 {
             let _ = self.0.blocks.send(Arc::new(block));
         }

@@ -13,6 +13,7 @@ pub mod p2p;
 pub mod runtime;
 pub mod snapshots;
 pub mod store;
+mod times;
 pub mod trouble;
 pub mod upgrade;
 

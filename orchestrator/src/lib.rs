@@ -7,6 +7,7 @@ mod build;
 pub mod check;
 pub mod cli;
 mod cluster;
+mod export;
 mod fleet;
 pub mod hlog;
 mod inject;

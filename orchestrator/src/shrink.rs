@@ -163,7 +163,6 @@ impl Player {
             base: self.work.clone(),
             runs: self.work.clone(),
             given: BTreeMap::new(),
-            signing: Default::default(),
             reproduce: String::new(),
             strict: false,
             unreported: true,

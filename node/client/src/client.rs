@@ -23,9 +23,9 @@ use regatta_api::{
     ApiError,
     testing::{LinkFaults, NodeFaults},
     view::{
-        AccountView, BlockRange, BlockSummary, BlockView, EvidenceList, Latest, PeerView, Readiness, ReleaseChunk,
-        ReleaseChunkTaken, ReleaseOffer, ReleaseTaken, SnapshotList, StateView, StatusEvent, SubmitRequest,
-        SubmitResponse, TransactionStatus, UpgradeView, ValidatorsView, Version,
+        AccountView, BlockRange, BlockSummary, BlockTimes, BlockView, EvidenceList, Latest, PeerView, Readiness,
+        ReleaseChunk, ReleaseChunkTaken, ReleaseOffer, ReleaseTaken, SnapshotList, StateView, StatusEvent,
+        SubmitRequest, SubmitResponse, TransactionStatus, UpgradeView, ValidatorsView, Version,
     },
 };
 use regatta_base::{Height, InstanceId, PublicKey, TransactionId};
@@ -290,6 +290,15 @@ impl Client {
     /// [`ClientError`]
     pub async fn account(&self, key: &PublicKey) -> Result<AccountView, ClientError> {
         self.get(&self.scoped(format!("/v1/accounts/{key}"))).await
+    }
+
+    /// When the node told of at most `count` blocks from height `from` on, on the monotonic clock of its host.
+    ///
+    /// # Errors
+    /// [`ClientError`] when the node does not answer or refuses.
+    pub async fn block_times(&self, from: Height, count: usize) -> Result<BlockTimes, ClientError> {
+        self.get(&self.scoped(format!("/v1/blocks/times?from={from}&count={count}")))
+            .await
     }
 
     /// Subscribes to what blocks do to the transactions that were submitted through this node.

@@ -11,7 +11,7 @@ use axum::{
     response::Response,
 };
 use regatta_api::view::{
-    AccountView, BlockRange, BlockView, EvidenceList, Latest, SnapshotList, StateView, ValidatorsView,
+    AccountView, BlockRange, BlockTimes, BlockView, EvidenceList, Latest, SnapshotList, StateView, ValidatorsView,
 };
 use regatta_base::{Height, InstanceId, PublicKey, limits::STATE_KEY_BYTES_MAX};
 use serde::Deserialize;
@@ -171,6 +171,46 @@ pub(crate) async fn blocks(State(control): State<Control>, format: Format, Asked
 }
 
 async fn find_blocks(control: &Control, range: Result<Range, HttpError>) -> Result<BlockRange, HttpError> {
+    let (instance, from, count) = checked(control, range)?;
+    let blocks = control
+        .handle()
+        .read(move |node| node.summaries(instance.as_ref(), from, count));
+    let blocks = present(control, blocks.await?)?;
+    Ok(BlockRange { blocks })
+}
+
+/// When this node told of each of consecutive blocks, on the clock that all processes of its host share.
+#[utoipa::path(
+    get,
+    path = "/v1/blocks/times",
+    tag = "ledger",
+    params(
+        ("from" = Option<u64>, Query, description = "The first height; 1 when absent."),
+        ("count" = Option<usize>, Query, description = "How many, at most 1000; 100 when absent."),
+        ("instance" = Option<String>, Query, description = "The instance; the node's first one when absent."),
+    ),
+    responses((status = 200, description = "In order of height; only of blocks since the node's start.", body = BlockTimes))
+)]
+pub(crate) async fn block_times(
+    State(control): State<Control>,
+    format: Format,
+    Asked(range): Asked<Range>,
+) -> Response {
+    format.reply(find_times(&control, range))
+}
+
+fn find_times(control: &Control, range: Result<Range, HttpError>) -> Result<BlockTimes, HttpError> {
+    let (instance, from, count) = checked(control, range)?;
+    let instance = present(control, instance.or_else(|| control.first_instance()))?;
+    let times = control.handle().block_times(&instance, from, count);
+    Ok(BlockTimes { times })
+}
+
+/// A range that may be asked for.
+fn checked(
+    control: &Control,
+    range: Result<Range, HttpError>,
+) -> Result<(Option<InstanceId>, Height, usize), HttpError> {
     let Range { instance, from, count } = range?;
     let instance = known_instance(control, instance.as_deref())?;
     if from == 0 {
@@ -185,11 +225,7 @@ async fn find_blocks(control: &Control, range: Result<Range, HttpError>) -> Resu
             "use count=1 to count=1000, and several requests for more",
         ));
     }
-    let blocks = control
-        .handle()
-        .read(move |node| node.summaries(instance.as_ref(), from, count));
-    let blocks = present(control, blocks.await?)?;
-    Ok(BlockRange { blocks })
+    Ok((instance, from, count))
 }
 
 /// One value of the state, by its key in hexadecimal.

@@ -81,6 +81,11 @@ impl Control {
         &self.0.handle
     }
 
+    /// The instance that is meant where a request names none.
+    fn first_instance(&self) -> Option<InstanceId> {
+        self.0.instances.first().cloned()
+    }
+
     fn limits(&self) -> &Limits {
         &self.0.limits
     }
@@ -93,6 +98,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Control>)> {
         ("/v1/transactions/{id}", get(transactions::status)),
         ("/v1/statuses/stream", get(subscribe::statuses)),
         ("/v1/blocks/stream", get(subscribe::blocks)),
+        ("/v1/blocks/times", get(ledger::block_times)),
         ("/v1/blocks/{height}", get(ledger::block)),
         ("/v1/blocks", get(ledger::blocks)),
         ("/v1/latest", get(ledger::latest)),

@@ -26,6 +26,7 @@ use utoipa::{
         subscribe::blocks,
         ledger::block,
         ledger::blocks,
+        ledger::block_times,
         ledger::latest,
         ledger::evidence,
         ledger::validators,

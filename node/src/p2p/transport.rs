@@ -205,6 +205,21 @@ mod tests {
         assert_eq!(remote.ip().to_string(), "127.0.0.1");
     }
 
+    /// Simulators that interpose on system calls know no shared ports, so that a dial must not ask for one.
+    #[tokio::test]
+    async fn a_dial_shares_no_port_and_is_plain_tcp() {
+        use nix::sys::socket::{getsockopt, sockopt};
+        let listener = TcpListener::bind("127.61.2.9:0").await.unwrap();
+        let mut transport = OwnAddressTcp::bind("127.61.2.10:0".parse().unwrap()).unwrap();
+        let to = multiaddr(listener.local_addr().unwrap());
+        let dial = transport.dial(to, dial_options()).unwrap();
+        let (stream, accepted) = tokio::join!(dial, listener.accept());
+        let (stream, _) = (stream.unwrap(), accepted.unwrap());
+        assert!(!getsockopt(stream.get_ref(), sockopt::ReusePort).unwrap());
+        assert!(!getsockopt(&transport.listener, sockopt::ReusePort).unwrap());
+        assert!(stream.get_ref().local_addr().unwrap().is_ipv4());
+    }
+
     #[tokio::test]
     async fn a_second_listener_on_the_address_is_refused() {
         let first = OwnAddressTcp::bind("127.61.2.5:0".parse().unwrap()).unwrap();

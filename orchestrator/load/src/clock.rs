@@ -43,6 +43,12 @@ impl RunClock {
         Self::monotonic_ns().saturating_sub(self.origin_ns)
     }
 
+    /// What this host's `CLOCK_MONOTONIC` shows, in nanoseconds, `at_ms` milliseconds after the origin.
+    #[must_use]
+    pub fn monotonic_at(self, at_ms: u64) -> u64 {
+        self.origin_ns.saturating_add(at_ms.saturating_mul(1_000_000))
+    }
+
     /// Whole milliseconds since the origin.
     #[must_use]
     pub fn now_ms(self) -> u64 {

@@ -1,7 +1,7 @@
 //! `regatta down`: stops clusters.
 
 use super::{
-    CliError, Global, Outcome, orphans,
+    CliError, Global, Outcome,
     output::print,
     runs::{live_clusters, report_sweep, the_cluster},
 };
@@ -10,9 +10,8 @@ use crate::{
     supervisor::{Answer, Request, ask},
 };
 use clap::Args;
-use regatta_plan::scenario::ProviderKind;
 
-/// Stop a cluster, and wait until none of its nodes is left; or end a run on hosts whose lab died
+/// Stop a cluster, and wait until none of its nodes is left
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -29,9 +28,6 @@ pub(super) struct Down {
 
 impl Down {
     pub(super) async fn execute(&self, global: &Global) -> Outcome {
-        if let Some(run) = self.fleet(global) {
-            return orphans::down(&run).await;
-        }
         let runs: Vec<RunDir> = if self.all {
             live_clusters(&global.runs)
                 .await?
@@ -49,15 +45,6 @@ impl Down {
             print("no cluster is up\n")?;
         }
         Ok(0)
-    }
-}
-
-impl Down {
-    /// The named run, when its nodes are on hosts.
-    fn fleet(&self, global: &Global) -> Option<RunDir> {
-        let run = RunDir::find(&global.runs, self.run.as_deref()?).ok()?;
-        let is_fleet = run.plan().is_ok_and(|plan| plan.provider == ProviderKind::Ssh);
-        is_fleet.then_some(run)
     }
 }
 

@@ -3,11 +3,11 @@
 mod compare;
 mod doctor;
 mod down;
+mod export;
 mod hosts;
 mod keygen;
 mod load;
 mod logs;
-mod orphans;
 mod output;
 mod plan;
 mod report;
@@ -79,8 +79,8 @@ enum Verb {
     Report(report::Report),
     Compare(compare::Compare),
     Shrink(shrink::Shrink),
+    Export(export::Export),
     Hosts(hosts::Hosts),
-    Orphans(orphans::Orphans),
     Seal(seal::Seal),
     Keygen(keygen::Keygen),
     Doctor(doctor::Doctor),
@@ -141,7 +141,7 @@ async fn execute(cli: Cli) -> Outcome {
         Verb::Report(verb) => verb.execute(global),
         Verb::Compare(verb) => verb.execute(global),
         Verb::Shrink(verb) => verb.execute(global).await,
-        Verb::Orphans(verb) => verb.execute(global).await,
+        Verb::Export(verb) => verb.execute(global).await,
         Verb::Hosts(verb) => verb.execute(global).await,
         Verb::Seal(verb) => verb.execute(global).await,
         Verb::Keygen(verb) => verb.execute(global),

@@ -4,7 +4,10 @@ use super::{CliError, Global, output::print_json};
 use crate::{cluster::choose_network, inventory, provider::capabilities, rundir::RunDir};
 use anstream::eprintln;
 use clap::Args;
-use regatta_plan::{Plan, PlannedHost, Scenario, Source, hosts, resolve, scenario::ProviderKind, shrink::to_toml};
+use regatta_plan::{
+    Capabilities, Plan, PlannedHost, Resolved, Scenario, Source, hosts, resolve, scenario::ProviderKind,
+    shrink::to_toml,
+};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -67,7 +70,58 @@ impl ScenarioArgs {
         let kind = source
             .scenario()
             .map_or(ProviderKind::Local, |scenario| scenario.provider.kind);
-        let resolved = match resolve(&source, &capabilities(kind, &global.runs)) {
+        let resolved = Self::resolved(global, &source, &capabilities(kind, &global.runs))?;
+        let scenario = source.scenario().cloned().unwrap_or_default();
+        let text = if is_changed { to_toml(&scenario)? } else { text };
+        Ok(Loaded {
+            plan: resolved.plan,
+            scenario,
+            base: self.file.parent().map(Path::to_owned).unwrap_or_default(),
+            text,
+            given: self.given()?,
+            reproduce: self.reproduce(verb),
+        })
+    }
+
+    /// As [`ScenarioArgs::load`], for an engine that brings machines and a network of its own: what this machine has and the
+    /// scenario's provider count for nothing. Addresses are those of `network`, or else private ones.
+    ///
+    /// # Errors
+    /// As [`ScenarioArgs::load`].
+    pub(super) fn load_elsewhere(&self, global: &Global, network: Option<&str>) -> Result<Loaded, CliError> {
+        if let Some(kind) = &self.provider {
+            let text = format!(
+                "error: --provider {kind} has no effect on an export\n  help: leave it out; --to names the engine"
+            );
+            return Err(CliError::Usage(text));
+        }
+        let text = read(&self.file)?;
+        let name = self.name();
+        let elsewhere = format!("provider={{kind=\"{}\"}}", ProviderKind::Netns);
+        let network = network.map(|network| format!("{NETWORK_KEY}={network}"));
+        let overrides: Vec<String> = self.set.iter().cloned().chain([elsewhere]).chain(network).collect();
+        let overrides = [
+            overrides,
+            self.seed.map(|seed| format!("seed={seed}")).into_iter().collect(),
+        ]
+        .concat();
+        let mut source = Source::read(&name, &text, &overrides);
+        self.include(&mut source)?;
+        let resolved = Self::resolved(global, &source, &Capabilities::elsewhere(ProviderKind::Netns))?;
+        let scenario = source.scenario().cloned().unwrap_or_default();
+        Ok(Loaded {
+            plan: resolved.plan,
+            text: to_toml(&scenario)?,
+            scenario,
+            base: self.file.parent().map(Path::to_owned).unwrap_or_default(),
+            given: self.given()?,
+            reproduce: self.reproduce("export"),
+        })
+    }
+
+    /// Resolves `source` and prints what is wrong with it.
+    fn resolved(global: &Global, source: &Source, host: &Capabilities) -> Result<Resolved, CliError> {
+        let resolved = match resolve(source, host) {
             Ok(resolved) => resolved,
             Err(problems) => {
                 if global.json {
@@ -79,16 +133,7 @@ impl ScenarioArgs {
         if !resolved.warnings.is_empty() {
             eprintln!("{}\n", resolved.warnings);
         }
-        let scenario = source.scenario().cloned().unwrap_or_default();
-        let text = if is_changed { to_toml(&scenario)? } else { text };
-        Ok(Loaded {
-            plan: resolved.plan,
-            scenario,
-            base: self.file.parent().map(Path::to_owned).unwrap_or_default(),
-            text,
-            given: self.given()?,
-            reproduce: self.reproduce(verb),
-        })
+        Ok(resolved)
     }
 
     /// The hosts of the scenario's fleet, pinned or not.
@@ -232,7 +277,7 @@ impl ScenarioArgs {
         self.binary.iter().map(pair).collect()
     }
 
-    fn reproduce(&self, verb: &str) -> String {
+    pub(super) fn reproduce(&self, verb: &str) -> String {
         let mut words = vec![
             "cargo run --release --".to_owned(),
             verb.to_owned(),

@@ -51,6 +51,7 @@ pub fn assemble(parts: RecordParts<'_>) -> RunRecord {
         invariants: parts.invariants,
         accusations: accused::accused(plan, parts.ledgers),
         links: parts.links,
+        spread: parts.spread,
         findings,
         objectives: Vec::new(),
         environment,

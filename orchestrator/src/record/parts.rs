@@ -2,7 +2,7 @@
 
 use crate::{check::Ledger, load::LoadOutcome, sample::SampleOutcome};
 use regatta_plan::Plan;
-use regatta_report::model::{Churn, Disclosure, Event, Finding, Identity, Invariant, Links, Phase, RawFile};
+use regatta_report::model::{Churn, Disclosure, Event, Finding, Identity, Invariant, Links, Phase, RawFile, Spread};
 use std::collections::BTreeMap;
 
 /// Everything that one run left behind; empty where the run did not get that far.
@@ -30,6 +30,8 @@ pub struct RecordParts<'a> {
     pub churn: Option<Churn>,
     /// The network between the nodes, where the lab makes it.
     pub links: Option<Links>,
+    /// How decisions spread.
+    pub spread: Option<Spread>,
     /// Doubts that only the runner can have; those of load and samples are added.
     pub findings: Vec<Finding>,
     /// Disclosure list; the generator's lines are added.

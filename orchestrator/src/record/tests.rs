@@ -104,6 +104,7 @@ fn parts<'a>(plan: &'a Plan, ledgers: &'a [Ledger]) -> RecordParts<'a> {
     let phase = |kind, start_ms, end_ms| Phase { kind, start_ms, end_ms };
     RecordParts {
         links: None,
+        spread: None,
         identity: Identity {
             run: "run-1".to_owned(),
             ..Identity::default()

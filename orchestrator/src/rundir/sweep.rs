@@ -37,11 +37,7 @@ pub(super) fn alive(run: &RunDir) -> Vec<(String, u32)> {
     let mut last = BTreeMap::new();
     for line in read_journal(run).unwrap_or_default() {
         if let Entry::NodeStarted {
-            node,
-            pid,
-            start_ticks,
-            host: None,
-            ..
+            node, pid, start_ticks, ..
         } = line.entry
         {
             last.insert(node, (pid, start_ticks));
@@ -83,7 +79,6 @@ mod tests {
                 pid,
                 start_ticks,
                 program,
-                host: None,
             })
             .unwrap();
         run

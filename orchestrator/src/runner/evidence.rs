@@ -18,7 +18,7 @@ use regatta_base::ids::NameError;
 use regatta_plan::{Plan, PlannedFault, PlannedInstance};
 use regatta_report::{
     RunResult,
-    model::{Churn, Disclosure, Event, EventKind, Finding, Identity, Invariant, Links, NamedText, PhaseKind},
+    model::{Churn, Disclosure, Event, EventKind, Finding, Identity, Invariant, Links, NamedText, PhaseKind, Spread},
 };
 use std::time::{Duration, SystemTime};
 
@@ -49,6 +49,8 @@ pub(super) struct Evidence {
     findings: Vec<Finding>,
     /// The network between the nodes, where the lab makes it.
     pub(super) links: Option<Links>,
+    /// How decisions spread among nodes that have a clock in common.
+    pub(super) spread: Option<Spread>,
     /// Who makes the conditions of links.
     pub(super) emulation: Option<String>,
     /// What is to be disclosed beside the machine.
@@ -77,6 +79,7 @@ impl Evidence {
             provider: String::new(),
             findings: Vec::new(),
             links: None,
+            spread: None,
             emulation: None,
             disclosure: Vec::new(),
             digests: Vec::new(),
@@ -221,6 +224,7 @@ impl Evidence {
             churn: self.churn.take(),
             findings: std::mem::take(&mut self.findings),
             links: self.links.take(),
+            spread: self.spread.take(),
             environment: self
                 .disclosure
                 .drain(..)

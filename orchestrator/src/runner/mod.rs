@@ -16,6 +16,7 @@ mod live;
 mod orders;
 mod setup;
 mod simulated;
+mod spread;
 mod steps;
 #[cfg(test)]
 mod tests;
@@ -27,7 +28,7 @@ pub(crate) use orders::{Order, Orders};
 pub(crate) use setup::load_spec;
 
 use crate::{
-    build::{ProgramError, Signing},
+    build::ProgramError,
     cluster::{ClusterError, ConfigError},
     inject::InjectError,
     load::LoadError,
@@ -52,8 +53,6 @@ pub(crate) struct Job {
     pub runs: PathBuf,
     /// Executables given instead of builds, by build name.
     pub given: BTreeMap<String, PathBuf>,
-    /// What the operator gives for programs on other machines.
-    pub signing: Signing,
     /// One command that repeats the run.
     pub reproduce: String,
     /// Whether an inconclusive run fails.

@@ -6,13 +6,13 @@ use super::{
     evidence::Evidence,
     links::{self, Moment},
     setup::Field,
+    spread,
 };
 use crate::{
     build::Programs,
     cluster::{STOP_GRACE, endpoint},
     inject,
     load::{Connected, Endpoint, LoadOutcome, Prepared},
-    provider::FleetReady,
     record,
     rundir::{Entry, Journal, RunDir},
     seal::{Store, unix_seconds},
@@ -65,8 +65,6 @@ pub(crate) struct Runner {
     /// Nodes that leave and return beside the timeline.
     pub(super) moves: Vec<tokio::task::JoinHandle<()>>,
     pub(super) absences: Arc<Absences>,
-    /// Hosts that are ready for nodes, until the cluster takes them.
-    pub(super) fleet: Option<FleetReady>,
     mode: Mode,
 }
 
@@ -80,8 +78,7 @@ impl Runner {
         interrupts: Interrupts,
     ) -> Self {
         Self {
-            programs: Programs::new(&job.plan, &job.base, job.given.clone(), store.clone())
-                .signed_by(job.signing.clone()),
+            programs: Programs::new(&job.plan, &job.base, job.given.clone(), store.clone()),
             plan: Arc::new(job.plan.clone()),
             evidence: Evidence::new(unix_seconds()),
             job,
@@ -97,7 +94,6 @@ impl Runner {
             heals: Vec::new(),
             moves: Vec::new(),
             absences: Arc::default(),
-            fleet: None,
             mode: Mode::All,
         }
     }
@@ -236,7 +232,6 @@ impl Runner {
                 self.programs.seal(build)?;
             }
             Step::VerifySeal { build } => self.programs.verify(build)?,
-            Step::Deploy { .. } => self.deploy().await?,
             Step::Spawn { nodes } => {
                 self.prepare_field().await?;
                 self.note_late_starts();
@@ -460,6 +455,9 @@ impl Runner {
         let running = states.filter(|(_, (_, pid, exit))| pid.is_some() && exit.is_none());
         let endpoints: Vec<Endpoint> = running.map(|(node, _)| endpoint(node)).collect();
         self.evidence.collect(&self.plan, &endpoints).await;
+        let (clock, start) = (field.live.clock, self.timeline_ms.unwrap_or_default());
+        let (begin, end) = self.plan.phases.window_ms();
+        self.evidence.spread = spread::measure(&self.plan, &endpoints, clock, start + begin..start + end).await;
     }
 
     async fn stop(&mut self) {
@@ -479,12 +477,7 @@ impl Runner {
             self.evidence.disclosure.extend(lines);
             self.evidence.links = Some(links);
         }
-        let stopped = field.cluster.stop(STOP_GRACE).await;
-        for trouble in field.cluster.clear().await {
-            field.live.note(EventKind::Note, "", trouble);
-        }
-        self.evidence.disclosure.extend(field.cluster.disclosure());
-        for node in stopped {
+        for node in field.cluster.stop(STOP_GRACE).await {
             let text = format!("did not stop within {} s and was killed", STOP_GRACE.as_secs());
             field.live.note(EventKind::Note, &node, text);
         }
@@ -530,7 +523,6 @@ fn is_setup(step: &Step) -> bool {
         Step::Build { .. }
             | Step::Seal { .. }
             | Step::VerifySeal { .. }
-            | Step::Deploy { .. }
             | Step::Spawn { .. }
             | Step::WaitReady { .. }
             | Step::WaitLinks { .. }

@@ -124,14 +124,7 @@ async fn keep(run: &RunDir, journal: &Arc<Journal>, tell: &dyn Fn(&Startup)) -> 
     let listener = socket::listen(run).map_err(system)?;
     let signal = stop_signal().map_err(system)?;
     let (events, _unheard) = mpsc::unbounded_channel();
-    let cluster = Cluster::prepare(
-        Arc::clone(&plan),
-        run.clone(),
-        Arc::clone(journal),
-        builds,
-        events,
-        None,
-    )?;
+    let cluster = Cluster::prepare(Arc::clone(&plan), run.clone(), Arc::clone(journal), builds, events)?;
     let supervisor = Supervisor {
         run: run.clone(),
         plan,

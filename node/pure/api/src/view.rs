@@ -322,6 +322,13 @@ pub struct BlockRange {
     pub blocks: Vec<BlockSummary>,
 }
 
+/// `GET /v1/blocks/times?from=H&count=N`: when the node told of blocks, to compare nodes of one host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BlockTimes {
+    /// Height and nanoseconds of the host's monotonic clock, in order of height; only of blocks since the node's start.
+    pub times: Vec<(Height, u64)>,
+}
+
 /// `GET /v1/validators`: who decides a height, and what the next change of the set has to name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ValidatorsView {

@@ -73,6 +73,22 @@ async fn answers_come_in_the_encoding_that_is_accepted() {
 }
 
 #[tokio::test]
+async fn the_node_says_when_it_told_of_a_block() {
+    let node = Harness::start().await;
+    assert_eq!(node.client.block_times(1, 10).await.unwrap().times, []);
+    for height in [1, 2] {
+        node.handle.publish_block(super::streams::block(height));
+    }
+    let times = node.client.block_times(1, 10).await.unwrap().times;
+    assert!(
+        matches!(times[..], [(1, first), (2, second)] if 0 < first && first <= second),
+        "{times:?}"
+    );
+    assert_eq!(node.client.block_times(2, 10).await.unwrap().times, times[1..]);
+    assert!(node.client.block_times(0, 10).await.is_err());
+}
+
+#[tokio::test]
 async fn refusals_come_in_the_encoding_that_is_accepted() {
     let node = Harness::start().await;
     let error = node.client.blocks(0, 5).await.unwrap_err();

@@ -20,7 +20,7 @@ fn event(instance: &str, height: u64, items: usize) -> StatusEvent {
     }
 }
 
-fn block(height: u64) -> BlockSummary {
+pub(super) fn block(height: u64) -> BlockSummary {
     BlockSummary {
         instance: "main".parse().unwrap(),
         height,

@@ -37,6 +37,25 @@ pub struct TakenNetwork {
     pub by: String,
 }
 
+impl Capabilities {
+    /// Machines of somebody else, who has enough of them: nothing is limited but by the plan itself.
+    #[must_use]
+    pub fn elsewhere(provider: ProviderKind) -> Self {
+        Self {
+            provider,
+            memory_bytes: u64::MAX,
+            cores: u32::MAX,
+            descriptors_per_process: u64::MAX,
+            descriptors_total: u64::MAX,
+            processes: u64::MAX,
+            disk_bytes: u64::MAX,
+            taken_networks: Vec::new(),
+            namespaces_refused: None,
+            simulates_misconduct: false,
+        }
+    }
+}
+
 impl Default for Capabilities {
     /// A small laptop: for tests, documentation and `plan` without a host.
     fn default() -> Self {

@@ -105,9 +105,10 @@ pub fn bytes(value: f64) -> String {
 #[must_use]
 pub fn block_cost(cost: &BlockCost) -> String {
     format!(
-        "{} a second, each {} of CPU on all nodes together; a node sends {} messages and {} for it",
+        "{} a second, each {} of CPU on all nodes together, {} a message; a node sends {} messages and {} for it",
         number(cost.blocks_per_s),
         duration_us(cost.nodes_us),
+        duration_us(cost.message_us),
         number(cost.messages_per_node),
         bytes(cost.bytes_per_node)
     )

@@ -6,9 +6,11 @@
 
 mod events;
 mod links;
+mod spread;
 
 pub use events::{Event, EventKind};
 pub use links::{LinkProbe, Links};
+pub use spread::Spread;
 
 use crate::histogram::Counts;
 use schemars::JsonSchema;
@@ -53,6 +55,9 @@ pub struct RunRecord {
     /// The network between the nodes, where the lab makes it.
     #[serde(default)]
     pub links: Option<Links>,
+    /// How decisions spread among nodes that have a clock in common.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread: Option<Spread>,
     /// Doubts about the measurement that only the lab can have, e.g. host pressure over its limit.
     pub findings: Vec<Finding>,
     /// The scenario's objectives as judged, see [`crate::objective::judge`].

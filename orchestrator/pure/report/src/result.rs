@@ -308,6 +308,10 @@ pub struct BlockCost {
     pub blocks_per_s: f64,
     /// CPU of all nodes together, in microseconds.
     pub nodes_us: f64,
+    /// CPU of all nodes for each message that one of them sends to another, in microseconds; with everything else that
+    /// they do.
+    #[serde(default)]
+    pub message_us: f64,
     /// Messages that a node sends, on average.
     pub messages_per_node: f64,
     /// Bytes that a node sends, on average.

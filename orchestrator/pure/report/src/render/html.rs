@@ -2,7 +2,7 @@
 
 mod parts;
 
-use super::{RenderError, churn, instances, links, recovery};
+use super::{RenderError, churn, instances, links, recovery, spread};
 use crate::{
     figure::{DrawError, Figure, Table, figures},
     model::{Accusation, Identity, NamedText},
@@ -128,8 +128,9 @@ pub fn html(result: &RunResult) -> Result<String, RenderError> {
         quantiles: parts::quantiles(result),
         sections,
         instances: instances::rows(result),
-        recoveries: churn::sentence(result)
+        recoveries: spread::sentence(result)
             .into_iter()
+            .chain(churn::sentence(result))
             .chain(recovery::sentences(result))
             .collect(),
         instances_head: instances::HEAD,

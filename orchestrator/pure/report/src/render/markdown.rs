@@ -1,6 +1,6 @@
 //! The result for a comment: at most 60 lines of Markdown.
 
-use super::{churn, instances, links, recovery};
+use super::{churn, instances, links, recovery, spread};
 use crate::{
     format,
     model::{Process, ProcessKind, Role},
@@ -54,6 +54,7 @@ pub fn markdown(result: &RunResult) -> String {
     lines.extend(
         links::sentences(result)
             .into_iter()
+            .chain(spread::sentence(result))
             .chain(churn::sentence(result))
             .chain(recoveries)
             .map(|sentence| format!("- {}", escape(&sentence))),

@@ -9,6 +9,7 @@ mod junit;
 mod links;
 mod markdown;
 mod recovery;
+mod spread;
 mod text;
 
 use crate::{

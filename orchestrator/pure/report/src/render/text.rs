@@ -1,6 +1,6 @@
 //! The result for a terminal: the verdict, a row for each node, where the report is.
 
-use super::{churn, instances, links, recovery};
+use super::{churn, instances, links, recovery, spread};
 use crate::{
     format,
     model::Node,
@@ -28,7 +28,10 @@ pub fn text(result: &RunResult, report_path: &str) -> String {
     if let Some(cost) = result.summary.block_cost.as_ref().filter(|_| result.speed_counts()) {
         text += &format!("  blocks: {}\n", format::block_cost(cost));
     }
-    let sentences = links::sentences(result).into_iter().chain(churn::sentence(result));
+    let sentences = links::sentences(result)
+        .into_iter()
+        .chain(spread::sentence(result))
+        .chain(churn::sentence(result));
     for sentence in sentences.chain(recovery::sentences(result)) {
         text += &format!("  {sentence}\n");
     }

@@ -52,10 +52,12 @@ pub(super) fn block_cost(record: &RunRecord, window: &Window) -> Option<BlockCos
             .sum()
     };
     let (cpu_s, count) = (sum(|sample| sample.cpu_s), nodes().count() as f64);
+    let messages = sum(|sample| sample.messages_out as f64);
     (window.blocks > 0 && cpu_s > 0.0).then(|| BlockCost {
         blocks_per_s: blocks / window.seconds(),
         nodes_us: cpu_s * 1e6 / blocks,
-        messages_per_node: sum(|sample| sample.messages_out as f64) / blocks / count,
+        message_us: if messages > 0.0 { cpu_s * 1e6 / messages } else { 0.0 },
+        messages_per_node: messages / blocks / count,
         bytes_per_node: sum(|sample| sample.bytes_out as f64) / blocks / count,
     })
 }
