@@ -20,9 +20,9 @@ const FLOORS: [&[&str]; 8] = [
         "regatta-seal",
     ],
     &["regatta-core", "regatta-process", "regatta-report"],
-    &["regatta-agent", "regatta-client", "regatta-sim"],
+    &["regatta-client", "regatta-sim"],
     &["regatta-load"],
-    &["regatta-node", "regatta"],
+    &["regatta-agent", "regatta-node", "regatta"],
     &["regatta-tests", "regatta-benches"],
 ];
 /// The lab and its parts.

@@ -29,9 +29,7 @@ const LAST_WORDS_MAX: u64 = 4096;
 pub(crate) fn attach(root: &Root, options: &Options) -> io::Result<()> {
     let stream = connect(root, options)?;
     let mut upwards = stream.try_clone()?;
-    // Duplicates without the buffers of the standard library: what is carried are frames and not lines.
-    let mut stdin = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let mut stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    let (mut stdin, mut stdout) = standard_streams()?;
     thread::Builder::new().name("upwards".to_owned()).spawn(move || {
         // An error is an end as well: the agent then closes its side, which ends the other direction.
         let _ = relay(&mut stdin, &mut upwards);
@@ -41,9 +39,15 @@ pub(crate) fn attach(root: &Root, options: &Options) -> io::Result<()> {
     relay(&mut downwards, &mut stdout).map_err(about("the connection to the agent"))
 }
 
+/// Duplicates of stdin and stdout without the buffers of the standard library: what is carried are frames and not lines.
+pub(crate) fn standard_streams() -> io::Result<(File, File)> {
+    let stdin = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    Ok((stdin, File::from(io::stdout().as_fd().try_clone_to_owned()?)))
+}
+
 /// Copies until the end. Not by `io::copy`: that has the kernel move the bytes, and while it waits for more of them it
 /// keeps whoever reads the pipe from those that are already there.
-fn relay(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+pub(crate) fn relay(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
     let mut buffer = vec![0; RELAY_BYTES];
     loop {
         match from.read(&mut buffer) {

@@ -1,6 +1,6 @@
-//! The command line: three verbs, read by hand, since this program should stay small.
+//! The command line: four verbs, read by hand, since this program should stay small.
 
-use crate::{attach, root::Root, serve};
+use crate::{attach, generate, root::Root, serve};
 use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
 
 /// Most bytes of programs on a host, unless the command line says otherwise: 8 GiB.
@@ -9,6 +9,7 @@ const STORE_BYTES_MAX: u64 = 8 << 30;
 const USAGE: &str = "usage:
   regatta-agent attach --root DIR [--store-max BYTES]   join stdin and stdout with the agent of DIR; start it when there is none
   regatta-agent serve --root DIR [--store-max BYTES]    be the agent of DIR
+  regatta-agent generate                                generate one load, as the lab asks on stdin
   regatta-agent version                                 say what this program is";
 
 /// What the command line asks for.
@@ -16,6 +17,7 @@ const USAGE: &str = "usage:
 enum Verb {
     Attach(Options),
     Serve(Options),
+    Generate,
     Version,
 }
 
@@ -40,6 +42,7 @@ pub(crate) fn main() -> ExitCode {
     let result = match verb {
         Verb::Attach(options) => Root::open(&options.root).and_then(|root| attach::attach(&root, &options)),
         Verb::Serve(options) => Root::open(&options.root).and_then(|root| serve::serve(root, &options)),
+        Verb::Generate => generate::generate(),
         Verb::Version => version(),
     };
     match result {
@@ -82,6 +85,7 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Verb, String> {
     match verb.to_str() {
         Some("attach") => options().map(Verb::Attach),
         Some("serve") => options().map(Verb::Serve),
+        Some("generate") => Ok(Verb::Generate),
         Some("version" | "--version" | "-V") => Ok(Verb::Version),
         _ => Err(format!("unknown verb `{}`", verb.display())),
     }
@@ -104,6 +108,7 @@ mod tests {
         assert_eq!(words("attach --root x/y"), Ok(Verb::Attach(options(STORE_BYTES_MAX))));
         assert_eq!(words("serve --store-max 7 --root x/y"), Ok(Verb::Serve(options(7))));
         assert_eq!(words("version"), Ok(Verb::Version));
+        assert_eq!(words("generate"), Ok(Verb::Generate));
     }
 
     #[test]
@@ -115,6 +120,7 @@ mod tests {
             ("serve --port 7", "unknown option"),
             ("serve --root x --store-max much", "not a number"),
             ("fly --root x", "unknown verb"),
+            ("generate --rate 7", "unknown option"),
         ] {
             assert!(words(line).is_err_and(|error| error.contains(said)), "{line}");
         }

@@ -1,7 +1,8 @@
 //! The program `regatta-agent`: what runs on each host of a fleet.
 //!
 //! `serve` is the agent; it listens on a socket that only its user can reach, and goes on when connections are lost.
-//! `attach` is what the lab starts over SSH: it joins its standard streams with that socket.
+//! `attach` is what the lab starts over SSH: it joins its standard streams with that socket. `generate` is a load
+//! generator, for one load and one session.
 
 mod attach;
 mod cli;
@@ -9,6 +10,7 @@ mod clock;
 mod connection;
 mod facts;
 mod files;
+mod generate;
 mod leftovers;
 mod node;
 mod orders;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails here fails its test")]
 
 mod faults;
+mod generate;
 mod hostile;
 mod life;
 mod support;
