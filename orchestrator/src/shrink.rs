@@ -163,6 +163,7 @@ impl Player {
             base: self.work.clone(),
             runs: self.work.clone(),
             given: BTreeMap::new(),
+            signing: Default::default(),
             reproduce: String::new(),
             strict: false,
             unreported: true,

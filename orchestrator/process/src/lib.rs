@@ -20,6 +20,6 @@ pub use host::HostSampler;
 pub use keeper::Keeper;
 pub use log::NodeLog;
 pub use place::Place;
-pub use process::{Process, ProcessSpec, StartError};
+pub use process::{Order, Process, ProcessSpec, StartError, State};
 pub use regatta_fleet::{Exit, HostSample, Usage};
 pub use usage::{disk_bytes, start_ticks, usage};

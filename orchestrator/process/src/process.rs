@@ -41,7 +41,7 @@ pub enum StartError {
 
 /// Where a process is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum State {
+pub enum State {
     /// It runs; with the first line that it printed on stdout, when it did.
     Running(Option<String>),
     /// It ended.
@@ -50,7 +50,7 @@ pub(crate) enum State {
 
 /// What a process is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Order {
+pub enum Order {
     /// End cleanly: stdin closes and SIGTERM is sent; SIGKILL after the grace period.
     Stop(Duration),
     /// SIGKILL.
@@ -71,6 +71,22 @@ pub struct Process {
 }
 
 impl Process {
+    /// A process that is looked after elsewhere: whoever does so takes `orders` and keeps `state`.
+    #[must_use]
+    pub fn elsewhere(
+        pid: u32,
+        start_ticks: u64,
+        orders: mpsc::UnboundedSender<Order>,
+        state: watch::Receiver<State>,
+    ) -> Self {
+        Self {
+            pid,
+            start_ticks,
+            orders,
+            state,
+        }
+    }
+
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {

@@ -15,6 +15,8 @@ use tokio::{
 
 /// Package of the program that nodes run.
 pub(crate) const NODE_PACKAGE: &str = "regatta-node";
+/// Package of the program that looks after nodes on other machines.
+const AGENT_PACKAGE: &str = "regatta-agent";
 /// Package of the lab. Only the node is built; naming both gives what they share the features that it was built with for
 /// the lab, so that it is not built twice.
 const LAB_PACKAGE: &str = env!("CARGO_PKG_NAME");
@@ -53,6 +55,11 @@ pub(crate) enum BuildError {
         /// Its last lines.
         lines: String,
     },
+    /// The compiler cannot make programs for these machines.
+    #[error(
+        "the Rust target `{0}` is not installed\n  help: rustup target add {0}, and a linker for it (Debian: apt-get install musl-tools)"
+    )]
+    NoTarget(String),
     /// Cargo built no executable.
     #[error(
         "cargo built no executable `{0}`\n  help: check that the workspace has a package of that name with a main.rs"
@@ -86,29 +93,65 @@ pub(crate) fn find_workspace(start: &Path) -> Result<PathBuf, BuildError> {
         .ok_or_else(none)
 }
 
-/// Builds the node in release mode from the workspace at `root`, for tests with misbehaving nodes where `byzantine`;
-/// `on_line` gets cargo's progress line by line. Dropping the future ends cargo.
+/// How a program is built.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Recipe<'a> {
+    /// For tests with nodes that misbehave.
+    pub(crate) byzantine: bool,
+    /// For other machines than this one: a target of the compiler.
+    pub(crate) target: Option<&'a str>,
+}
+
+/// Builds the node in release mode from the workspace at `root`; `on_line` gets cargo's progress line by line. Dropping
+/// the future ends cargo.
 ///
 /// # Errors
 /// [`BuildError`] with the compiler's last lines when the source does not compile.
 pub(crate) async fn build_node(
     root: &Path,
-    byzantine: bool,
+    recipe: Recipe<'_>,
     on_line: &mut dyn FnMut(&str),
 ) -> Result<Built, BuildError> {
+    build(root, NODE_PACKAGE, recipe, on_line).await
+}
+
+/// Builds the agent of hosts as [`build_node`] builds the node.
+///
+/// # Errors
+/// As [`build_node`].
+pub(crate) async fn build_agent(root: &Path, target: &str, on_line: &mut dyn FnMut(&str)) -> Result<Built, BuildError> {
+    let recipe = Recipe {
+        byzantine: false,
+        target: Some(target),
+    };
+    build(root, AGENT_PACKAGE, recipe, on_line).await
+}
+
+async fn build(
+    root: &Path,
+    package: &str,
+    recipe: Recipe<'_>,
+    on_line: &mut dyn FnMut(&str),
+) -> Result<Built, BuildError> {
+    if let Some(target) = recipe.target {
+        check_target(root, target).await?;
+    }
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let mut command = Command::new(&cargo);
     command
         .current_dir(root)
-        .args(["build", "--release", "--locked", "-p", NODE_PACKAGE, "-p", LAB_PACKAGE])
-        .args(["--bin", NODE_PACKAGE])
+        .args(["build", "--release", "--locked", "-p", package, "-p", LAB_PACKAGE])
+        .args(["--bin", package])
         .args(["--message-format", "json-render-diagnostics"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
-    if byzantine {
+    if recipe.byzantine {
         command.args(["--features", BYZANTINE_FEATURE]);
+    }
+    if let Some(target) = recipe.target {
+        command.args(["--target", target]);
     }
     forget_outer_package(&mut command);
     let mut child = command
@@ -122,7 +165,7 @@ pub(crate) async fn build_node(
     })?;
     if !status.success() {
         return Err(BuildError::Failed {
-            package: NODE_PACKAGE.to_owned(),
+            package: package.to_owned(),
             root: root.to_owned(),
             status,
             lines: Vec::from(last_lines).join("\n"),
@@ -130,10 +173,23 @@ pub(crate) async fn build_node(
     }
     let executable = executables
         .into_iter()
-        .find(|path| path.file_name().is_some_and(|name| name == NODE_PACKAGE))
-        .ok_or_else(|| BuildError::NoExecutable(NODE_PACKAGE.to_owned()))?;
+        .find(|path| path.file_name().is_some_and(|name| name == package))
+        .ok_or_else(|| BuildError::NoExecutable(package.to_owned()))?;
     let built = facts(root, executable, "release").await?;
-    Ok(Built { byzantine, ..built })
+    Ok(Built {
+        byzantine: recipe.byzantine,
+        target: recipe.target.map_or(built.target, str::to_owned),
+        ..built
+    })
+}
+
+/// Whether the compiler has the standard library of `target`; one that does not say where it would be is left to cargo.
+async fn check_target(root: &Path, target: &str) -> Result<(), BuildError> {
+    let folder = output_of(root, "rustc", &["--print", "target-libdir", "--target", target]).await;
+    match folder {
+        Some(folder) if !Path::new(&folder).is_dir() => Err(BuildError::NoTarget(target.to_owned())),
+        _ => Ok(()),
+    }
 }
 
 /// Removes what `cargo run` said about the lab's own package: build scripts that look at these would run anew, and
@@ -306,7 +362,7 @@ mod tests {
             "[workspace]\nmembers = [\"missing-member\"]\n",
         )
         .unwrap();
-        let error = block_on(build_node(folder.path(), false, &mut |_| {})).unwrap_err();
+        let error = block_on(build_node(folder.path(), Recipe::default(), &mut |_| {})).unwrap_err();
         assert!(matches!(error, BuildError::Failed { .. }), "{error}");
         assert!(error.to_string().contains("missing-member"), "{error}");
     }

@@ -2,9 +2,12 @@
 
 mod cargo;
 
-pub(crate) use cargo::{BuildError, build_node, commit, describe_binary, find_workspace};
+pub(crate) use cargo::{BuildError, Recipe, build_agent, build_node, commit, describe_binary, find_workspace};
 
-use crate::seal::{Built, Purpose, SealError, Sealed, Store};
+use crate::{
+    fleet::AgentProgram,
+    seal::{Built, Purpose, SealError, Sealed, Store, read_key},
+};
 use regatta_base::SecretKey;
 use regatta_plan::{BuildSource, Plan, scenario::ProviderKind};
 use std::{
@@ -27,10 +30,27 @@ pub(crate) enum ProgramError {
     /// A signed release cannot be fetched.
     #[error("build `{0}`: releases are not supported yet\n  help: use source = \".\"")]
     Release(String),
+    /// A program for other machines, and no key of the operator's.
+    #[error(
+        "builds for other machines need a key of yours; the key of this lab's store is for this machine alone\n  help: \
+         make one with `regatta keygen release-key.pem`, then add --key release-key.pem"
+    )]
+    NoKey,
+    /// The agent cannot be read.
+    #[error("agent `{path}`: {error}")]
+    Agent {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
     /// A step came before the one that it needs.
     #[error("build `{0}` is sealed before it is built")]
     NotBuilt(String),
 }
+
+/// Machines that programs are made for when nobody says which: a static program runs on any Linux of this architecture.
+const HOST_TARGET: &str = "x86_64-unknown-linux-musl";
 
 /// What a build that comes from `source` is started for.
 pub(crate) fn purpose(provider: ProviderKind, source: Option<&BuildSource>) -> Purpose {
@@ -54,6 +74,20 @@ pub(crate) struct Programs {
     key: Option<SecretKey>,
     built: BTreeMap<String, Built>,
     sealed: BTreeMap<String, Sealed>,
+    /// Targets of the compiler by build, where it is not this machine's.
+    targets: BTreeMap<String, String>,
+    signing: Signing,
+    /// The agent of hosts, where there are any.
+    agent: Option<AgentProgram>,
+}
+
+/// What the operator gives for programs on other machines.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Signing {
+    /// File with the key that signs.
+    pub(crate) key: Option<PathBuf>,
+    /// An agent in place of a build of it.
+    pub(crate) agent: Option<PathBuf>,
 }
 
 impl Programs {
@@ -68,12 +102,21 @@ impl Programs {
             key: None,
             built: BTreeMap::new(),
             sealed: BTreeMap::new(),
+            targets: plan.targets.clone(),
+            signing: Signing::default(),
+            agent: None,
         }
     }
 
     /// The same, signed with `key`.
     pub(crate) fn signed_with(self, key: SecretKey) -> Self {
         Self { key: Some(key), ..self }
+    }
+
+    /// The same, signed with the operator's own key and with the operator's agent.
+    pub(crate) fn signed_by(mut self, signing: Signing) -> Self {
+        self.signing = signing;
+        self
     }
 
     /// Builds program `name`, or takes the executable that was given for it.
@@ -90,19 +133,55 @@ impl Programs {
             BuildSource::Byzantine(folder) => (folder, true),
             BuildSource::Release(_) => return Err(ProgramError::Release(name.to_owned())),
         };
+        if self.provider == ProviderKind::Ssh && self.key.is_none() && self.signing.key.is_none() {
+            // Said before minutes are spent on a build.
+            return Err(ProgramError::NoKey);
+        }
+        let target = self.targets.get(name).map(String::as_str);
         let root = find_workspace(&self.base.join(folder));
         let built = match self.given.get(name) {
             Some(executable) => {
-                let built = describe_binary(root.ok().as_deref(), executable).await?;
+                let built = describe_binary(root.as_deref().ok(), executable).await?;
                 Built { byzantine, ..built }
             }
-            None => build_node(&root?, byzantine, on_line).await?,
+            None => {
+                let root = root
+                    .as_ref()
+                    .map_err(|_| BuildError::NoWorkspace(self.base.join(folder)))?;
+                build_node(root, Recipe { byzantine, target }, on_line).await?
+            }
         };
         self.built.insert(name.to_owned(), built);
+        if self.provider == ProviderKind::Ssh && self.agent.is_none() {
+            let root = root.or_else(|_| find_workspace(Path::new(".")));
+            self.agent = Some(self.provide_agent(root, target, on_line).await?);
+        }
         Ok(())
     }
 
-    /// Seals program `name` with the key that was given, or the store's development key.
+    /// Takes the agent that was given, or builds it for the machines that `target` names.
+    async fn provide_agent(
+        &self,
+        root: Result<PathBuf, BuildError>,
+        target: Option<&str>,
+        on_line: &mut dyn FnMut(&str),
+    ) -> Result<AgentProgram, ProgramError> {
+        let (path, target) = match &self.signing.agent {
+            Some(given) => (given.clone(), None),
+            None => {
+                let built = build_agent(&root?, target.unwrap_or(HOST_TARGET), on_line).await?;
+                (built.executable, Some(built.target))
+            }
+        };
+        AgentProgram::read(&path, target.as_deref()).map_err(|error| ProgramError::Agent { path, error })
+    }
+
+    /// The agent of hosts, once a program was built.
+    pub(crate) fn agent(&self) -> Option<&AgentProgram> {
+        self.agent.as_ref()
+    }
+
+    /// Seals program `name` with the operator's key, or with the store's development key where nodes stay here.
     ///
     /// # Errors
     /// [`ProgramError`] when the store cannot hold it.
@@ -111,9 +190,13 @@ impl Programs {
             .built
             .get(name)
             .ok_or_else(|| ProgramError::NotBuilt(name.to_owned()))?;
-        let sealed = match &self.key {
-            Some(key) => self.store.seal(built, key)?,
-            None => self.store.seal(built, &self.store.development_key()?)?,
+        let sealed = match (&self.key, &self.signing.key) {
+            (Some(key), _) => self.store.seal(built, key)?,
+            (None, Some(file)) => self.store.seal(built, &read_key(file).map_err(SealError::from)?)?,
+            (None, None) if self.provider.is_on_this_machine() => {
+                self.store.seal(built, &self.store.development_key()?)?
+            }
+            (None, None) => return Err(ProgramError::NoKey),
         };
         Ok(self.sealed.entry(name.to_owned()).insert_entry(sealed).into_mut())
     }

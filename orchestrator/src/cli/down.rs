@@ -1,7 +1,7 @@
 //! `regatta down`: stops clusters.
 
 use super::{
-    CliError, Global, Outcome,
+    CliError, Global, Outcome, orphans,
     output::print,
     runs::{live_clusters, report_sweep, the_cluster},
 };
@@ -10,8 +10,9 @@ use crate::{
     supervisor::{Answer, Request, ask},
 };
 use clap::Args;
+use regatta_plan::scenario::ProviderKind;
 
-/// Stop a cluster, and wait until none of its nodes is left
+/// Stop a cluster, and wait until none of its nodes is left; or end a run on hosts whose lab died
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -28,6 +29,9 @@ pub(super) struct Down {
 
 impl Down {
     pub(super) async fn execute(&self, global: &Global) -> Outcome {
+        if let Some(run) = self.fleet(global) {
+            return orphans::down(&run).await;
+        }
         let runs: Vec<RunDir> = if self.all {
             live_clusters(&global.runs)
                 .await?
@@ -45,6 +49,15 @@ impl Down {
             print("no cluster is up\n")?;
         }
         Ok(0)
+    }
+}
+
+impl Down {
+    /// The named run, when its nodes are on hosts.
+    fn fleet(&self, global: &Global) -> Option<RunDir> {
+        let run = RunDir::find(&global.runs, self.run.as_deref()?).ok()?;
+        let is_fleet = run.plan().is_ok_and(|plan| plan.provider == ProviderKind::Ssh);
+        is_fleet.then_some(run)
     }
 }
 

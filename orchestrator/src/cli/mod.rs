@@ -8,6 +8,7 @@ mod hosts;
 mod keygen;
 mod load;
 mod logs;
+mod orphans;
 mod output;
 mod plan;
 mod report;
@@ -81,6 +82,7 @@ enum Verb {
     Shrink(shrink::Shrink),
     Export(export::Export),
     Hosts(hosts::Hosts),
+    Orphans(orphans::Orphans),
     Seal(seal::Seal),
     Keygen(keygen::Keygen),
     Doctor(doctor::Doctor),
@@ -142,6 +144,7 @@ async fn execute(cli: Cli) -> Outcome {
         Verb::Compare(verb) => verb.execute(global),
         Verb::Shrink(verb) => verb.execute(global).await,
         Verb::Export(verb) => verb.execute(global).await,
+        Verb::Orphans(verb) => verb.execute(global).await,
         Verb::Hosts(verb) => verb.execute(global).await,
         Verb::Seal(verb) => verb.execute(global).await,
         Verb::Keygen(verb) => verb.execute(global),

@@ -8,6 +8,7 @@ use super::{
     signals::Signals,
 };
 use crate::{
+    build::Signing,
     provider::raise_descriptor_limit,
     runner::{self, Finished, Interrupts, Job},
     view::{Panel, Screen, Shared, Web, may_draw},
@@ -16,7 +17,7 @@ use anstream::eprintln;
 use clap::Args;
 use regatta_plan::{Plan, PlannedHost};
 use regatta_report::render;
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 /// Build, seal, start, load, check and report one scenario
 #[derive(Debug, Args)]
@@ -48,6 +49,12 @@ pub(super) struct Run {
     /// Print what the run would cost (hosts, minutes, bytes), and start nothing
     #[arg(long)]
     dry_run: bool,
+    /// Private key that signs the builds: for hosts, which accept no other (`regatta keygen`)
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Agent for hosts, in place of one that is built
+    #[arg(long, value_name = "PATH")]
+    agent: Option<PathBuf>,
     /// Print plain lines, also on a terminal
     #[arg(long)]
     plain: bool,
@@ -70,6 +77,10 @@ impl Run {
             base: loaded.base,
             runs: global.runs.clone(),
             given: loaded.given,
+            signing: Signing {
+                key: self.key.clone(),
+                agent: self.agent.clone(),
+            },
             reproduce: loaded.reproduce,
             strict: self.strict,
             unreported: false,

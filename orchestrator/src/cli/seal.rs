@@ -5,7 +5,7 @@ use super::{
     output::{print, print_json},
 };
 use crate::{
-    build::{build_node, describe_binary, find_workspace},
+    build::{Recipe, build_node, describe_binary, find_workspace},
     rundir::STORE_FOLDER,
     seal::{Purpose, Sealed, Store, read_key},
 };
@@ -46,7 +46,12 @@ impl Seal {
         let root = find_workspace(&self.source);
         let built = match &self.binary {
             Some(path) => describe_binary(root.ok().as_deref(), path).await?,
-            None => build_node(&root?, false, &mut |line| eprintln!("          {}", line.trim())).await?,
+            None => {
+                build_node(&root?, Recipe::default(), &mut |line| {
+                    eprintln!("          {}", line.trim());
+                })
+                .await?
+            }
         };
         let sealed = store.seal(&built, &key)?;
         sealed.verify(Purpose::HONEST)?;

@@ -219,6 +219,7 @@ impl Shrink {
             base: subject.loaded.base.clone(),
             runs: global.runs.clone(),
             given: loaded.given,
+            signing: Default::default(),
             reproduce: loaded.reproduce,
             strict: false,
             unreported: false,

@@ -11,13 +11,14 @@ use crate::{
     build::purpose,
     load::Endpoint,
     provider::{
-        AddressClaim, AddressError, Exit, Probe, Process, ProcessSpec, Provider, ProviderError, StartError, Switch,
-        check_free,
+        AddressClaim, AddressError, Exit, Posting, Probe, Process, ProcessSpec, Provider, ProviderError, SshError,
+        SshProvider, StartError, Switch, check_free,
     },
     rundir::{Entry, Journal, RunDir, RunDirError},
+    sample::Elsewhere,
     seal::{Purpose, SealError, Sealed, VerifiedProgram},
 };
-use futures::future::join_all;
+use futures::{StreamExt, future::join_all, stream};
 use regatta_base::Digest;
 use regatta_client::Client;
 use regatta_link::Observed;
@@ -25,6 +26,7 @@ use regatta_plan::{
     LOG_BYTES_MAX, Plan, PlannedNode,
     scenario::{Network, ProviderKind},
 };
+use regatta_report::model::Disclosure;
 use std::{
     collections::BTreeMap,
     ffi::OsString,
@@ -36,6 +38,8 @@ use std::{
 };
 use tokio::{sync::mpsc, task::JoinHandle};
 
+/// Nodes that hosts are asked to start at the same time.
+const STARTED_AT_ONCE: usize = 64;
 /// How long a node may take to stop before it is killed.
 pub(crate) const STOP_GRACE: Duration = Duration::from_secs(10);
 
@@ -57,6 +61,9 @@ pub(crate) enum ClusterError {
     /// The plan names a build that was not sealed.
     #[error("build `{0}` was not sealed before its nodes start")]
     NotSealed(String),
+    /// Something is not on its host.
+    #[error(transparent)]
+    Host(#[from] SshError),
     /// A process did not start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -170,8 +177,12 @@ impl Cluster {
         journal: Arc<Journal>,
         builds: BTreeMap<String, Sealed>,
         events: mpsc::UnboundedSender<NodeEvent>,
+        fleet: Option<SshProvider>,
     ) -> Result<Self, ClusterError> {
-        let provider = Provider::of(&plan)?;
+        let provider = match fleet {
+            Some(fleet) => Provider::Ssh(fleet),
+            None => Provider::of(&plan)?,
+        };
         // Addresses in namespaces are nobody else's.
         let claim = match provider {
             Provider::Local(_) => {
@@ -179,7 +190,7 @@ impl Cluster {
                 check_free(&plan)?;
                 Some(claim)
             }
-            Provider::Netns(_) => None,
+            Provider::Netns(_) | Provider::Ssh(_) => None,
         };
         config::write_configs(&plan, &run)?;
         Ok(Self {
@@ -194,6 +205,35 @@ impl Cluster {
             watchers: Mutex::default(),
             _claim: claim,
         })
+    }
+
+    /// Brings the files of all nodes to where they run, where that is elsewhere.
+    ///
+    /// # Errors
+    /// [`ClusterError::Host`] names the host and what it said.
+    pub(crate) async fn place(&self) -> Result<(), ClusterError> {
+        match self.provider.fleet() {
+            Some(fleet) => Ok(fleet.place(&self.run, &self.plan).await?),
+            None => Ok(()),
+        }
+    }
+
+    /// Brings logs here and removes everything of the run from other machines; what went wrong, in words.
+    pub(crate) async fn clear(&self) -> Vec<String> {
+        match self.provider.fleet() {
+            Some(fleet) => fleet.clear(&self.run, &self.plan, &self.journal).await,
+            None => Vec::new(),
+        }
+    }
+
+    /// What other machines tell of their processes.
+    pub(crate) fn elsewhere(&self) -> Elsewhere {
+        self.provider.fleet().map(SshProvider::elsewhere).unwrap_or_default()
+    }
+
+    /// What the report says of other machines.
+    pub(crate) fn disclosure(&self) -> Vec<Disclosure> {
+        self.provider.fleet().map(SshProvider::disclosure).unwrap_or_default()
     }
 
     /// The network between the nodes, where the lab makes it.
@@ -225,6 +265,9 @@ impl Cluster {
             nodes.iter().all(|&node| (node as usize) < self.plan.nodes.len()),
             "{nodes:?}"
         );
+        if let Some(fleet) = self.provider.fleet() {
+            return self.spawn_elsewhere(fleet, nodes).await;
+        }
         let mut programs: BTreeMap<&str, Arc<VerifiedProgram>> = BTreeMap::new();
         for &index in nodes {
             let node = &self.plan.nodes[index as usize];
@@ -237,6 +280,32 @@ impl Cluster {
                 }
             };
             self.start(node, program).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts nodes on their hosts, many at once: each host verifies the program itself. Those that have none stay away.
+    async fn spawn_elsewhere(&self, fleet: &SshProvider, nodes: &[u32]) -> Result<(), ClusterError> {
+        let away = self.plan.churn.gone();
+        let here = nodes
+            .iter()
+            .filter(|node| away.binary_search(node).is_err() || self.plan.hosts.is_empty());
+        let starts = here.map(|&index| async move {
+            let node = &self.plan.nodes[index as usize];
+            let sealed = self.sealed(node)?.program_digest();
+            let posting = Posting {
+                node,
+                is_first: self.process(index).is_none(),
+                log_bytes_max: LOG_BYTES_MAX,
+                sealed,
+            };
+            let process = fleet.start(&posting).await?;
+            self.took(node, process, sealed)
+        });
+        let starts: Vec<_> = starts.collect();
+        let mut started = stream::iter(starts).buffer_unordered(STARTED_AT_ONCE);
+        while let Some(result) = started.next().await {
+            result?;
         }
         Ok(())
     }
@@ -265,11 +334,18 @@ impl Cluster {
             log_bytes_max: LOG_BYTES_MAX,
         };
         let process = self.provider.start(node.index, spec).await?;
+        self.took(node, process, digest)
+    }
+
+    /// Takes a process that was started as the node's newest one.
+    fn took(&self, node: &PlannedNode, process: Process, digest: Digest) -> Result<(), ClusterError> {
+        let host = node.host.and_then(|host| self.plan.hosts.get(host as usize));
         self.journal.write(Entry::NodeStarted {
             node: node.name.clone(),
             pid: process.pid(),
             start_ticks: process.start_ticks(),
             program: digest.to_string(),
+            host: host.map(|host| host.name.clone()),
         })?;
         let (index, pid) = (node.index, process.pid());
         let _ = self.events.send(NodeEvent::Started { node: index, pid });
@@ -371,11 +447,14 @@ impl Cluster {
     ///
     /// # Errors
     /// What the system says.
-    pub(crate) fn lose_disk(&self, node: u32) -> std::io::Result<()> {
+    pub(crate) async fn lose_disk(&self, node: u32) -> Result<(), ClusterError> {
+        if let Some(fleet) = self.provider.fleet() {
+            return Ok(fleet.lose_disk(&self.plan.nodes[node as usize]).await?);
+        }
         let data = self.run.data(&self.plan.nodes[node as usize].name);
         debug_assert!(self.process(node).is_none_or(|process| process.exit().is_some()));
-        std::fs::remove_dir_all(&data)?;
-        std::fs::create_dir(&data)
+        let emptied = std::fs::remove_dir_all(&data).and_then(|()| std::fs::create_dir(&data));
+        emptied.map_err(|error| ClusterError::Config(ConfigError::File { path: data, error }))
     }
 
     /// Stops all nodes at once and waits until none is left and the end of each is in the journal. Returns the names of

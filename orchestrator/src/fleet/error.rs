@@ -1,5 +1,6 @@
 //! Why a host is of no use, each time with what to do about it.
 
+use regatta_fleet::FrameError;
 use std::{path::PathBuf, time::Duration};
 
 /// Longest text of a host or of the SSH client in a message, in characters.
@@ -55,9 +56,36 @@ pub(crate) enum HostError {
     /// The agent could not be put there or started.
     #[error("the agent does not start: {0}\n  help: is `dir` on a disk with room that allows programs to run?")]
     Bootstrap(String),
+    /// No agent was ever put there.
+    #[error("has no agent of any lab")]
+    NoAgent,
+    /// The agent that answers is not the one that was put there.
+    #[error(
+        "runs agent {running}, and {sent} was sent\n  help: end the other agent there, or give the host another `dir`"
+    )]
+    OtherAgent {
+        /// Digest of what answers.
+        running: String,
+        /// Digest of what was put there.
+        sent: String,
+    },
+    /// Bytes that are none of the protocol.
+    #[error("sends what no agent sends: {0}\n  help: does a start-up file of its shell print something?")]
+    Garbled(#[from] FrameError),
     /// The connection is gone.
     #[error("the connection was lost{}", if .0.is_empty() { String::new() } else { format!(": {}", .0) })]
     Lost(String),
+    /// The agent said no.
+    #[error("{message}")]
+    Refused {
+        /// Kind of the refusal.
+        what: regatta_fleet::What,
+        /// Why.
+        message: String,
+    },
+    /// The answer is not one to the order.
+    #[error("answered something else than was asked\n  help: lab and agent must be of one version")]
+    Unexpected,
     /// Something on this machine.
     #[error("SSH client of this machine: {0}\n  help: install OpenSSH (Debian: apt-get install openssh-client)")]
     Client(String),
@@ -66,6 +94,14 @@ pub(crate) enum HostError {
 /// Why there is no fleet.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FleetError {
+    /// Too many hosts failed.
+    #[error("{} of {of} hosts cannot be used:\n{}", .failed.len(), listed(.failed))]
+    Hosts {
+        /// Name of each and why.
+        failed: Vec<(String, HostError)>,
+        /// Number of hosts.
+        of: usize,
+    },
     /// A file of this machine.
     #[error("`{path}`: {error}")]
     File {
@@ -74,6 +110,18 @@ pub(crate) enum FleetError {
         /// What the system said.
         error: std::io::Error,
     },
+}
+
+/// At most a few failed hosts, with all lines of each.
+fn listed(failed: &[(String, HostError)]) -> String {
+    const NAMED_MAX: usize = 8;
+    let lines = failed
+        .iter()
+        .take(NAMED_MAX)
+        .map(|(host, error)| format!("  host `{host}` {error}"));
+    let more = failed.len().saturating_sub(NAMED_MAX);
+    let more = (more > 0).then(|| format!("  and {more} more"));
+    lines.chain(more).collect::<Vec<_>>().join("\n")
 }
 
 impl HostError {

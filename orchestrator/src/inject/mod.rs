@@ -46,7 +46,7 @@ pub(crate) enum InjectError {
         /// Position of the fault in the plan.
         fault: u32,
         /// What the system said.
-        error: std::io::Error,
+        error: ClusterError,
     },
     /// A node did not come back.
     #[error("after fault {fault}: {error}")]
@@ -95,9 +95,10 @@ impl Injector {
                 let kills: Vec<_> = fault.nodes.iter().map(|&node| cluster.kill(node)).collect();
                 join_all(kills).await;
                 if fault.extent == FaultExtent::DiskLost {
-                    let lost = fault.nodes.iter().try_for_each(|&node| cluster.lose_disk(node));
-                    let index = fault.index;
-                    lost.map_err(|error| InjectError::Disk { fault: index, error })?;
+                    for &node in &fault.nodes {
+                        let (lost, fault) = (cluster.lose_disk(node).await, fault.index);
+                        lost.map_err(|error| InjectError::Disk { fault, error })?;
+                    }
                 }
             }
             FaultKind::Pause => fault.nodes.iter().for_each(|&node| cluster.pause(node, true)),

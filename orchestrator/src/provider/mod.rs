@@ -4,6 +4,7 @@ mod limits;
 mod local;
 mod netns;
 mod ports;
+mod ssh;
 
 pub(crate) use limits::{HostLimits, raise_descriptor_limit};
 pub(crate) use local::LocalProvider;
@@ -12,6 +13,8 @@ pub(crate) use netns::{
 };
 pub(crate) use ports::{AddressClaim, AddressError, check_free, free_network};
 pub(crate) use regatta_process::{Exit, Place, Process, ProcessSpec, StartError};
+
+pub(crate) use ssh::{Deployment, FleetReady, Posting, SshError, SshProvider, deploy};
 
 use netns::NetnsError;
 use regatta_link::Observed;
@@ -24,13 +27,15 @@ pub(crate) enum Provider {
     Local(LocalProvider),
     /// Processes on this machine, each in a network namespace of its own.
     Netns(NetnsProvider),
+    /// Processes on other machines.
+    Ssh(SshProvider),
 }
 
 /// Why there is no provider.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProviderError {
-    /// The one that the scenario names is not built.
-    #[error("provider `{0}` is not supported yet\n  help: use provider.kind = \"local\"")]
+    /// Its nodes are brought up another way.
+    #[error("provider `{0}` keeps no cluster\n  help: `regatta run` runs a scenario on it; or use --provider local")]
     Unsupported(ProviderKind),
     /// The system refused what it needs.
     #[error("cannot start the local provider: {0}\n  help: `regatta doctor` shows this machine's limits")]
@@ -57,18 +62,27 @@ impl Provider {
     /// Starts a process at the place of node `node` and returns when it runs (not when it is ready).
     ///
     /// # Errors
-    /// [`StartError`] when the system refuses it.
+    /// [`StartError`] when the system refuses it, and for a provider whose processes are started elsewhere.
     pub(crate) async fn start(&self, node: u32, spec: ProcessSpec) -> Result<Process, StartError> {
         match self {
             Self::Local(local) => local.start(spec).await,
             Self::Netns(netns) => netns.start(node, spec).await,
+            Self::Ssh(_) => Err(StartError::Stopping(spec.name)),
+        }
+    }
+
+    /// The provider of other machines, when it is that.
+    pub(crate) fn fleet(&self) -> Option<&SshProvider> {
+        match self {
+            Self::Ssh(ssh) => Some(ssh),
+            Self::Local(_) | Self::Netns(_) => None,
         }
     }
 
     /// The switch between the nodes' namespaces, where they have any.
     pub(crate) fn switch(&self) -> Option<&Switch> {
         match self {
-            Self::Local(_) => None,
+            Self::Local(_) | Self::Ssh(_) => None,
             Self::Netns(netns) => Some(netns.switch()),
         }
     }
@@ -79,7 +93,7 @@ impl Provider {
     /// What the system said.
     pub(crate) fn attest(&self, probes: &[Probe]) -> std::io::Result<Vec<Observed>> {
         match self {
-            Self::Local(_) => Ok(Vec::new()),
+            Self::Local(_) | Self::Ssh(_) => Ok(Vec::new()),
             Self::Netns(netns) => netns.attest(probes),
         }
     }
@@ -89,6 +103,7 @@ impl Provider {
         match self {
             Self::Local(_) => "local, loopback addresses",
             Self::Netns(netns) => netns.describe(),
+            Self::Ssh(_) => "hosts over SSH",
         }
     }
 }

@@ -51,6 +51,18 @@ pub(crate) enum Entry {
         start_ticks: u64,
         /// Digest of the program that it executes, in hexadecimal.
         program: String,
+        /// The host that it runs on, when that is another machine: the process is one of that host.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        host: Option<String>,
+    },
+    /// Something became known of a host.
+    Host {
+        /// The host.
+        host: String,
+        /// Where it stands by now.
+        state: HostState,
+        /// More about it, for people.
+        text: String,
     },
     /// A node's process ended.
     NodeEnded {
@@ -103,6 +115,26 @@ pub(crate) enum Entry {
         /// The verdict, or why there is none.
         sentence: String,
     },
+}
+
+/// Where a host stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum HostState {
+    /// Its agent answers.
+    Ready,
+    /// It has programs and files.
+    Deployed,
+    /// The connection to it was lost.
+    Lost,
+    /// The connection is there again.
+    Back,
+    /// It is given up.
+    Failed,
+    /// A spare one took its place.
+    Replaced,
+    /// Nothing of the run is left there.
+    Cleared,
 }
 
 /// One line of the journal.
@@ -203,6 +235,7 @@ mod tests {
                 pid: 7,
                 start_ticks: 9,
                 program: "ab".into(),
+                host: None,
             },
             Entry::StepEnded {
                 id: 3,

@@ -17,7 +17,7 @@ mod sweep;
 pub(crate) use calendar::{compact_utc, rfc3339};
 #[cfg(test)]
 pub(crate) use journal::JournalLine;
-pub(crate) use journal::{Entry, Journal, read_journal};
+pub(crate) use journal::{Entry, HostState, Journal, read_journal};
 pub(crate) use quota::used_bytes;
 pub(crate) use sweep::sweep;
 

@@ -37,7 +37,11 @@ pub(super) fn alive(run: &RunDir) -> Vec<(String, u32)> {
     let mut last = BTreeMap::new();
     for line in read_journal(run).unwrap_or_default() {
         if let Entry::NodeStarted {
-            node, pid, start_ticks, ..
+            node,
+            pid,
+            start_ticks,
+            host: None,
+            ..
         } = line.entry
         {
             last.insert(node, (pid, start_ticks));
@@ -79,6 +83,7 @@ mod tests {
                 pid,
                 start_ticks,
                 program,
+                host: None,
             })
             .unwrap();
         run

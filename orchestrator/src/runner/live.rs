@@ -7,7 +7,10 @@ use crate::{
     rundir::{RunDir, used_bytes},
     sample::{Sampler, Watched},
 };
-use regatta_plan::{Plan, PlannedFault, scenario::FaultKind};
+use regatta_plan::{
+    Plan, PlannedFault,
+    scenario::{FaultKind, ProviderKind},
+};
 use regatta_report::{
     live::{Glimpse, Life, LoadNow, NodeGlimpse, OpenFault},
     model::{Event, EventKind, LinkProbe, PhaseKind, ProcessKind, Sample},
@@ -349,6 +352,7 @@ impl Live {
                 name: planned.name.clone(),
                 kind: ProcessKind::Node,
                 pid: pid.cast_signed(),
+                elsewhere: self.plan.provider == ProviderKind::Ssh,
                 data_dir: Some(self.run.data(&planned.name)),
                 http: Some(http_address(planned)),
             });

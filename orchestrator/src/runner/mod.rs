@@ -28,7 +28,7 @@ pub(crate) use orders::{Order, Orders};
 pub(crate) use setup::load_spec;
 
 use crate::{
-    build::ProgramError,
+    build::{ProgramError, Signing},
     cluster::{ClusterError, ConfigError},
     inject::InjectError,
     load::LoadError,
@@ -53,6 +53,8 @@ pub(crate) struct Job {
     pub runs: PathBuf,
     /// Executables given instead of builds, by build name.
     pub given: BTreeMap<String, PathBuf>,
+    /// What the operator gives for programs on other machines.
+    pub signing: Signing,
     /// One command that repeats the run.
     pub reproduce: String,
     /// Whether an inconclusive run fails.

@@ -5,6 +5,7 @@ use crate::{
     cluster::{self, Cluster, chain, endpoint},
     inject::Injector,
     load::{self, Endpoint, LoadLimits, LoadSpec, Prepared, RunClock},
+    provider::{self, SshProvider},
     sample::{Sampler, SamplerConfig, Watched},
 };
 use regatta_plan::{Plan, PlannedLoad, PlannedNode};
@@ -44,20 +45,46 @@ impl Runner {
         let (events, inbox) = mpsc::unbounded_channel();
         let builds = self.programs.sealed().clone();
         let journal = Arc::clone(&self.journal);
-        let cluster = Cluster::prepare(Arc::clone(&plan), self.run.clone(), journal, builds, events)?;
+        let fleet = self
+            .fleet
+            .take()
+            .map(|ready| SshProvider::new(ready, &plan, Arc::clone(&journal)));
+        let cluster = Cluster::prepare(Arc::clone(&plan), self.run.clone(), journal, builds, events, fleet)?;
+        cluster.place().await?;
         let clock = RunClock::start();
         self.evidence.clock_started();
-        let sampler = Sampler::start(SamplerConfig::new(clock, self.run.path("samples")))?;
+        let sampler = Sampler::start(SamplerConfig {
+            elsewhere: cluster.elsewhere(),
+            ..SamplerConfig::new(clock, self.run.path("samples"))
+        })?;
         sampler.watch(Watched {
             name: LAB_PROCESS.to_owned(),
             kind: ProcessKind::Lab,
             pid: std::process::id().cast_signed(),
+            elsewhere: false,
             data_dir: None,
             http: None,
         });
         self.prepared = self.prepare_loads(clock).await?;
         let live = Arc::new(Live::new(clock, plan, self.run.clone(), sampler));
         self.field = Some(self.watch(cluster, live, inbox));
+        Ok(())
+    }
+
+    /// Makes the hosts of a fleet ready. From here on the plan is the one with nodes where they turned out to go.
+    pub(super) async fn deploy(&mut self) -> Result<(), StepError> {
+        let agent = self.programs.agent().cloned().ok_or(StepError::OutOfOrder)?;
+        let ready = provider::deploy(provider::Deployment {
+            plan: &self.plan,
+            base: &self.job.base,
+            run: &self.run,
+            builds: self.programs.sealed(),
+            agent,
+            journal: &self.journal,
+        });
+        let ready = ready.await.map_err(cluster::ClusterError::from)?;
+        self.plan = Arc::new(ready.plan.clone());
+        self.fleet = Some(ready);
         Ok(())
     }
 

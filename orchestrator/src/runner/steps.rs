@@ -13,6 +13,7 @@ use crate::{
     cluster::{STOP_GRACE, endpoint},
     inject,
     load::{Connected, Endpoint, LoadOutcome, Prepared},
+    provider::FleetReady,
     record,
     rundir::{Entry, Journal, RunDir},
     seal::{Store, unix_seconds},
@@ -65,6 +66,8 @@ pub(crate) struct Runner {
     /// Nodes that leave and return beside the timeline.
     pub(super) moves: Vec<tokio::task::JoinHandle<()>>,
     pub(super) absences: Arc<Absences>,
+    /// Hosts that are ready for nodes, until the cluster takes them.
+    pub(super) fleet: Option<FleetReady>,
     mode: Mode,
 }
 
@@ -78,7 +81,8 @@ impl Runner {
         interrupts: Interrupts,
     ) -> Self {
         Self {
-            programs: Programs::new(&job.plan, &job.base, job.given.clone(), store.clone()),
+            programs: Programs::new(&job.plan, &job.base, job.given.clone(), store.clone())
+                .signed_by(job.signing.clone()),
             plan: Arc::new(job.plan.clone()),
             evidence: Evidence::new(unix_seconds()),
             job,
@@ -94,6 +98,7 @@ impl Runner {
             heals: Vec::new(),
             moves: Vec::new(),
             absences: Arc::default(),
+            fleet: None,
             mode: Mode::All,
         }
     }
@@ -232,6 +237,7 @@ impl Runner {
                 self.programs.seal(build)?;
             }
             Step::VerifySeal { build } => self.programs.verify(build)?,
+            Step::Deploy { .. } => self.deploy().await?,
             Step::Spawn { nodes } => {
                 self.prepare_field().await?;
                 self.note_late_starts();
@@ -477,7 +483,12 @@ impl Runner {
             self.evidence.disclosure.extend(lines);
             self.evidence.links = Some(links);
         }
-        for node in field.cluster.stop(STOP_GRACE).await {
+        let stopped = field.cluster.stop(STOP_GRACE).await;
+        for trouble in field.cluster.clear().await {
+            field.live.note(EventKind::Note, "", trouble);
+        }
+        self.evidence.disclosure.extend(field.cluster.disclosure());
+        for node in stopped {
             let text = format!("did not stop within {} s and was killed", STOP_GRACE.as_secs());
             field.live.note(EventKind::Note, &node, text);
         }
@@ -523,6 +534,7 @@ fn is_setup(step: &Step) -> bool {
         Step::Build { .. }
             | Step::Seal { .. }
             | Step::VerifySeal { .. }
+            | Step::Deploy { .. }
             | Step::Spawn { .. }
             | Step::WaitReady { .. }
             | Step::WaitLinks { .. }

@@ -64,6 +64,7 @@ impl Lab {
             base: folder.path().to_owned(),
             runs: folder.path().join("runs"),
             given: BTreeMap::from([("main".to_owned(), script(folder.path(), behaviour))]),
+            signing: Default::default(),
             reproduce: "regatta run whole.toml".to_owned(),
             strict: false,
             unreported: false,

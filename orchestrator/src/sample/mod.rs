@@ -16,6 +16,6 @@ mod sampler;
 mod writer;
 
 pub(crate) use metrics::Counters;
-pub use outcome::{SampleError, SampleOutcome, SamplerConfig, Watched};
+pub use outcome::{Elsewhere, SampleError, SampleOutcome, SamplerConfig, Watched};
 pub use regatta_process::HostSample;
 pub use sampler::Sampler;

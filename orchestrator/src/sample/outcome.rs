@@ -1,9 +1,15 @@
 //! What the sampler is told and what it gives back.
 
 use crate::load::RunClock;
-use regatta_process::HostSample;
+use regatta_process::{HostSample, Usage};
 use regatta_report::model::{Process, ProcessKind};
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 /// How to sample.
 #[derive(Debug, Clone)]
@@ -16,7 +22,12 @@ pub struct SamplerConfig {
     pub interval: Duration,
     /// Most bytes of all sample files; beyond it samples are taken and not written.
     pub bytes_max: u64,
+    /// What hosts tell of processes that run there.
+    pub elsewhere: Elsewhere,
 }
+
+/// The last look at each process on other machines, by name, with the bytes of its data folder.
+pub type Elsewhere = Arc<Mutex<BTreeMap<String, (Usage, u64)>>>;
 
 impl SamplerConfig {
     /// One round a second, at most 256 MiB of files.
@@ -27,6 +38,7 @@ impl SamplerConfig {
             folder,
             interval: Duration::from_secs(1),
             bytes_max: 256 << 20,
+            elsewhere: Elsewhere::default(),
         }
     }
 }
@@ -40,6 +52,8 @@ pub struct Watched {
     pub kind: ProcessKind,
     /// Its process id.
     pub pid: i32,
+    /// Whether it runs on another machine, which tells of it.
+    pub elsewhere: bool,
     /// Its data folder.
     pub data_dir: Option<PathBuf>,
     /// Its control interface, for metrics.

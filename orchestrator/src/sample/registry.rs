@@ -183,6 +183,7 @@ mod tests {
             name: "val-0".to_owned(),
             kind: ProcessKind::Node,
             pid,
+            elsewhere: false,
             data_dir: None,
             http: None,
         }

@@ -3,7 +3,7 @@
 use crate::{
     load::RunClock,
     sample::{
-        HostSample, SampleError, SampleOutcome, SamplerConfig, Watched,
+        Elsewhere, HostSample, SampleError, SampleOutcome, SamplerConfig, Watched,
         metrics::{self, Reading},
         registry::Registry,
         writer::{ProcessLine, SampleFiles},
@@ -52,6 +52,7 @@ struct Worker {
     host: HostSampler,
     host_samples: Vec<HostSample>,
     rounds: u64,
+    elsewhere: Elsewhere,
 }
 
 fn lock(registry: &Mutex<Registry>) -> MutexGuard<'_, Registry> {
@@ -69,6 +70,7 @@ impl Sampler {
             folder,
             interval,
             bytes_max,
+            elsewhere,
         } = config;
         let registry = Arc::new(Mutex::new(Registry::default()));
         let worker = Worker {
@@ -78,6 +80,7 @@ impl Sampler {
             host: HostSampler::new(),
             host_samples: Vec::new(),
             rounds: 0,
+            elsewhere,
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -181,8 +184,14 @@ impl Worker {
         private: bool,
         reading: Option<&Reading>,
     ) -> Option<ProcessLine<'a>> {
-        let usage: Usage = regatta_process::usage(watched.pid, private)?;
-        let disk_bytes = watched.data_dir.as_deref().map_or(0, regatta_process::disk_bytes);
+        let (usage, disk_bytes): (Usage, u64) = if watched.elsewhere {
+            // The sample says what was told last: hosts tell as often as this is asked.
+            let told = self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
+            told.get(&watched.name).copied()?
+        } else {
+            let disk_bytes = watched.data_dir.as_deref().map_or(0, regatta_process::disk_bytes);
+            (regatta_process::usage(watched.pid, private)?, disk_bytes)
+        };
         let sample = lock(&self.registry).enter(watched, at_ms, usage, disk_bytes, reading)?;
         Some(ProcessLine {
             name: &watched.name,
@@ -222,6 +231,7 @@ mod tests {
             name: name.to_owned(),
             kind,
             pid: pid as i32,
+            elsewhere: false,
             data_dir: None,
             http: Some("127.0.0.1:9".parse().unwrap()),
         }

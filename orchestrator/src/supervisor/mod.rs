@@ -124,7 +124,14 @@ async fn keep(run: &RunDir, journal: &Arc<Journal>, tell: &dyn Fn(&Startup)) -> 
     let listener = socket::listen(run).map_err(system)?;
     let signal = stop_signal().map_err(system)?;
     let (events, _unheard) = mpsc::unbounded_channel();
-    let cluster = Cluster::prepare(Arc::clone(&plan), run.clone(), Arc::clone(journal), builds, events)?;
+    let cluster = Cluster::prepare(
+        Arc::clone(&plan),
+        run.clone(),
+        Arc::clone(journal),
+        builds,
+        events,
+        None,
+    )?;
     let supervisor = Supervisor {
         run: run.clone(),
         plan,

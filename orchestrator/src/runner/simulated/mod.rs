@@ -178,7 +178,7 @@ impl Simulation {
                 self.evidence.check(&self.plan);
             }
             // Simulated nodes are part of this program, and the report comes last.
-            Step::Build { .. } | Step::Seal { .. } | Step::VerifySeal { .. } => {}
+            Step::Build { .. } | Step::Seal { .. } | Step::VerifySeal { .. } | Step::Deploy { .. } => {}
             Step::WaitReady { .. } | Step::Report => {}
         }
         Ok(())

@@ -35,6 +35,11 @@ pub enum Step {
         /// Key of the plan's builds.
         build: String,
     },
+    /// Connect to the hosts of a fleet and bring programs and files there.
+    Deploy {
+        /// Number of hosts with nodes.
+        hosts: u32,
+    },
     /// Start nodes.
     Spawn {
         /// Node indices.
@@ -112,6 +117,7 @@ impl fmt::Display for Step {
             Self::Build { build } => write!(f, "build {build}"),
             Self::Seal { build } => write!(f, "seal {build}"),
             Self::VerifySeal { build } => write!(f, "verify seal of {build}"),
+            Self::Deploy { hosts } => write!(f, "deploy to {hosts} hosts"),
             Self::Spawn { nodes } => write!(f, "spawn {} nodes", nodes.len()),
             Self::WaitReady { nodes } => write!(f, "wait until {} nodes are ready", nodes.len()),
             Self::WaitLinks { edges } => write!(f, "wait until {edges} links are up"),

@@ -1,6 +1,9 @@
 //! The steps of a run, in order, each with the time that it may take.
 
-use crate::plan::{Plan, PlannedStep, Step};
+use crate::{
+    plan::{Plan, PlannedStep, Step},
+    scenario::ProviderKind,
+};
 
 /// Nodes that are started at once: enough to be quick, few enough that a failure is noticed early.
 const SPAWN_BATCH: usize = 100;
@@ -17,6 +20,9 @@ const NODE_MS: u64 = SECOND / 2;
 const LINK_MS: u64 = 50;
 /// How late a step on the timeline may end.
 const LATE_MS: u64 = 10 * SECOND;
+/// Reaching hosts and sending them programs: a part for all of them, among it the slowest one, and one for each.
+const DEPLOY_MS: u64 = 4 * 60 * SECOND;
+const HOST_MS: u64 = 2 * SECOND;
 /// Fetching and checking ledgers, and writing the report.
 const AFTER_MS: u64 = 10 * 60 * SECOND;
 
@@ -48,6 +54,10 @@ fn before(plan: &Plan) -> Vec<Draft> {
         steps.push((Step::Build { build: build() }, None, BUILD_MS));
         steps.push((Step::Seal { build: build() }, None, SEAL_MS));
         steps.push((Step::VerifySeal { build: build() }, None, SEAL_MS));
+    }
+    if plan.provider == ProviderKind::Ssh {
+        let hosts = plan.hosts_used().len() as u32;
+        steps.push((Step::Deploy { hosts }, None, DEPLOY_MS + HOST_MS * u64::from(hosts)));
     }
     let late = plan.churn.late();
     let is_late = |node: &u32| late.binary_search(node).is_ok();

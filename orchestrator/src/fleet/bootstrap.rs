@@ -1,0 +1,372 @@
+//! How the agent comes to a host and begins to talk: one command over one session, which sends the program only where it
+//! is missing and then becomes the agent's end of the connection.
+
+use super::{
+    error::{HostError, quoted},
+    target::Target,
+};
+use openssh::{ChildStdin, ChildStdout, Session, Stdio};
+use regatta_base::Digest;
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+
+/// Name of the agent's program.
+pub(crate) const AGENT_NAME: &str = "regatta-agent";
+/// What every line begins with that the command says to the lab.
+const MARK: &str = "regatta-bootstrap ";
+/// Most bytes that start-up files of a shell may print before.
+const NOISE_BYTES_MAX: usize = 64 * 1024;
+/// Most bytes of the command's complaints that are kept.
+const COMPLAINTS_BYTES_MAX: usize = 8 * 1024;
+/// How long the whole may take, the upload included.
+const DEADLINE: Duration = Duration::from_secs(120);
+/// Largest agent in bytes.
+const AGENT_BYTES_MAX: u64 = 256 << 20;
+
+/// The agent's program.
+#[derive(Debug, Clone)]
+pub(crate) struct AgentProgram {
+    pub(super) bytes: Arc<[u8]>,
+    pub(super) digest: Digest,
+    /// Architecture that it is for, where that is known.
+    pub(super) arch: Option<String>,
+}
+
+impl AgentProgram {
+    /// Reads the program; `target` is the triple that it was built for.
+    ///
+    /// # Errors
+    /// What the system said; too large a file is an error too.
+    pub(crate) fn read(path: &Path, target: Option<&str>) -> std::io::Result<Self> {
+        let size = std::fs::metadata(path)?.len();
+        if size > AGENT_BYTES_MAX {
+            return Err(std::io::Error::other(format!(
+                "{size} bytes; an agent has at most {AGENT_BYTES_MAX}"
+            )));
+        }
+        let bytes: Arc<[u8]> = std::fs::read(path)?.into();
+        Ok(Self {
+            digest: Digest::of_bytes(&bytes),
+            bytes,
+            arch: target.and_then(|target| target.split('-').next()).map(str::to_owned),
+        })
+    }
+
+    /// Its digest.
+    pub(crate) fn digest(&self) -> Digest {
+        self.digest
+    }
+}
+
+/// Which agent is to answer.
+#[derive(Debug, Clone)]
+pub(crate) enum Agent {
+    /// This one, sent where it is missing.
+    Sent(AgentProgram),
+    /// Whichever is there, for looking after what other labs left.
+    Present,
+}
+
+/// The two ends of a connection to an agent, and what it complains about.
+pub(super) struct Streams {
+    pub(super) input: ChildStdin,
+    pub(super) output: ChildStdout,
+    pub(super) complaints: Complaints,
+    /// Ends the connection when dropped.
+    pub(super) _session: Arc<Session>,
+}
+
+/// What came over standard error, bounded.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Complaints(Arc<Mutex<Vec<u8>>>);
+
+impl Complaints {
+    async fn gather(self, mut stream: impl AsyncRead + Unpin) {
+        let mut piece = [0; 1024];
+        while let Ok(count @ 1..) = stream.read(&mut piece).await {
+            let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let room = COMPLAINTS_BYTES_MAX.saturating_sub(kept.len());
+            kept.extend_from_slice(&piece[..count.min(room)]);
+        }
+    }
+
+    pub(super) fn text(&self) -> String {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        quoted(&String::from_utf8_lossy(&kept))
+    }
+}
+
+/// Puts the agent there where it is missing and joins the session to it.
+///
+/// # Errors
+/// [`HostError`] with what the host complained about.
+pub(super) async fn attach(session: Session, target: &Target, agent: &Agent) -> Result<Streams, HostError> {
+    let work = tokio::time::timeout(DEADLINE, attach_unbounded(session, target, agent));
+    work.await.unwrap_or(Err(HostError::Late {
+        step: "starting the agent",
+        after: DEADLINE,
+    }))
+}
+
+async fn attach_unbounded(session: Session, target: &Target, agent: &Agent) -> Result<Streams, HostError> {
+    let session = Arc::new(session);
+    let command = match agent {
+        Agent::Sent(program) => command(target, program),
+        Agent::Present => present_command(target),
+    };
+    let mut child = Arc::clone(&session)
+        .arc_raw_command(command)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .await
+        .map_err(|error| HostError::Lost(quoted(&error.to_string())))?;
+    let (Some(mut input), Some(mut output), Some(errors)) =
+        (child.stdin().take(), child.stdout().take(), child.stderr().take())
+    else {
+        return Err(HostError::Lost(String::new()));
+    };
+    let complaints = Complaints::default();
+    tokio::spawn(complaints.clone().gather(errors));
+    // The master knows when the command ends; the streams say so too, and nobody waits for more.
+    tokio::spawn(async move {
+        let _ = child.wait().await;
+    });
+    match agent {
+        Agent::Sent(program) => install(&mut input, &mut output, &complaints, program).await?,
+        Agent::Present => find(&mut output, &complaints).await?,
+    }
+    Ok(Streams {
+        input,
+        output,
+        complaints,
+        _session: session,
+    })
+}
+
+/// Follows what the command says until it is about to become the agent.
+async fn install(
+    input: &mut ChildStdin,
+    output: &mut ChildStdout,
+    complaints: &Complaints,
+    agent: &AgentProgram,
+) -> Result<(), HostError> {
+    let mut noise = 0;
+    let first = marked(output, &mut noise, complaints).await?;
+    let (state, arch) = first.split_once(' ').unwrap_or((&first, ""));
+    if let Some(own) = agent.arch.as_deref().filter(|own| *own != arch) {
+        let text = format!("the host is {arch} and the agent is built for {own}; set `target` of the build");
+        return Err(HostError::Bootstrap(text));
+    }
+    match state {
+        "present" => return Ok(()),
+        "absent" => {}
+        _ => return Err(failed(complaints, &first).await),
+    }
+    // A host whose disk is full stops reading and says so; both ends must be watched.
+    let bytes = Arc::clone(&agent.bytes);
+    let sending = async {
+        // Told by what the command says next.
+        let _ = input.write_all(&bytes).await;
+        let _ = input.flush().await;
+        std::future::pending::<()>().await;
+    };
+    let answer = tokio::select! {
+        answer = marked(output, &mut noise, complaints) => answer?,
+        () = sending => return Err(HostError::Unexpected),
+    };
+    match answer.as_str() {
+        "ready" => Ok(()),
+        other => Err(failed(complaints, other).await),
+    }
+}
+
+/// Follows the command that looks for an agent.
+async fn find(output: &mut ChildStdout, complaints: &Complaints) -> Result<(), HostError> {
+    match marked(output, &mut 0, complaints).await?.as_str() {
+        said if said.starts_with("present") => Ok(()),
+        "none" => Err(HostError::NoAgent),
+        other => Err(failed(complaints, other).await),
+    }
+}
+
+async fn failed(complaints: &Complaints, said: &str) -> HostError {
+    // Complaints travel beside the answer and may come a moment later.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let text = complaints.text();
+    HostError::Bootstrap(if text.is_empty() { quoted(said) } else { text })
+}
+
+/// The rest of the next line that begins with the mark. Reads byte by byte: what follows is the agent's.
+async fn marked(output: &mut ChildStdout, noise: &mut usize, complaints: &Complaints) -> Result<String, HostError> {
+    let mut line = Vec::new();
+    loop {
+        let mut byte = [0];
+        match output.read(&mut byte).await {
+            Ok(1..) => {}
+            Ok(0) | Err(_) => return Err(failed(complaints, "the session ended").await),
+        }
+        *noise += 1;
+        if *noise > NOISE_BYTES_MAX {
+            return Err(HostError::Bootstrap(format!(
+                "its shell prints more than {NOISE_BYTES_MAX} bytes at login"
+            )));
+        }
+        if byte[0] != b'\n' {
+            line.push(byte[0]);
+            continue;
+        }
+        let text = String::from_utf8_lossy(&line);
+        if let Some(said) = text.trim_end().strip_prefix(MARK) {
+            return Ok(said.to_owned());
+        }
+        line.clear();
+    }
+}
+
+/// The command, for whatever shell the user has: it hands all of it to `sh`. It has no single quotes, and nothing of the
+/// inventory in it that a shell takes for more than a word.
+fn command(target: &Target, agent: &AgentProgram) -> String {
+    let (folder, digest, size) = (folder(target), agent.digest, agent.bytes.len());
+    let script = format!(
+        r#"{folder}
+umask 077
+p="$d/agent/{digest}"
+f="$p/{AGENT_NAME}"
+size() {{ wc -c 2>/dev/null <"$1" | tr -d " "; }}
+if [ -x "$f" ] && [ "$(size "$f")" = {size} ]; then
+echo "{MARK}present $(uname -m)"
+else
+mkdir -p "$p" || exit 71
+t="$p/.part.$$"
+trap "rm -f \"$t\"" EXIT
+trap "exit 73" HUP INT TERM
+echo "{MARK}absent $(uname -m)"
+if head -c {size} >"$t" && [ "$(size "$t")" = {size} ] && chmod 700 "$t" && mv "$t" "$f"; then
+trap - EXIT HUP INT TERM
+echo "{MARK}ready"
+else
+echo "{MARK}failed"
+exit 72
+fi
+fi
+exec "$f" attach --root "$d""#
+    );
+    quote(&script)
+}
+
+/// The command that joins the session to the newest agent that is there.
+fn present_command(target: &Target) -> String {
+    let folder = folder(target);
+    let script = format!(
+        r#"{folder}
+f="$(ls -t "$d"/agent/*/{AGENT_NAME} 2>/dev/null | head -n 1)"
+if [ -z "$f" ]; then echo "{MARK}none"; exit 0; fi
+echo "{MARK}present $(uname -m)"
+exec "$f" attach --root "$d""#
+    );
+    quote(&script)
+}
+
+/// Finds the lab's folder.
+fn folder(target: &Target) -> String {
+    let dir = &target.dir;
+    format!("d=\"{dir}\"\ncase \"$d\" in \"~/\"*) d=\"$HOME/${{d#??}}\";; /*) ;; *) d=\"$HOME/$d\";; esac")
+}
+
+fn quote(script: &str) -> String {
+    debug_assert!(!script.contains('\''), "it is quoted as a whole");
+    format!("exec /bin/sh -c '{script}'")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::target::target, *};
+    use std::{
+        fs,
+        io::{Read, Write},
+        os::unix::fs::PermissionsExt,
+        process::{Command, Stdio},
+    };
+
+    fn agent(script: &str) -> AgentProgram {
+        AgentProgram {
+            bytes: script.as_bytes().into(),
+            digest: Digest::of_bytes(script.as_bytes()),
+            arch: None,
+        }
+    }
+
+    /// Runs the command as a host does; returns what it printed.
+    fn bootstrap(home: &Path, agent: &AgentProgram, sent: &[u8]) -> String {
+        let mut child = Command::new("/bin/sh")
+            .arg("-c")
+            .arg(command(&target(0), agent))
+            .env("HOME", home)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // An agent that is there already reads nothing of it.
+        let _ = child.stdin.take().unwrap().write_all(sent);
+        let mut text = String::new();
+        child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+        child.wait().unwrap();
+        text
+    }
+
+    #[test]
+    fn the_agent_is_sent_once_and_executed_each_time() {
+        let home = tempfile::tempdir().unwrap();
+        let agent = agent("#!/bin/sh\necho \"agent $*\"\n");
+        let first = bootstrap(home.path(), &agent, &agent.bytes);
+        assert!(
+            first.contains("regatta-bootstrap absent ") && first.contains("regatta-bootstrap ready\n"),
+            "{first}"
+        );
+        let root = home.path().join(".regatta");
+        assert!(
+            first.ends_with(&format!("agent attach --root {}\n", root.display())),
+            "{first}"
+        );
+        let again = bootstrap(home.path(), &agent, b"");
+        assert!(
+            again.starts_with("regatta-bootstrap present ") && again.contains("agent attach"),
+            "{again}"
+        );
+        let folder = root.join("agent").join(agent.digest.to_string());
+        let mode = fs::metadata(folder.join(AGENT_NAME)).unwrap().permissions().mode();
+        assert_eq!((mode & 0o777, fs::read_dir(folder).unwrap().count()), (0o700, 1));
+    }
+
+    #[test]
+    fn an_upload_that_is_cut_off_leaves_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let agent = agent("#!/bin/sh\necho never\n");
+        let said = bootstrap(home.path(), &agent, &agent.bytes[..5]);
+        assert!(said.ends_with("regatta-bootstrap failed\n"), "{said}");
+        let folder = home.path().join(".regatta/agent").join(agent.digest.to_string());
+        assert_eq!(fs::read_dir(folder).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_damaged_agent_is_sent_again() {
+        let home = tempfile::tempdir().unwrap();
+        let agent = agent("#!/bin/sh\necho \"agent\"\n");
+        bootstrap(home.path(), &agent, &agent.bytes);
+        let path = home
+            .path()
+            .join(".regatta/agent")
+            .join(agent.digest.to_string())
+            .join(AGENT_NAME);
+        fs::write(&path, "short").unwrap();
+        let said = bootstrap(home.path(), &agent, &agent.bytes);
+        assert!(said.contains("absent") && said.ends_with("agent\n"), "{said}");
+    }
+}

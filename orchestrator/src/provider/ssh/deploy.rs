@@ -1,0 +1,446 @@
+//! Making hosts ready: reached, given their agent and the programs of their nodes, with spare ones for those that fail.
+
+use super::{SshError, SshProvider};
+use crate::{
+    fleet::{
+        Agent, AgentProgram, Connections, Crew, FleetError, HostClient, HostError, HostFailure, News, RunTerms, Target,
+    },
+    rundir::{Entry, HostState, Journal, RunDir},
+    seal::Sealed,
+};
+use regatta_base::encode;
+use regatta_fleet::{Answer, ClockBounds, File, Name, OrderBody, Packed, Policy, Program, RelativePath};
+use regatta_plan::{Plan, PlannedAbsence, scenario::Leave};
+use regatta_report::{format, model::Disclosure};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// How long a host may take to write the files of its nodes.
+const PLACE_DEADLINE: Duration = Duration::from_secs(60);
+/// Time between two samples of hosts, in milliseconds.
+const SAMPLE_MS: u64 = 1000;
+/// Hosts whose facts the report lists one by one.
+const FACTS_MAX: usize = 64;
+
+/// What is to be put where.
+pub(crate) struct Deployment<'a> {
+    /// The plan as it was made.
+    pub(crate) plan: &'a Plan,
+    /// Folder that files of keys are relative to.
+    pub(crate) base: &'a Path,
+    /// The run.
+    pub(crate) run: &'a RunDir,
+    /// Sealed programs by build.
+    pub(crate) builds: &'a BTreeMap<String, Sealed>,
+    /// The agent.
+    pub(crate) agent: AgentProgram,
+    /// Where the states of hosts are noted.
+    pub(crate) journal: &'a Journal,
+}
+
+/// Hosts that are ready for their nodes.
+#[derive(Debug)]
+pub(crate) struct FleetReady {
+    /// The plan with the nodes of failed hosts on spare ones, or away.
+    pub(crate) plan: Plan,
+    pub(super) crew: Crew,
+    pub(super) news: News,
+    pub(super) programs: BTreeMap<String, Program>,
+    pub(super) facts: Vec<Disclosure>,
+    pub(super) run: Name,
+}
+
+/// A program to send.
+struct Parcel {
+    name: Name,
+    packed: Packed,
+    builds: BTreeSet<String>,
+}
+
+/// Makes the hosts of a plan ready.
+///
+/// # Errors
+/// [`SshError`] when more hosts fail than spare ones take over and the plan tolerates.
+pub(crate) async fn deploy(deployment: Deployment<'_>) -> Result<FleetReady, SshError> {
+    let Deployment {
+        plan,
+        base,
+        run,
+        builds,
+        agent,
+        journal,
+    } = deployment;
+    let targets = Target::of_plan(&plan.hosts, base).map_err(|(host, error)| SshError::Host { host, error })?;
+    let connections = Arc::new(Connections::prepare(targets, &run.path("ssh"))?);
+    // Whoever looks after the run later finds the same keys to log in with.
+    let base = std::path::absolute(base).unwrap_or_else(|_| base.to_owned());
+    let path = run.path("ssh").join("base");
+    std::fs::write(&path, base.as_os_str().as_encoded_bytes()).map_err(|error| SshError::File { path, error })?;
+    let terms = terms(plan, run, builds)?;
+    let (crew, news) = Crew::new();
+    let mut gang = Gang {
+        original: plan,
+        plan: plan.clone(),
+        connections,
+        agent: Agent::Sent(agent),
+        // Compressing takes a while, and so does reaching hosts.
+        packing: Some(tokio::task::spawn_blocking({
+            let builds = builds.clone();
+            move || parcels(&builds)
+        })),
+        parcels: Vec::new(),
+        journal,
+        crew,
+        failed: BTreeMap::new(),
+        facts: Vec::new(),
+    };
+    gang.assemble(&terms).await?;
+    let programs = builds.iter().map(|(build, sealed)| (build.clone(), program(sealed)));
+    Ok(FleetReady {
+        programs: programs.collect(),
+        plan: gang.plan,
+        crew: gang.crew,
+        news,
+        facts: gang.facts,
+        run: terms.run,
+    })
+}
+
+fn terms(plan: &Plan, run: &RunDir, builds: &BTreeMap<String, Sealed>) -> Result<RunTerms, SshError> {
+    let mut pinned: Vec<_> = builds.values().flat_map(|sealed| sealed.pinned.clone()).collect();
+    pinned.sort_by_key(ToString::to_string);
+    pinned.dedup();
+    Ok(RunTerms {
+        run: run.id().parse()?,
+        lease_ms: plan.budget.lease_ms,
+        policy: Policy {
+            pinned,
+            threshold: 1,
+            // A lab starts old builds on purpose, to compare them; hosts remember the highest that they were told.
+            sequence_min: 0,
+        },
+    })
+}
+
+fn program(sealed: &Sealed) -> Program {
+    Program {
+        manifest: sealed.bundle.manifest.clone(),
+        signatures: encode(&sealed.bundle.signatures),
+    }
+}
+
+/// Each program once, cut and compressed, however many builds it is.
+fn parcels(builds: &BTreeMap<String, Sealed>) -> Result<Vec<Parcel>, SshError> {
+    let mut parcels: Vec<Parcel> = Vec::new();
+    for (build, sealed) in builds {
+        let digest = sealed.program_digest();
+        if let Some(parcel) = parcels.iter_mut().find(|parcel| parcel.packed.digest == digest) {
+            parcel.builds.insert(build.clone());
+            continue;
+        }
+        let failed = |reason: String| SshError::Program {
+            program: build.clone(),
+            reason,
+        };
+        let bytes = std::fs::read(sealed.program_path()).map_err(|error| failed(error.to_string()))?;
+        let packed = Packed::of(&bytes).map_err(|error| failed(error.to_string()))?;
+        if packed.digest != digest {
+            return Err(failed(
+                "it was altered after sealing\n  help: run again to build and seal it anew".to_owned(),
+            ));
+        }
+        parcels.push(Parcel {
+            name: sealed.manifest.product.parse()?,
+            packed,
+            builds: BTreeSet::from([build.clone()]),
+        });
+    }
+    Ok(parcels)
+}
+
+/// Hosts on their way to be ready.
+struct Gang<'a> {
+    original: &'a Plan,
+    plan: Plan,
+    connections: Arc<Connections>,
+    agent: Agent,
+    packing: Option<tokio::task::JoinHandle<Result<Vec<Parcel>, SshError>>>,
+    parcels: Vec<Parcel>,
+    journal: &'a Journal,
+    crew: Crew,
+    failed: BTreeMap<u32, HostFailure>,
+    facts: Vec<Disclosure>,
+}
+
+impl Gang<'_> {
+    /// Goes on until every node has a host that is ready, or stays away.
+    async fn assemble(&mut self, terms: &RunTerms) -> Result<(), SshError> {
+        let began = Instant::now();
+        let (mut ready, mut sent_bytes) = (BTreeSet::new(), 0);
+        let mut connect_s = 0.0;
+        loop {
+            let needed: BTreeSet<u32> = self.plan.nodes.iter().filter_map(|node| node.host).collect();
+            let new: Vec<u32> = needed
+                .into_iter()
+                .filter(|host| !ready.contains(host) && !self.failed.contains_key(host))
+                .collect();
+            if new.is_empty() {
+                break;
+            }
+            let failures = self
+                .crew
+                .muster(&self.connections, &new, &self.agent, Some(terms), &BTreeMap::new())
+                .await;
+            connect_s = f64::max(connect_s, began.elapsed().as_secs_f64());
+            for &host in &new {
+                if let Some(client) = self.crew.client(host) {
+                    let facts = client.hello().facts;
+                    let text = format!("{} {}, {} cores", facts.arch, facts.kernel, facts.cores);
+                    self.note(host, HostState::Ready, text);
+                }
+            }
+            if let Some(packing) = self.packing.take() {
+                self.parcels = packing.await.unwrap_or_else(|error| Err(packing_failed(&error)))?;
+            }
+            let (bytes, late) = self.send(&new).await;
+            sent_bytes += bytes;
+            let mended = self.replace(failures.into_iter().chain(late).collect());
+            ready.extend(new.into_iter().filter(|host| !self.failed.contains_key(host)));
+            mended?;
+        }
+        self.disclose(connect_s, began.elapsed().as_secs_f64(), sent_bytes);
+        Ok(())
+    }
+
+    /// Sends its programs to each of `hosts` that answered.
+    async fn send(&mut self, hosts: &[u32]) -> (u64, Vec<HostFailure>) {
+        let mut failures: Vec<HostFailure> = Vec::new();
+        let mut sent = 0;
+        for parcel in &self.parcels {
+            let runs = |host: &u32| {
+                self.plan
+                    .nodes_on(*host)
+                    .any(|node| parcel.builds.contains(&node.build))
+            };
+            let fine = |host: &u32| failures.iter().all(|failure| failure.host != *host);
+            let hosts: Vec<u32> = hosts.iter().copied().filter(|host| runs(host) && fine(host)).collect();
+            let (bytes, failed) = self.crew.distribute(&hosts, &parcel.packed, &parcel.name).await;
+            sent += bytes;
+            failures.extend(failed);
+        }
+        for &host in hosts {
+            let failed = failures.iter().any(|failure| failure.host == host);
+            if !failed && self.crew.client(host).is_some() {
+                self.note(host, HostState::Deployed, String::new());
+            }
+        }
+        (sent, failures)
+    }
+
+    /// Gives the nodes of failed hosts to spare ones, or has them stay away as far as the plan tolerates that.
+    fn replace(&mut self, failures: Vec<HostFailure>) -> Result<(), SshError> {
+        for failure in failures {
+            self.crew.dismiss(failure.host);
+            self.note(failure.host, HostState::Failed, failure.error.to_string());
+            self.failed.insert(failure.host, failure);
+        }
+        let failed: Vec<u32> = self.failed.keys().copied().collect();
+        let replaced = self.original.replace_hosts(&failed);
+        for (from, to) in &replaced.moved {
+            let already = self.plan.nodes_on(*to).next().is_some();
+            if !already {
+                let name = |host: u32| {
+                    self.original
+                        .hosts
+                        .get(host as usize)
+                        .map_or("", |host| host.name.as_str())
+                };
+                self.note(*from, HostState::Replaced, format!("`{}` takes its nodes", name(*to)));
+            }
+        }
+        self.plan = replaced.plan;
+        if replaced.lost.len() as u32 > self.original.hosts_lost_max {
+            return Err(SshError::Fleet(FleetError::Hosts {
+                failed: self
+                    .failed
+                    .values()
+                    .map(|failure| (failure.name.clone(), failure.error.clone()))
+                    .collect(),
+                of: self
+                    .original
+                    .nodes
+                    .iter()
+                    .filter_map(|node| node.host)
+                    .collect::<BTreeSet<_>>()
+                    .len(),
+            }));
+        }
+        stay_away(&mut self.plan, &replaced.lost);
+        Ok(())
+    }
+
+    fn note(&self, host: u32, state: HostState, text: String) {
+        let host = self.original.hosts.get(host as usize).map(|host| host.name.clone());
+        // A full disk here must not leave hosts half ready.
+        let _ = self.journal.write(Entry::Host {
+            host: host.unwrap_or_default(),
+            state,
+            text,
+        });
+    }
+
+    fn disclose(&mut self, connect_s: f64, ready_s: f64, sent_bytes: u64) {
+        let mut add = |name: String, value: String| {
+            self.facts.push(Disclosure {
+                section: "hosts".to_owned(),
+                name,
+                value,
+            });
+        };
+        let count = self.crew.clients().count();
+        add(
+            "hosts".to_owned(),
+            format!("{count}, reached in {} s", format::number(connect_s)),
+        );
+        let packed: u64 = self.parcels.iter().map(|parcel| parcel.packed.packed_bytes()).sum();
+        let bytes = |bytes: u64| format::bytes(bytes as f64);
+        let text = format!(
+            "{}, {} sent to all in {} s",
+            bytes(packed),
+            bytes(sent_bytes),
+            format::number(ready_s)
+        );
+        add("programs, compressed".to_owned(), text);
+        for client in self.crew.clients().take(FACTS_MAX) {
+            add(client.target().name.clone(), facts_text(client));
+        }
+        if count > FACTS_MAX {
+            add("more hosts".to_owned(), format!("{}, not listed", count - FACTS_MAX));
+        }
+        for failure in self.failed.values() {
+            let reason = failure.error.to_string();
+            let first = reason.lines().next().unwrap_or_default();
+            add(format!("{} failed", failure.name), first.to_owned());
+        }
+    }
+}
+
+/// The thread that compresses is gone.
+fn packing_failed(error: &tokio::task::JoinError) -> SshError {
+    SshError::Program {
+        program: "all".to_owned(),
+        reason: error.to_string(),
+    }
+}
+
+fn facts_text(client: &HostClient) -> String {
+    let facts = client.hello().facts;
+    let bytes = |bytes: u64| format::bytes(bytes as f64);
+    format!(
+        "{} ({}), {} cores, {} of {} memory free, {} disk free, clock {}",
+        facts.cpu_model,
+        facts.kernel,
+        facts.cores,
+        bytes(facts.memory_available_bytes),
+        bytes(facts.memory_bytes),
+        bytes(facts.disk_free_bytes),
+        facts.clock_source
+    )
+}
+
+/// Bounds between two clocks in words. Clocks count from the start of each machine, so only the width is of use.
+pub(super) fn clock_text(bounds: ClockBounds) -> String {
+    if bounds == ClockBounds::UNKNOWN {
+        return "not known".to_owned();
+    }
+    format!("known to ± {} µs", format::integer(bounds.half_width_us()))
+}
+
+/// Nodes of `lost` hosts are never started: nobody sends them load, nobody waits for them, and the report says so.
+fn stay_away(plan: &mut Plan, lost: &[u32]) {
+    let lost_node = |node: &regatta_plan::PlannedNode| node.host.is_some_and(|host| lost.contains(&host));
+    let away: Vec<u32> = plan
+        .nodes
+        .iter()
+        .filter(|node| lost_node(node))
+        .map(|node| node.index)
+        .collect();
+    for &node in &away {
+        let index = plan.churn.absences.len() as u32;
+        plan.churn.absences.push(PlannedAbsence {
+            index,
+            node,
+            at_ms: 0,
+            until_ms: None,
+            leave: Leave::Kill,
+            breaks_quorum: false,
+        });
+    }
+    for load in &mut plan.loads {
+        load.targets.retain(|target| !away.contains(target));
+    }
+}
+
+impl SshProvider {
+    /// Puts configuration and keys of their nodes on all hosts, and has hosts tell of themselves from now on.
+    ///
+    /// # Errors
+    /// [`SshError`] for a file that cannot be read, and the first host that refuses.
+    pub(crate) async fn place(&self, run: &RunDir, plan: &Plan) -> Result<(), SshError> {
+        let mut orders = Vec::new();
+        for client in self.crew.clients() {
+            let host = client.target().index;
+            orders.push((host, files(run, plan, host)?));
+        }
+        self.each(orders).await?;
+        let sample = |client: &Arc<HostClient>| {
+            let order = OrderBody::Sample {
+                interval_ms: SAMPLE_MS,
+                private: false,
+            };
+            (client.target().index, order)
+        };
+        self.each(self.crew.clients().map(sample).collect()).await
+    }
+
+    async fn each(&self, orders: Vec<(u32, OrderBody)>) -> Result<(), SshError> {
+        for (host, answer) in self.crew.order_each(orders, PLACE_DEADLINE).await {
+            match answer? {
+                Answer::Done => {}
+                _ => {
+                    let host = self
+                        .crew
+                        .client(host)
+                        .map_or_else(String::new, |client| client.target().name.clone());
+                    let error = HostError::Unexpected;
+                    return Err(SshError::Host { host, error });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The folders and files of the nodes on one host, at the places that they have in the run's folder here.
+fn files(run: &RunDir, plan: &Plan, host: u32) -> Result<OrderBody, SshError> {
+    let path = |text: String| RelativePath::try_from(text);
+    let (mut folders, mut files) = (vec![path("logs".to_owned())?], Vec::new());
+    for node in plan.nodes_on(host) {
+        folders.push(path(format!("config/{}", node.name))?);
+        folders.push(path(format!("data/{}", node.name))?);
+        for (name, mode) in [("node.toml", 0o600), ("key.pem", 0o600)] {
+            let here = run.config(&node.name).join(name);
+            let bytes = std::fs::read(&here).map_err(|error| SshError::File { path: here, error })?;
+            files.push(File {
+                path: path(format!("config/{}/{name}", node.name))?,
+                mode,
+                bytes,
+            });
+        }
+    }
+    Ok(OrderBody::Place { folders, files })
+}

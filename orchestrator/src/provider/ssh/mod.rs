@@ -1,0 +1,348 @@
+//! Processes on other machines, through the agents of a fleet.
+//!
+//! A process here looks to the rest of the lab as one that the lab started itself: what the agents tell becomes its state,
+//! and what it is ordered becomes an order to its host's agent. When a host is lost for good, so are its processes.
+
+mod collect;
+mod deploy;
+mod nodes;
+
+pub(crate) use deploy::{Deployment, FleetReady, deploy};
+
+use crate::{
+    fleet::{Crew, HostError, HostFailure, HostNews, News},
+    rundir::{Entry, HostState, Journal, RunDir},
+    sample::Elsewhere,
+};
+use nodes::Nodes;
+use regatta_fleet::{AGENT_PID, Answer, Name, NodeStart, OrderBody, Program, Started, What};
+use regatta_plan::{Plan, PlannedNode};
+use regatta_process::Process;
+use regatta_report::model::Disclosure;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+/// How long a host may take to verify a program and start a node from it.
+const START_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Why something is not on its host.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SshError {
+    /// A host failed.
+    #[error("host `{host}` {error}")]
+    Host {
+        /// The host.
+        host: String,
+        /// Why.
+        error: HostError,
+    },
+    /// The plan places a node nowhere.
+    #[error("node `{0}` has no host; help: make the plan anew with this version of the lab")]
+    NoHost(String),
+    /// A name or path of the plan is none that a host accepts.
+    #[error(transparent)]
+    Path(#[from] regatta_fleet::PathError),
+    /// A program cannot be read or is too large.
+    #[error("program `{program}`: {reason}")]
+    Program {
+        /// The build.
+        program: String,
+        /// Why.
+        reason: String,
+    },
+    /// Hosts or files of this machine.
+    #[error(transparent)]
+    Fleet(#[from] crate::fleet::FleetError),
+    /// A file of the run cannot be read.
+    #[error("`{path}`: {error}")]
+    File {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// A host runs another program than was sealed.
+    #[error(
+        "host `{host}` started program {running}, sealed was {sealed}\n  help: this must not happen; keep the run's folder"
+    )]
+    OtherProgram {
+        /// The host.
+        host: String,
+        /// What it says that it started.
+        running: String,
+        /// What was sealed.
+        sealed: String,
+    },
+}
+
+impl From<HostFailure> for SshError {
+    fn from(failure: HostFailure) -> Self {
+        Self::Host {
+            host: failure.name,
+            error: failure.error,
+        }
+    }
+}
+
+/// The provider of other machines.
+#[derive(Debug)]
+pub(crate) struct SshProvider {
+    crew: Arc<Crew>,
+    nodes: Arc<Nodes>,
+    /// Signed manifests by build.
+    programs: BTreeMap<String, Program>,
+    /// What hosts told last of their processes.
+    elsewhere: Elsewhere,
+    /// What the report says of hosts.
+    facts: Vec<Disclosure>,
+    run: Name,
+    listener: tokio::task::JoinHandle<()>,
+}
+
+/// Where a node goes and what it is started from.
+#[derive(Debug)]
+pub(crate) struct Posting<'a> {
+    /// The node.
+    pub(crate) node: &'a PlannedNode,
+    /// Its arguments after `run`, without those that tie it to its parent.
+    pub(crate) is_first: bool,
+    /// Most bytes of its log.
+    pub(crate) log_bytes_max: u64,
+    /// Digest of the program that was sealed.
+    pub(crate) sealed: regatta_base::Digest,
+}
+
+impl SshProvider {
+    /// Takes over the hosts that were made ready.
+    pub(crate) fn new(ready: FleetReady, plan: &Plan, journal: Arc<Journal>) -> Self {
+        let FleetReady {
+            crew,
+            news,
+            programs,
+            facts,
+            run,
+            ..
+        } = ready;
+        let (crew, nodes, elsewhere) = (Arc::new(crew), Arc::new(Nodes::default()), Elsewhere::default());
+        let listener = Listener {
+            nodes: Arc::clone(&nodes),
+            elsewhere: Arc::clone(&elsewhere),
+            journal,
+            names: plan.hosts.iter().map(|host| host.name.clone()).collect(),
+            placed: (0..plan.hosts.len() as u32)
+                .map(|host| plan.nodes_on(host).map(|node| node.name.clone()).collect())
+                .collect(),
+        };
+        Self {
+            listener: tokio::spawn(listener.listen(news)),
+            crew,
+            nodes,
+            programs,
+            elsewhere,
+            facts,
+            run,
+        }
+    }
+
+    /// What hosts tell of their processes.
+    pub(crate) fn elsewhere(&self) -> Elsewhere {
+        Arc::clone(&self.elsewhere)
+    }
+
+    /// What the report says of hosts, with the bounds between their clocks and the lab's as they are by now.
+    pub(crate) fn disclosure(&self) -> Vec<Disclosure> {
+        let clock = |client: &Arc<crate::fleet::HostClient>| Disclosure {
+            section: "hosts".to_owned(),
+            name: format!("{}: clock against the lab's", client.target().name),
+            value: deploy::clock_text(client.clock()),
+        };
+        self.facts
+            .iter()
+            .cloned()
+            .chain(self.crew.clients().map(clock))
+            .collect()
+    }
+
+    /// Starts a node on its host.
+    ///
+    /// # Errors
+    /// [`SshError`] names the host and what it said.
+    pub(crate) async fn start(&self, posting: &Posting<'_>) -> Result<Process, SshError> {
+        let node = posting.node;
+        let no_host = || SshError::NoHost(node.name.clone());
+        let client = node.host.and_then(|host| self.crew.client(host)).ok_or_else(no_host)?;
+        let program = self.programs.get(&node.build).ok_or_else(no_host)?;
+        let name: Name = node.name.parse()?;
+        let begun = self.nodes.begin(&node.name);
+        let body = OrderBody::Start {
+            program: program.clone(),
+            nodes: vec![NodeStart {
+                node: name.clone(),
+                arguments: arguments(node, posting.is_first),
+                again: arguments(node, false),
+                log_bytes_max: posting.log_bytes_max,
+            }],
+        };
+        let host = || client.target().name.clone();
+        let failed = |error| SshError::Host { host: host(), error };
+        let started = match client.order_once(body.clone(), START_DEADLINE).await {
+            // Cut off: it was started or it was not, and the agent tells which after the connection is back.
+            Err(HostError::Lost(_)) => match client.order_once(body, START_DEADLINE).await {
+                Err(HostError::Refused { what: What::Busy, .. }) => self.found(client, &name),
+                other => taken(other, posting.sealed, host),
+            },
+            other => taken(other, posting.sealed, host),
+        };
+        match started {
+            Ok(started) => Ok(self.nodes.started(begun, &started, Arc::clone(client))),
+            Err(Taken::Host(error)) => Err(failed(error)),
+            Err(Taken::Other(error)) => Err(error),
+        }
+    }
+
+    /// A node that was found running when the connection came back.
+    fn found(&self, client: &crate::fleet::HostClient, name: &Name) -> Result<Started, Taken> {
+        let running = client.hello().nodes.into_iter().map(|status| status.started);
+        let mut running = running.filter(|started| started.node == *name);
+        running.next().ok_or(Taken::Host(HostError::Unexpected))
+    }
+
+    /// Empties the data folder of a node that has ended.
+    ///
+    /// # Errors
+    /// What its host said.
+    pub(crate) async fn lose_disk(&self, node: &PlannedNode) -> Result<(), SshError> {
+        let no_host = || SshError::NoHost(node.name.clone());
+        let client = node.host.and_then(|host| self.crew.client(host)).ok_or_else(no_host)?;
+        let order = OrderBody::LoseDisk {
+            node: node.name.parse()?,
+        };
+        let answer = client.order(order, START_DEADLINE).await;
+        answer.map(drop).map_err(|error| SshError::Host {
+            host: client.target().name.clone(),
+            error,
+        })
+    }
+
+    /// Brings logs to the run's folder and removes the run from every host. What goes wrong is told and not more: the
+    /// lease and `regatta down` see to the rest.
+    pub(crate) async fn clear(&self, run: &RunDir, plan: &Plan, journal: &Journal) -> Vec<String> {
+        let mut troubles = collect::logs(&self.crew, run, plan).await;
+        troubles.extend(collect::remove(&self.crew, &self.run, journal).await);
+        troubles
+    }
+}
+
+impl Drop for SshProvider {
+    fn drop(&mut self) {
+        self.listener.abort();
+    }
+}
+
+/// Why a node is not known to have started.
+enum Taken {
+    Host(HostError),
+    Other(SshError),
+}
+
+/// What an answer to `Start` says of the one node.
+fn taken(
+    answer: Result<Answer, HostError>,
+    sealed: regatta_base::Digest,
+    host: impl Fn() -> String,
+) -> Result<Started, Taken> {
+    match answer.map_err(Taken::Host)? {
+        Answer::Started { program, nodes } if program == sealed => {
+            nodes.into_iter().next().ok_or(Taken::Host(HostError::Unexpected))
+        }
+        Answer::Started { program, .. } => Err(Taken::Other(SshError::OtherProgram {
+            host: host(),
+            running: program.short(),
+            sealed: sealed.short(),
+        })),
+        _ => Err(Taken::Host(HostError::Unexpected)),
+    }
+}
+
+/// Arguments of a node that runs in its run's folder and ends with the agent.
+fn arguments(node: &PlannedNode, is_first: bool) -> Vec<String> {
+    let config = format!("config/{}/node.toml", node.name);
+    let mut words = vec![
+        "run",
+        "--config",
+        &config,
+        "--stop-with-stdin",
+        "--die-with-parent",
+        AGENT_PID,
+    ];
+    if is_first {
+        words.push("--new");
+    }
+    words.into_iter().map(str::to_owned).collect()
+}
+
+/// Takes the news of all hosts.
+struct Listener {
+    nodes: Arc<Nodes>,
+    elsewhere: Elsewhere,
+    journal: Arc<Journal>,
+    names: Vec<String>,
+    /// Names of the nodes of each host.
+    placed: Vec<Vec<String>>,
+}
+
+impl Listener {
+    async fn listen(self, mut news: News) {
+        while let Some((host, news)) = news.recv().await {
+            self.take(host, news);
+        }
+    }
+
+    fn take(&self, host: u32, news: HostNews) {
+        match news {
+            HostNews::Event(event) => {
+                if let Some(samples) = self.nodes.event(&event.body) {
+                    let mut told = self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
+                    let entries = samples.iter().map(|sample| {
+                        let name = sample.node.as_str().to_owned();
+                        (name, (sample.usage, sample.disk_bytes))
+                    });
+                    told.extend(entries);
+                }
+            }
+            HostNews::Lost(why) => self.note(host, HostState::Lost, why),
+            HostNews::Back { resumed, missed, nodes } => {
+                let text = match (resumed, missed) {
+                    (false, _) => "the agent knows nothing of the run any more".to_owned(),
+                    (true, 0) => "nothing was missed".to_owned(),
+                    (true, missed) => format!("{missed} events were missed"),
+                };
+                self.note(host, HostState::Back, text);
+                self.nodes.reconcile(self.placed_on(host), &nodes);
+            }
+            HostNews::Gone(why) => {
+                self.nodes
+                    .lost(self.placed_on(host), &format!("its host was given up: {why}"));
+                self.note(host, HostState::Failed, why);
+            }
+        }
+    }
+
+    fn placed_on(&self, host: u32) -> &[String] {
+        self.placed.get(host as usize).map_or(&[], Vec::as_slice)
+    }
+
+    fn note(&self, host: u32, state: HostState, text: String) {
+        let host = self.names.get(host as usize).cloned().unwrap_or_default();
+        // A full disk must not end what runs elsewhere.
+        let _ = self.journal.write(Entry::Host { host, state, text });
+    }
+}
+
+/// A lock that outlives a panic of whoever held it.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
