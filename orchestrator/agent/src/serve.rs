@@ -121,6 +121,7 @@ async fn listen(agent: &Rc<Agent>) -> io::Result<()> {
         agent.program.short(),
         std::process::id()
     ));
+    agent.store.sweep().map_err(about("store/partial"))?;
     let left = end_leftovers(&agent.root)?;
     if left > 0 {
         agent.note(&format!("ended {left} processes that an earlier agent had left"));

@@ -12,18 +12,22 @@ use regatta_fleet::{Chunk, Holding, Name, Policy, Program, Refusal, Upload, What
 use regatta_process::disk_bytes;
 use regatta_seal::{Bundle, Purpose, VerifiedProgram, unix_seconds};
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::BTreeMap,
     fs::{self, File, Permissions},
     io::{self, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::PathBuf,
+    time::Duration,
 };
 
 /// Mode of a whole program.
 const PROGRAM_MODE: u32 = 0o555;
-/// Uploads that are in progress at once; further ones wait until one is done.
+/// Uploads whose files are open at once. A further one takes the place of the one that waited longest for its next piece,
+/// which is then taken up from the disk.
 const UPLOADS_MAX: usize = 8;
+/// How long the beginning of a program is kept that nobody goes on with.
+const PARTIAL_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// Bytes of the disk that programs leave free: nodes need them more.
 const RESERVE_BYTES: u64 = 16 << 20;
 /// Longest encoding of signatures in bytes.
@@ -35,6 +39,7 @@ pub(crate) struct Store {
     folder: PathBuf,
     bytes_max: u64,
     uploads: RefCell<BTreeMap<Digest, Arriving>>,
+    pieces: Cell<u64>,
 }
 
 /// A program that arrives.
@@ -42,6 +47,8 @@ pub(crate) struct Store {
 struct Arriving {
     upload: Upload,
     file: File,
+    /// Number of the piece that came last, of all pieces.
+    last: u64,
 }
 
 /// A refusal for what the system said about `what`; a full disk is a case of its own.
@@ -72,6 +79,7 @@ impl Store {
             folder,
             bytes_max,
             uploads: RefCell::default(),
+            pieces: Cell::new(0),
         }
     }
 
@@ -86,6 +94,21 @@ impl Store {
     /// Bytes of all programs on the disk.
     pub(crate) fn bytes(&self) -> u64 {
         disk_bytes(&self.folder)
+    }
+
+    /// Removes beginnings of programs that nobody went on with for a day.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub(crate) fn sweep(&self) -> io::Result<()> {
+        for entry in fs::read_dir(self.folder.join("partial"))?.flatten() {
+            // A clock that was set back makes it young, and then it stays for now.
+            let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+            if age > PARTIAL_LIFETIME {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     /// How much of a program is here. The folder of a whole one has exactly one file, whose digest was right.
@@ -115,12 +138,15 @@ impl Store {
         let mut uploads = self.uploads.borrow_mut();
         let mut arriving = match uploads.remove(&digest) {
             Some(arriving) => arriving,
-            None if uploads.len() >= UPLOADS_MAX => {
-                let message = format!("{UPLOADS_MAX} programs arrive here already; send this one after them");
-                return Err(Refusal::new(What::Busy, message));
-            }
             None => self.arrive(digest, total)?,
         };
+        self.pieces.set(self.pieces.get() + 1);
+        arriving.last = self.pieces.get();
+        while uploads.len() >= UPLOADS_MAX {
+            let idle = uploads.iter().min_by_key(|(_, arriving)| arriving.last);
+            let idle = idle.map(|(digest, _)| *digest);
+            uploads.retain(|digest, _| Some(*digest) != idle);
+        }
         let fits = arriving.upload.fits(total, chunk.offset, plain.len());
         let known = match fits {
             Ok(known) => known,
@@ -179,7 +205,7 @@ impl Store {
             .open(&path)
             .map_err(refused(&shown))?;
         file.set_len(upload.have()).map_err(refused(&shown))?;
-        Ok(Arriving { upload, file })
+        Ok(Arriving { upload, file, last: 0 })
     }
 
     fn check_room(&self, bytes: u64) -> Result<(), Refusal> {
@@ -396,22 +422,38 @@ mod tests {
     }
 
     #[test]
-    fn few_programs_arrive_at_once() {
+    fn few_files_are_open_and_what_waited_is_taken_up_from_the_disk() {
         let fixture = Fixture::new();
         let store = fixture.store();
         let name: Name = "program".parse().unwrap();
-        let put = |number: usize| {
-            store.put(
-                Digest::of_bytes(&[number as u8]),
-                &name,
-                fixture.packed.total,
-                &fixture.packed.chunks[0],
-            )
-        };
-        for number in 0..UPLOADS_MAX {
-            put(number).unwrap();
+        fixture.put(&store, 0).unwrap();
+        for number in 0..2 * UPLOADS_MAX {
+            let digest = Digest::of_bytes(&[number as u8]);
+            store
+                .put(digest, &name, fixture.packed.total, &fixture.packed.chunks[0])
+                .unwrap();
         }
-        assert_eq!(put(UPLOADS_MAX).unwrap_err().what, What::Busy);
+        assert_eq!(store.uploads.borrow().len(), UPLOADS_MAX);
+        fixture.put(&store, 1).unwrap();
+        assert_eq!(fixture.put(&store, 2), Ok(Holding::Whole));
+    }
+
+    #[test]
+    fn a_beginning_that_nobody_goes_on_with_is_removed() {
+        let fixture = Fixture::new();
+        fixture.put(&fixture.store(), 0).unwrap();
+        fixture.store().sweep().unwrap();
+        assert_eq!(fixture.partials(), 1, "it is young");
+        let path = fixture.store().partial(fixture.packed.digest);
+        let old = std::time::SystemTime::now() - 2 * PARTIAL_LIFETIME;
+        File::options()
+            .write(true)
+            .open(path)
+            .unwrap()
+            .set_modified(old)
+            .unwrap();
+        fixture.store().sweep().unwrap();
+        assert_eq!(fixture.partials(), 0);
     }
 
     #[test]
