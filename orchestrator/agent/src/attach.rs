@@ -22,6 +22,20 @@ const RELAY_BYTES: usize = 64 * 1024;
 /// Most of an agent's last words that are repeated, in bytes.
 const LAST_WORDS_MAX: u64 = 4096;
 
+/// What an agent, and so its nodes, have of the environment of whoever happened to start it: not a word about that login,
+/// such as where its keys can be used.
+const ENVIRONMENT: [&str; 9] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "LANG",
+    "TZ",
+    "TMPDIR",
+    "XDG_RUNTIME_DIR",
+    "DBUS_SESSION_BUS_ADDRESS",
+];
+
 /// Joins the streams until either side ends.
 ///
 /// # Errors
@@ -97,7 +111,12 @@ fn commands(program: &Path, root: &Path, options: &Options, systemd: bool) -> Ve
     let lines = if systemd { vec![scoped, plain] } else { vec![plain] };
     let command = |line: Vec<std::ffi::OsString>| {
         let mut command = Command::new(&line[0]);
-        command.args(&line[1..]);
+        command.args(&line[1..]).env_clear();
+        command.envs(
+            ENVIRONMENT
+                .iter()
+                .filter_map(|name| Some((name, std::env::var_os(name)?))),
+        );
         command
     };
     lines.into_iter().map(command).collect()
@@ -138,19 +157,26 @@ mod tests {
             root: "r".into(),
             store_bytes_max: 7,
         };
-        let programs = |systemd| -> Vec<String> {
-            let commands = commands(Path::new("/a/agent"), Path::new("/r"), &options, systemd);
-            commands.iter().map(|command| format!("{command:?}")).collect()
+        let line = |command: &Command| -> String {
+            let words = std::iter::once(command.get_program()).chain(command.get_args());
+            let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+            words.join(" ")
         };
+        let lines = |systemd| -> Vec<String> {
+            let commands = commands(Path::new("/a/agent"), Path::new("/r"), &options, systemd);
+            commands.iter().map(line).collect()
+        };
+        let plain = "/a/agent serve --root /r --store-max 7".to_owned();
+        assert_eq!(lines(false), std::slice::from_ref(&plain));
+        let both = lines(true);
         assert_eq!(
-            programs(false),
-            [r#""/a/agent" "serve" "--root" "/r" "--store-max" "7""#]
+            (both.len(), &both[1]),
+            (2, &plain),
+            "where systemd refuses, it starts all the same"
         );
-        assert_eq!(programs(true).len(), 2);
         assert!(
-            programs(true)[0].starts_with(r#""systemd-run" "--scope""#),
-            "{:?}",
-            programs(true)
+            both[0].starts_with("systemd-run --scope") && both[0].ends_with(&plain),
+            "{both:?}"
         );
     }
 

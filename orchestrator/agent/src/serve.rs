@@ -93,6 +93,8 @@ pub(crate) fn serve(root: Root, options: &Options) -> io::Result<()> {
     // A session of its own, so that the end of the login that started it does not end it. Where it leads one already,
     // the system refuses, and there is nothing to do.
     let _ = setsid();
+    // Nor does it keep a file system in use that happened to be where it was started.
+    std::env::set_current_dir(root.path())?;
     let _lock = root.lock_agent().map_err(about("another agent serves this folder"))?;
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;

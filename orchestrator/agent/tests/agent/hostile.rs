@@ -261,6 +261,19 @@ fn a_folder_of_another_user_is_refused() {
 }
 
 #[test]
+fn nodes_learn_nothing_of_the_login_that_started_their_agent() {
+    let host = Host::new();
+    let mut command = host.command();
+    command.env("SSH_AUTH_SOCK", "/run/keys").env("TOKEN", "secret");
+    let mut lab = crate::support::Lab::over(command);
+    lab.order(hello(Some(("run-1", 60_000, 0))));
+    let build = Build::of(b"#!/bin/sh\necho ready $SSH_AUTH_SOCK $TOKEN\nread line\n");
+    lab.upload(&build);
+    lab.start(&build, &["val-0"]);
+    assert_eq!(lab.announced(1), ["ready"]);
+}
+
+#[test]
 fn a_second_agent_of_one_folder_does_not_start() {
     let host = Host::new();
     let (_lab, _) = host.lab("run-1", 60_000);
