@@ -9,7 +9,7 @@ pub(crate) use config::{ConfigError, chain, node_configs, node_key};
 
 use crate::{
     build::purpose,
-    load::Endpoint,
+    load::{Endpoint, RunClock, remote::Remote},
     provider::{
         AddressClaim, AddressError, Exit, Posting, Probe, Process, ProcessSpec, Provider, ProviderError, SshError,
         SshProvider, StartError, Switch, check_free,
@@ -215,6 +215,17 @@ impl Cluster {
         match self.provider.fleet() {
             Some(fleet) => Ok(fleet.place(&self.run, &self.plan).await?),
             None => Ok(()),
+        }
+    }
+
+    /// Begins the generator of a load on a host of the fleet.
+    ///
+    /// # Errors
+    /// [`ClusterError`] names the host.
+    pub(crate) async fn generator(&self, load: u32, host: u32, clock: RunClock) -> Result<Remote, ClusterError> {
+        match self.provider.fleet() {
+            Some(fleet) => Ok(fleet.generator(load, host, clock).await?),
+            None => Err(SshError::NoGenerator(load).into()),
         }
     }
 

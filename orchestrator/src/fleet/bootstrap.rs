@@ -8,11 +8,14 @@ use super::{
 use openssh::{ChildStdin, ChildStdout, Session, Stdio};
 use regatta_base::Digest;
 use std::{
+    io,
     path::Path,
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
     time::Duration,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 
 /// Name of the agent's program.
 pub(crate) const AGENT_NAME: &str = "regatta-agent";
@@ -80,6 +83,34 @@ pub(super) struct Streams {
     pub(super) _session: Arc<Session>,
 }
 
+impl Streams {
+    /// The two ends alone; the connection ends with the first.
+    pub(super) fn into_ends(self) -> (GeneratorOutput, ChildStdin) {
+        let output = GeneratorOutput {
+            output: self.output,
+            _session: self._session,
+        };
+        (output, self.input)
+    }
+}
+
+/// What a load generator says; ends its connection when dropped.
+#[derive(Debug)]
+pub(crate) struct GeneratorOutput {
+    output: ChildStdout,
+    _session: Arc<Session>,
+}
+
+impl AsyncRead for GeneratorOutput {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.output).poll_read(context, buffer)
+    }
+}
+
 /// What came over standard error, bounded.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Complaints(Arc<Mutex<Vec<u8>>>);
@@ -100,23 +131,52 @@ impl Complaints {
     }
 }
 
-/// Puts the agent there where it is missing and joins the session to it.
+/// What the session is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Errand {
+    /// To talk to the agent.
+    Attach,
+    /// To generate a load.
+    Generate,
+}
+
+impl Errand {
+    /// Arguments of the agent's program, in the words of the shell.
+    fn arguments(self) -> &'static str {
+        match self {
+            Self::Attach => r#"attach --root "$d""#,
+            Self::Generate => "generate",
+        }
+    }
+}
+
+/// Puts the agent's program there where it is missing and joins the session to it.
 ///
 /// # Errors
 /// [`HostError`] with what the host complained about.
-pub(super) async fn attach(session: Session, target: &Target, agent: &Agent) -> Result<Streams, HostError> {
-    let work = tokio::time::timeout(DEADLINE, attach_unbounded(session, target, agent));
+pub(super) async fn begin(
+    session: Session,
+    target: &Target,
+    agent: &Agent,
+    errand: Errand,
+) -> Result<Streams, HostError> {
+    let work = tokio::time::timeout(DEADLINE, begin_unbounded(session, target, agent, errand));
     work.await.unwrap_or(Err(HostError::Late {
         step: "starting the agent",
         after: DEADLINE,
     }))
 }
 
-async fn attach_unbounded(session: Session, target: &Target, agent: &Agent) -> Result<Streams, HostError> {
+async fn begin_unbounded(
+    session: Session,
+    target: &Target,
+    agent: &Agent,
+    errand: Errand,
+) -> Result<Streams, HostError> {
     let session = Arc::new(session);
     let command = match agent {
-        Agent::Sent(program) => command(target, program),
-        Agent::Present => present_command(target),
+        Agent::Sent(program) => command(target, program, errand),
+        Agent::Present => present_command(target, errand),
     };
     let mut child = Arc::clone(&session)
         .arc_raw_command(command)
@@ -231,7 +291,8 @@ async fn marked(output: &mut ChildStdout, noise: &mut usize, complaints: &Compla
 
 /// The command, for whatever shell the user has: it hands all of it to `sh`. It has no single quotes, and nothing of the
 /// inventory in it that a shell takes for more than a word.
-fn command(target: &Target, agent: &AgentProgram) -> String {
+fn command(target: &Target, agent: &AgentProgram, errand: Errand) -> String {
+    let arguments = errand.arguments();
     let (folder, digest, size) = (folder(target), agent.digest, agent.bytes.len());
     let script = format!(
         r#"{folder}
@@ -255,20 +316,21 @@ echo "{MARK}failed"
 exit 72
 fi
 fi
-exec "$f" attach --root "$d""#
+exec "$f" {arguments}"#
     );
     quote(&script)
 }
 
 /// The command that joins the session to the newest agent that is there.
-fn present_command(target: &Target) -> String {
+fn present_command(target: &Target, errand: Errand) -> String {
+    let arguments = errand.arguments();
     let folder = folder(target);
     let script = format!(
         r#"{folder}
 f="$(ls -t "$d"/agent/*/{AGENT_NAME} 2>/dev/null | head -n 1)"
 if [ -z "$f" ]; then echo "{MARK}none"; exit 0; fi
 echo "{MARK}present $(uname -m)"
-exec "$f" attach --root "$d""#
+exec "$f" {arguments}"#
     );
     quote(&script)
 }
@@ -306,7 +368,7 @@ mod tests {
     fn bootstrap(home: &Path, agent: &AgentProgram, sent: &[u8]) -> String {
         let mut child = Command::new("/bin/sh")
             .arg("-c")
-            .arg(command(&target(0), agent))
+            .arg(command(&target(0), agent, Errand::Attach))
             .env("HOME", home)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

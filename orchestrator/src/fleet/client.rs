@@ -2,7 +2,7 @@
 //! made again while the lease lasts.
 
 use super::{
-    bootstrap::{self, Agent},
+    bootstrap::{self, Agent, Errand, GeneratorOutput},
     connect::Connections,
     error::HostError,
     link::Link,
@@ -193,6 +193,24 @@ impl HostClient {
     }
 }
 
+impl HostClient {
+    /// Begins a load generator on the host, over a session of its own: it ends with the streams.
+    ///
+    /// # Errors
+    /// [`HostError`] as for any session.
+    pub(crate) async fn generator(&self) -> Result<(GeneratorOutput, openssh::ChildStdin), HostError> {
+        let Shared {
+            connections,
+            target,
+            agent,
+            ..
+        } = &*self.shared;
+        let session = connections.connect(target).await?;
+        let streams = bootstrap::begin(session, target, agent, Errand::Generate).await?;
+        Ok(streams.into_ends())
+    }
+}
+
 impl Drop for HostClient {
     fn drop(&mut self) {
         self.keeper.abort();
@@ -208,7 +226,7 @@ async fn open(
     last_event: u64,
 ) -> Result<Opened, HostError> {
     let session = connections.connect(target).await?;
-    let streams = bootstrap::attach(session, target, agent).await?;
+    let streams = bootstrap::begin(session, target, agent, Errand::Attach).await?;
     let (link, events) = Link::start(streams);
     let run = terms.map(|terms| RunHello {
         run: terms.run.clone(),

@@ -65,7 +65,7 @@ impl Runner {
             data_dir: None,
             http: None,
         });
-        self.prepared = self.prepare_loads(clock).await?;
+        self.prepared = self.prepare_loads(&cluster, clock).await?;
         let live = Arc::new(Live::new(clock, plan, self.run.clone(), sampler));
         self.field = Some(self.watch(cluster, live, inbox));
         Ok(())
@@ -118,19 +118,42 @@ impl Runner {
         }
     }
 
-    /// Builds and signs the transactions of all loads.
-    async fn prepare_loads(&self, clock: RunClock) -> Result<Vec<Prepared>, StepError> {
-        let mut prepared = Vec::new();
-        for load in &self.plan.loads {
-            let salt = format!("load/{}", load.index);
-            let spec = load_spec(&self.plan, load, salt, clock)?;
-            let observer = Arc::clone(&self.observer);
-            let tell = move |progress: load::PrepareProgress| {
-                observer.tell(&Progress::Prepared(progress.built, progress.total));
-            };
-            prepared.push(load::prepare(spec, tell).await?);
-        }
-        Ok(prepared)
+    /// Builds and signs the transactions of all loads: those of this process one after the other, beside those of hosts.
+    async fn prepare_loads(&self, cluster: &Cluster, clock: RunClock) -> Result<Vec<Prepared>, StepError> {
+        let (here, there): (Vec<_>, Vec<_>) = self.plan.loads.iter().partition(|load| load.host.is_none());
+        let here = async {
+            let mut prepared = Vec::new();
+            for load in here {
+                prepared.push((load.index, self.prepare_load(cluster, load, clock).await?));
+            }
+            Ok::<_, StepError>(prepared)
+        };
+        let there = there
+            .into_iter()
+            .map(async |load| Ok::<_, StepError>((load.index, self.prepare_load(cluster, load, clock).await?)));
+        let (mut prepared, there) = futures::future::try_join(here, futures::future::try_join_all(there)).await?;
+        prepared.extend(there);
+        prepared.sort_by_key(|(index, _)| *index);
+        Ok(prepared.into_iter().map(|(_, prepared)| prepared).collect())
+    }
+
+    async fn prepare_load(
+        &self,
+        cluster: &Cluster,
+        load: &PlannedLoad,
+        clock: RunClock,
+    ) -> Result<Prepared, StepError> {
+        let spec = load_spec(&self.plan, load, format!("load/{}", load.index), clock)?;
+        let tell = |progress: load::PrepareProgress| {
+            self.observer.tell(&Progress::Prepared(progress.built, progress.total));
+        };
+        Ok(match load.host {
+            None => load::prepare(spec, tell).await?,
+            Some(host) => {
+                let generator = cluster.generator(load.index, host, clock).await?;
+                Prepared::There(generator.prepare(spec, tell).await?)
+            }
+        })
     }
 }
 

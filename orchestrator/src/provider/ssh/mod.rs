@@ -11,6 +11,7 @@ pub(crate) use deploy::{Deployment, FleetReady, deploy};
 
 use crate::{
     fleet::{Crew, HostError, HostFailure, HostNews, News},
+    load::{RunClock, remote::Remote},
     rundir::{Entry, HostState, Journal, RunDir},
     sample::Elsewhere,
 };
@@ -42,6 +43,9 @@ pub(crate) enum SshError {
     /// The plan places a node nowhere.
     #[error("node `{0}` has no host; help: make the plan anew with this version of the lab")]
     NoHost(String),
+    /// The host of a generator is not there.
+    #[error("load {0}: the host that generates it was given up; help: use another host, or remove `generators`")]
+    NoGenerator(u32),
     /// A name or path of the plan is none that a host accepts.
     #[error(transparent)]
     Path(#[from] regatta_fleet::PathError),
@@ -208,6 +212,19 @@ impl SshProvider {
         let running = client.hello().nodes.into_iter().map(|status| status.started);
         let mut running = running.filter(|started| started.node == *name);
         running.next().ok_or(Taken::Host(HostError::Unexpected))
+    }
+
+    /// Begins the generator of load `load` on a host.
+    ///
+    /// # Errors
+    /// [`SshError`] names the host.
+    pub(crate) async fn generator(&self, load: u32, host: u32, clock: RunClock) -> Result<Remote, SshError> {
+        let client = self.crew.client(host).ok_or(SshError::NoGenerator(load))?;
+        let name = client.target().name.clone();
+        match client.generator().await {
+            Ok((output, input)) => Ok(Remote::open(load, name, clock, output, input)),
+            Err(error) => Err(SshError::Host { host: name, error }),
+        }
     }
 
     /// Empties the data folder of a node that has ended.
