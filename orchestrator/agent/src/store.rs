@@ -8,7 +8,7 @@ use crate::{
     root::make_private,
 };
 use regatta_base::{Digest, decode};
-use regatta_fleet::{Chunk, Holding, Name, Policy, Program, Refusal, Upload, What, limits::CHUNK_BYTES};
+use regatta_fleet::{Chunk, Holding, Name, Policy, Program, Refusal, TransferError, Upload, What, limits::CHUNK_BYTES};
 use regatta_process::disk_bytes;
 use regatta_seal::{Bundle, Purpose, VerifiedProgram, unix_seconds};
 use std::{
@@ -127,7 +127,8 @@ impl Store {
     /// Takes a piece of a program. The answer says how much is here afterwards.
     ///
     /// # Errors
-    /// [`What::DiskFull`] and [`What::Digest`] leave nothing of the program behind; [`What::Order`] changes nothing.
+    /// [`What::DiskFull`] and [`What::Digest`] leave nothing of the program behind; [`What::Order`] changes nothing, unless
+    /// two pieces disagree about the size.
     pub(crate) fn put(&self, digest: Digest, name: &Name, total: u64, chunk: &Chunk) -> Result<Holding, Refusal> {
         if self.holding(digest) == Holding::Whole {
             return Ok(Holding::Whole);
@@ -151,8 +152,14 @@ impl Store {
         let known = match fits {
             Ok(known) => known,
             Err(error) => {
+                let refusal = Refusal::new(What::Order, error.to_string());
+                // One digest has one size: who was wrong about it is not known, so that all begins anew.
+                let is_kept = arriving.upload.have() > 0 && !matches!(error, TransferError::OtherSize { .. });
+                if !is_kept {
+                    return Err(self.forget(digest, refusal));
+                }
                 uploads.insert(digest, arriving);
-                return Err(Refusal::new(What::Order, error.to_string()));
+                return Err(refusal);
             }
         };
         if let Some(known) = known {
@@ -407,6 +414,28 @@ mod tests {
             (store.holding(wrong.digest), fixture.partials()),
             (Holding::Partial(0), 0)
         );
+    }
+
+    #[test]
+    fn a_wrong_size_does_not_keep_the_right_one_out() {
+        let fixture = Fixture::new();
+        let store = fixture.store();
+        let name: Name = "program".parse().unwrap();
+        let chunk = &fixture.packed.chunks[0];
+        let wrong = fixture.packed.total + 1;
+        store.put(fixture.packed.digest, &name, wrong, chunk).unwrap();
+        assert_eq!(fixture.put(&store, 1).unwrap_err().what, What::Order);
+        assert_eq!(fixture.partials(), 0);
+        assert_eq!(
+            fixture.put(&store, 1).unwrap_err().what,
+            What::Order,
+            "the first piece is missing"
+        );
+        assert_eq!(fixture.partials(), 0, "and nothing was begun");
+        for chunk in 0..3 {
+            fixture.put(&store, chunk).unwrap();
+        }
+        assert_eq!(store.holding(fixture.packed.digest), Holding::Whole);
     }
 
     #[test]

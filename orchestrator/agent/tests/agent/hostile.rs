@@ -2,7 +2,9 @@
 
 use crate::support::{Build, Host, OBEDIENT, agent, assert_refused, hello, key, named, names, place, until};
 use regatta_base::{Digest, SecretKey};
-use regatta_fleet::{Answer, Chunk, Compression, Holding, OrderBody, What, limits::CHUNK_BYTES};
+use regatta_fleet::{
+    Answer, Chunk, Compression, FaultTimer, Holding, OrderBody, Signal, TimedFault, What, limits::CHUNK_BYTES,
+};
 use regatta_seal::unix_seconds;
 use std::{
     fs,
@@ -141,6 +143,112 @@ fn bytes_that_are_no_orders_end_their_connection_and_nothing_else() {
     until("the connection ends", || lab.is_over().then_some(()));
     let (_, again) = host.lab("run-1", 60_000);
     assert!(again.resumed && again.pid == answer.pid);
+}
+
+/// Orders that are well formed and make no sense, with what each is refused for, where it is.
+type Absurd = Vec<(OrderBody, Option<What>)>;
+
+fn absurd_programs(build: &Build) -> Absurd {
+    let put = |total, offset, length| OrderBody::Put {
+        digest: Digest::ZERO,
+        name: named("node"),
+        total,
+        chunk: Chunk {
+            offset,
+            compression: Compression::None,
+            bytes: vec![7; length],
+        },
+    };
+    let mut garbage = build.start(&["val-1"]);
+    if let OrderBody::Start { program, .. } = &mut garbage {
+        (program.manifest, program.signatures) = (vec![0xff; 9000], vec![0xdd; 70_000]);
+    }
+    let digests = vec![Digest::ZERO; 1025];
+    vec![
+        (garbage, Some(What::Seal)),
+        (build.start(&["val-0"]), Some(What::Busy)),
+        (build.start(&[]), None),
+        (put(u64::MAX, 0, 1), Some(What::Order)),
+        (put(0, 0, 1), Some(What::Order)),
+        (put(9, u64::MAX, 9), Some(What::Order)),
+        (put(9, 0, 0), Some(What::Order)),
+        (put(9, 0, CHUNK_BYTES + 1), Some(What::Order)),
+        (OrderBody::Has { digests }, Some(What::Order)),
+    ]
+}
+
+fn absurd_files() -> Absurd {
+    let read = |path: &str, offset, length| OrderBody::Read {
+        path: named(path),
+        offset,
+        length,
+    };
+    let lose = |node: &str| OrderBody::LoseDisk { node: named(node) };
+    let run = named("run-7");
+    vec![
+        (read("logs/val-0.log", u64::MAX, 9), None),
+        (read("logs/val-0.log", 0, u64::MAX), Some(What::Order)),
+        (read("logs", 0, 9), Some(What::Missing)),
+        (read("logs/val-0.log/deeper", 0, 9), Some(What::System)),
+        (place("logs/val-0.log/deeper", ""), Some(What::System)),
+        (place("logs", ""), Some(What::System)),
+        (lose("val-0"), Some(What::Busy)),
+        (lose("val-7"), Some(What::Missing)),
+        (OrderBody::Remove { run }, Some(What::Missing)),
+    ]
+}
+
+fn absurd_times() -> Absurd {
+    let most = u64::MAX;
+    let timer = |begin_us, end_us| FaultTimer {
+        id: u32::MAX,
+        node: named("val-0"),
+        fault: TimedFault::Pause,
+        begin_us,
+        end_us,
+    };
+    let faults = |timers| OrderBody::Faults { timers };
+    let sample = |interval_ms, private| OrderBody::Sample { interval_ms, private };
+    let kill = |nodes: &[&str]| OrderBody::Signal {
+        nodes: nodes.iter().map(|name| named(name)).collect(),
+        signal: Signal::Kill,
+    };
+    vec![
+        (OrderBody::Renew { lease_ms: most }, None),
+        (OrderBody::Clock { sent_us: most }, None),
+        (faults(vec![timer(most, Some(most))]), None),
+        (faults(vec![timer(1, Some(0))]), Some(What::Order)),
+        (faults(vec![timer(most, None); 10_001]), Some(What::Order)),
+        (sample(most, true), None),
+        (sample(1, false), None),
+        (kill(&["val-0", "val-7"]), Some(What::Missing)),
+        (kill(&[]), None),
+    ]
+}
+
+#[test]
+fn orders_that_make_no_sense_are_answered_and_change_nothing() {
+    let host = Host::new();
+    let (mut lab, answer) = host.lab("run-1", 60_000);
+    let build = Build::of(OBEDIENT.as_bytes());
+    lab.upload(&build);
+    let pid = lab.start(&build, &["val-0"])[0].pid;
+    lab.announced(1);
+    for (order, expected) in [absurd_programs(&build), absurd_files(), absurd_times()].concat() {
+        let shown = format!("{order:?}").chars().take(200).collect::<String>();
+        let refused = match lab.order(order) {
+            Answer::Refused { what, .. } => Some(what),
+            _ => None,
+        };
+        assert_eq!(refused, expected, "{shown}");
+    }
+    assert!(regatta_process::start_ticks(pid).is_some(), "the node runs");
+    assert_eq!(host.agent_pid(), Some(answer.pid));
+    assert_eq!(names(&host.root().join("store/partial")), Vec::<String>::new());
+    assert_eq!(
+        lab.order(OrderBody::Stop { grace_ms: u64::MAX }),
+        Answer::Stopped { forced: vec![] }
+    );
 }
 
 #[test]
