@@ -5,7 +5,8 @@
 //! and the host that starts it are the same machine, so the pinned key is the store's own.
 
 use super::{
-    Artifact, Built, Bundle, Manifest, Policy, Purpose, SealError, VerifiedProgram, at,
+    Activation, Artifact, Built, Bundle, Document, Manifest, Policy, Purpose, Release, ReleaseError, SealError,
+    VerifiedProgram, at,
     key::development_key,
     manifest::{ARTIFACT_BYTES_MAX, MANIFEST_BYTES_MAX, PROGRAM_MODE, SCHEMA, SIGNATURES_BYTES_MAX},
     measure, unix_seconds,
@@ -235,6 +236,15 @@ impl Sealed {
     /// Digest of the program's bytes as the manifest states it.
     pub fn program_digest(&self) -> Digest {
         self.manifest.program().map_or(Digest::ZERO, |artifact| artifact.blake3)
+    }
+
+    /// Signs a release of this build with the store's development key.
+    ///
+    /// # Errors
+    /// [`ReleaseError`] when the program is not what was sealed, or the key cannot be read.
+    pub fn release(&self, activation: Activation) -> Result<Document, ReleaseError> {
+        let key = development_key(&self.store.join("dev-key.pem")).map_err(SealError::from)?;
+        Ok(Release::of(self, activation)?.sign(&self.bundle, &key))
     }
 
     /// Where the store keeps the program; for reading it, not for starting it.

@@ -11,6 +11,7 @@ mod logs;
 mod orphans;
 mod output;
 mod plan;
+mod release;
 mod report;
 mod run;
 mod runs;
@@ -84,6 +85,7 @@ enum Verb {
     Hosts(hosts::Hosts),
     Orphans(orphans::Orphans),
     Seal(seal::Seal),
+    Release(release::Release),
     Keygen(keygen::Keygen),
     Doctor(doctor::Doctor),
     Schema(schema::Schema),
@@ -147,6 +149,7 @@ async fn execute(cli: Cli) -> Outcome {
         Verb::Orphans(verb) => verb.execute(global).await,
         Verb::Hosts(verb) => verb.execute(global).await,
         Verb::Seal(verb) => verb.execute(global).await,
+        Verb::Release(verb) => verb.execute(global).await,
         Verb::Keygen(verb) => verb.execute(global),
         Verb::Doctor(verb) => verb.execute(global).await,
         Verb::Schema(verb) => verb.execute(),

@@ -15,7 +15,7 @@ use regatta_api::{
 use regatta_base::{ChainId, PublicKey, SecretKey, ids::NameError, seed};
 use regatta_plan::{Plan, PlannedInstance, PlannedNode, scenario};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
     path::PathBuf,
 };
@@ -101,7 +101,10 @@ pub(crate) fn node_configs(plan: &Plan) -> Result<Vec<NodeConfig>, ConfigError> 
                 retain_blocks: Retain::All,
                 ..StoreConfig::default()
             },
-            upgrade: UpgradeConfig::default(),
+            upgrade: UpgradeConfig {
+                store: format!("../../data/{}/releases", node.name),
+                ..UpgradeConfig::default()
+            },
             testing: TestingConfig {
                 behaviour: behaviour(node),
                 faults: takes_orders(plan),
@@ -210,8 +213,15 @@ fn validators_connected(plan: &Plan, instance: &PlannedInstance) -> bool {
 ///
 /// # Errors
 /// [`ConfigError`] names the file that cannot be written.
-pub(crate) fn write_configs(plan: &Plan, run: &RunDir) -> Result<(), ConfigError> {
-    for (node, config) in plan.nodes.iter().zip(node_configs(plan)?) {
+pub(crate) fn write_configs(
+    plan: &Plan,
+    run: &RunDir,
+    trusted: &BTreeMap<u32, Vec<PublicKey>>,
+) -> Result<(), ConfigError> {
+    for (node, mut config) in plan.nodes.iter().zip(node_configs(plan)?) {
+        if let Some(keys) = trusted.get(&node.index) {
+            config.upgrade.trusted_keys.clone_from(keys);
+        }
         let folder = run.config(&node.name);
         let file = |path: PathBuf| |error| ConfigError::File { path, error };
         std::fs::create_dir_all(&folder).map_err(file(folder.clone()))?;
@@ -297,7 +307,7 @@ mod tests {
         let runs = tempfile::tempdir().unwrap();
         let plan = plan(3);
         let run = RunDir::create(runs.path(), &plan, "", 0).unwrap();
-        write_configs(&plan, &run).unwrap();
+        write_configs(&plan, &run, &BTreeMap::new()).unwrap();
         let text = std::fs::read_to_string(run.config("val-1").join("node.toml")).unwrap();
         let config = NodeConfig::parse(&text).unwrap();
         assert_eq!(config, node_configs(&plan).unwrap()[1]);

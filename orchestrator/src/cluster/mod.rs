@@ -19,12 +19,12 @@ use crate::{
     seal::{Purpose, SealError, Sealed, VerifiedProgram},
 };
 use futures::{StreamExt, future::join_all, stream};
-use regatta_base::Digest;
+use regatta_base::{Digest, PublicKey};
 use regatta_client::Client;
 use regatta_link::Observed;
 use regatta_plan::{
     LOG_BYTES_MAX, Plan, PlannedNode,
-    scenario::{Network, ProviderKind},
+    scenario::{FaultKind, Network, ProviderKind},
 };
 use regatta_report::model::Disclosure;
 use std::{
@@ -156,6 +156,8 @@ pub(crate) struct Cluster {
     journal: Arc<Journal>,
     provider: Provider,
     builds: BTreeMap<String, Sealed>,
+    /// Programs that were released to nodes since the start.
+    released: Mutex<Vec<(u32, Digest)>>,
     /// The newest process of each node, in plan order.
     processes: Mutex<Vec<Option<Process>>>,
     events: mpsc::UnboundedSender<NodeEvent>,
@@ -192,7 +194,7 @@ impl Cluster {
             }
             Provider::Netns(_) | Provider::Ssh(_) => None,
         };
-        config::write_configs(&plan, &run)?;
+        config::write_configs(&plan, &run, &trusted(&plan, &builds))?;
         Ok(Self {
             processes: Mutex::new(vec![None; plan.nodes.len()]),
             lives: plan.nodes.iter().map(|_| tokio::sync::Mutex::default()).collect(),
@@ -201,6 +203,7 @@ impl Cluster {
             journal,
             provider,
             builds,
+            released: Mutex::default(),
             events,
             watchers: Mutex::default(),
             _claim: claim,
@@ -492,11 +495,43 @@ impl Cluster {
         self.plan.nodes.iter().zip(processes.iter()).map(state).collect()
     }
 
+    /// A build of the plan, once it is sealed.
+    pub(crate) fn build(&self, name: &str) -> Option<&Sealed> {
+        self.builds.get(name)
+    }
+
+    /// From now on these nodes may also run `program`: it was released to them.
+    pub(crate) fn allow(&self, nodes: &[u32], program: Digest) {
+        let mut released = self.released.lock().unwrap_or_else(PoisonError::into_inner);
+        released.extend(nodes.iter().map(|&node| (node, program)));
+    }
+
+    fn was_released(&self, node: u32, program: Digest) -> bool {
+        let released = self.released.lock().unwrap_or_else(PoisonError::into_inner);
+        released.contains(&(node, program))
+    }
+
     /// The program that a node was sealed with, and whether it was made to misbehave.
     fn sealed_program(&self, node: &PlannedNode) -> Result<(Digest, bool), ClusterError> {
         let sealed = self.sealed(node)?;
         Ok((sealed.program_digest(), sealed.manifest.byzantine))
     }
+}
+
+/// The keys whose releases each node installs: those of the builds that the plan upgrades it to, and none elsewhere.
+fn trusted(plan: &Plan, builds: &BTreeMap<String, Sealed>) -> BTreeMap<u32, Vec<PublicKey>> {
+    let mut trusted: BTreeMap<u32, Vec<PublicKey>> = BTreeMap::new();
+    for fault in plan.faults.iter().filter(|fault| fault.kind == FaultKind::Upgrade) {
+        let sealed = fault.build.as_ref().and_then(|build| builds.get(build));
+        let pinned = sealed.map(|sealed| sealed.pinned.as_slice()).unwrap_or_default();
+        for &node in &fault.nodes {
+            let keys = trusted.entry(node).or_default();
+            keys.extend(pinned);
+            keys.sort_unstable();
+            keys.dedup();
+        }
+    }
+    trusted
 }
 
 /// Arguments that make a node end with the lab, whichever way the lab ends. Only its first start is that of a new node:

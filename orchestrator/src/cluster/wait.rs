@@ -106,7 +106,7 @@ impl Cluster {
                 byzantine: version.byzantine,
             });
         }
-        if version.binary == sealed {
+        if version.binary == sealed || self.was_released(node.index, version.binary) {
             return Ok(());
         }
         Err(ClusterError::OtherProgram {

@@ -2,9 +2,11 @@
 
 mod leader;
 mod links;
+mod upgrade;
 
 pub(crate) use leader::leader;
 pub(crate) use links::shape;
+pub(crate) use upgrade::{Standing, program, standing};
 
 use crate::cluster::{Cluster, ClusterError};
 use futures::future::{join_all, try_join_all};
@@ -47,6 +49,14 @@ pub(crate) enum InjectError {
         fault: u32,
         /// What the system said.
         error: ClusterError,
+    },
+    /// The network was not upgraded.
+    #[error("fault {fault}: {error}")]
+    Upgrade {
+        /// Position of the fault in the plan.
+        fault: u32,
+        /// What went wrong.
+        error: upgrade::UpgradeError,
     },
     /// A node did not come back.
     #[error("after fault {fault}: {error}")]
@@ -111,6 +121,7 @@ impl Injector {
                 self.order_links(&on, &touched, fault.index).await?;
             }
             FaultKind::Skew | FaultKind::DiskFull | FaultKind::DiskSlow => self.order_nodes(&on, fault).await?,
+            FaultKind::Upgrade => upgrade::release(cluster, fault).await?,
             kind => return Err(InjectError::Unsupported(kind)),
         }
         Ok(())
@@ -142,6 +153,7 @@ impl Injector {
                 cluster.switch().into_iter().for_each(|switch| switch.heal(fault.index));
             }
             FaultKind::Skew | FaultKind::DiskFull | FaultKind::DiskSlow => {}
+            FaultKind::Upgrade => upgrade::wait(cluster, fault, REJOIN_DEADLINE).await?,
             kind => return Err(InjectError::Unsupported(kind)),
         }
         let mut on = self.on.lock().await;
@@ -247,6 +259,8 @@ pub(crate) fn means(provider: ProviderKind, fault: &PlannedFault) -> &'static st
         ", made inside the nodes' transport"
     } else if is_made_by_node(fault.kind) {
         ", made inside the node"
+    } else if fault.kind == FaultKind::Upgrade {
+        ", over the air"
     } else {
         ""
     }

@@ -20,6 +20,7 @@ mod spread;
 mod steps;
 #[cfg(test)]
 mod tests;
+mod upgrades;
 
 pub(crate) use files::write_report;
 pub(crate) use interrupt::{Interrupt, Interrupts};

@@ -95,6 +95,7 @@ impl Desk {
             at_ms: now,
             until_ms: now + lasts_ms,
             breaks_quorum: false,
+            build: None,
         });
         self.write(Entry::FaultByHand {
             fault: fault.index,

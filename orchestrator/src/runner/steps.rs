@@ -6,7 +6,7 @@ use super::{
     evidence::Evidence,
     links::{self, Moment},
     setup::Field,
-    spread,
+    spread, upgrades,
 };
 use crate::{
     build::Programs,
@@ -18,7 +18,7 @@ use crate::{
     rundir::{Entry, Journal, RunDir},
     seal::{Store, unix_seconds},
 };
-use regatta_plan::{Plan, PlannedFault, PlannedStep, Step};
+use regatta_plan::{Plan, PlannedFault, PlannedStep, Step, scenario::FaultKind};
 use regatta_report::{
     RunResult,
     model::{EventKind, Phase, PhaseKind},
@@ -376,6 +376,13 @@ impl Runner {
         self.on.push(fault.clone());
         self.field()?.live.fault_began(&fault, text);
         injector.inject(&fault).await?;
+        if fault.kind == FaultKind::Upgrade {
+            let field = self.field.as_ref().ok_or(StepError::OutOfOrder)?;
+            let (cluster, live) = (Arc::clone(&field.cluster), Arc::clone(&field.live));
+            let over = live.mend_all();
+            self.moves
+                .push(tokio::spawn(upgrades::follow(cluster, live, fault, over)));
+        }
         Ok(())
     }
 
@@ -406,7 +413,7 @@ impl Runner {
             // The run goes on without this line when the disk is full; the report has the fault as well.
             let _ = journal.write(Entry::FaultEnded {
                 fault: healed.index,
-                text: text.unwrap_or_default(),
+                text: text.unwrap_or_else(|| "it had ended before".to_owned()),
             });
             let back = match undone {
                 Ok(()) => injector.wait_back(&healed).await,

@@ -85,6 +85,7 @@ pub(crate) fn fault(kind: FaultKind, nodes: &[u32]) -> PlannedFault {
         at_ms: 0,
         until_ms: 1,
         breaks_quorum: true,
+        build: None,
     }
 }
 

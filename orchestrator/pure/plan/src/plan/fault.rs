@@ -34,6 +34,9 @@ pub struct PlannedFault {
     pub until_ms: u64,
     /// Whether it takes a quorum away on purpose.
     pub breaks_quorum: bool,
+    /// The build that an upgrade is to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<String>,
 }
 
 /// How much of a fault.
@@ -156,6 +159,7 @@ mod tests {
             at_ms: 0,
             until_ms: 1,
             breaks_quorum: true,
+            build: None,
         }
     }
 

@@ -191,7 +191,8 @@ impl Plan {
             _ if sides.is_empty() => list(&fault.nodes),
             _ => sides.join(if fault.one_way { " -> " } else { " | " }),
         };
-        format!("{} {whom}{}", fault.kind, fault.extent)
+        let to = fault.build.as_ref().map(|build| format!(" to `{build}`"));
+        format!("{} {whom}{}{}", fault.kind, fault.extent, to.unwrap_or_default())
     }
 
     fn write_churn(&self, out: &mut String) -> std::fmt::Result {

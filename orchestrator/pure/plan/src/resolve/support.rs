@@ -1,5 +1,7 @@
 //! What a scenario may say and this provider or version cannot do yet: refused, never ignored.
 
+use std::collections::BTreeSet;
+
 use super::Draft;
 use crate::{
     defaults,
@@ -53,10 +55,15 @@ fn check_faults(draft: &mut Draft<'_>) {
 
 /// Whether a provider can do this fault to its nodes.
 fn injects(provider: ProviderKind, fault: FaultKind) -> bool {
-    use FaultKind::{Crash, DiskFull, DiskSlow, Link, Partition, Pause, Skew};
+    use FaultKind::{Crash, DiskFull, DiskSlow, Link, Partition, Pause, Skew, Upgrade};
     match provider {
         ProviderKind::Sim => matches!(fault, Crash | Pause | Partition),
-        _ => matches!(fault, Crash | Pause | Partition | Link | Skew | DiskFull | DiskSlow),
+        // A release is brought to nodes on this machine.
+        ProviderKind::Ssh if fault == Upgrade => false,
+        _ => matches!(
+            fault,
+            Crash | Pause | Partition | Link | Skew | DiskFull | DiskSlow | Upgrade
+        ),
     }
 }
 
@@ -111,8 +118,17 @@ fn check_provider(draft: &mut Draft<'_>) {
             draft.error(Code::BadBuild, &path, message, "write source = \".\"");
         }
     }
-    if scenario.build.len() > 1 {
-        unsupported(draft, "build", "more than one build", "keep one [build.NAME]");
+    let upgrades = scenario.fault.iter().filter_map(|fault| fault.build.as_deref());
+    let upgrades: BTreeSet<&str> = upgrades.collect();
+    let to_begin_with = scenario.build.keys().filter(|name| !upgrades.contains(name.as_str()));
+    if to_begin_with.count() > 1 {
+        let what = "more than one build to begin with";
+        unsupported(
+            draft,
+            "build",
+            what,
+            "keep one [build.NAME], and those that a fault `upgrade` names",
+        );
     }
 }
 

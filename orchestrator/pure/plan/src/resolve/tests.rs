@@ -209,10 +209,7 @@ fn faults_stay_within_the_phases_and_the_quorum() {
     assert_codes(&["fault.0.nodes=[\"full\"]"], &[]);
     assert_codes(&["fault.0.build=main"], &[Code::NoEffect, Code::SameBuild]);
     assert_codes(&["fault.0.sets=[[\"val-0\"]]"], &[Code::NoEffect]);
-    assert_codes(
-        &["fault.0.kind=upgrade", "fault.0.build=mian"],
-        &[Code::UnknownBuild, Code::Unsupported],
-    );
+    assert_codes(&["fault.0.kind=upgrade", "fault.0.build=mian"], &[Code::UnknownBuild]);
     let crash = |at: &str, node: &str| format!("{{at=\"{at}\",for=\"5s\",kind=\"crash\",nodes=[\"{node}\"]}}");
     let two = |at: &str, node: &str| format!("fault=[{},{}]", crash("8s", "val-1"), crash(at, node));
     assert_codes(&[&two("10s", "val-1")], &[Code::OverlappingFaults]);

@@ -48,6 +48,7 @@ pub(super) fn resolve(draft: &mut Draft<'_>) {
             }
         }
     }
+    check_upgrades(draft, &planned);
     nemesis::add(draft, &mut planned);
     planned.sort_by_key(|(_, fault)| fault.at_ms);
     quorum::check_overlaps(draft, &planned);
@@ -75,6 +76,7 @@ fn one(draft: &mut Draft<'_>, path: &str, fault: &Fault, round: usize, at_ms: u6
         at_ms,
         until_ms: at_ms.saturating_add(fault.lasts.millis()),
         breaks_quorum: fault.breaks_quorum,
+        build: fault.build.clone(),
     }
 }
 
@@ -128,6 +130,32 @@ fn extent(fault: &Fault) -> FaultExtent {
         FaultKind::Crash | FaultKind::Pause | FaultKind::Partition | FaultKind::Upgrade | FaultKind::DiskFull => {
             FaultExtent::Whole
         }
+    }
+}
+
+/// A release reaches every node that trusts the lab, so that upgrades have their nodes in common.
+fn check_upgrades(draft: &mut Draft<'_>, planned: &[Placed]) {
+    let mut upgrades = planned.iter().filter(|(_, fault)| fault.kind == FaultKind::Upgrade);
+    let Some((_, first)) = upgrades.clone().next() else {
+        return;
+    };
+    for (path, _) in upgrades.clone().filter(|(_, fault)| fault.leads.is_some()) {
+        let message = "a release is for nodes that are known beforehand";
+        draft.error(
+            Code::BadSelection,
+            &format!("{path}.nodes"),
+            message,
+            "name nodes, groups or \"all\"",
+        );
+    }
+    if let Some((path, _)) = upgrades.find(|(_, fault)| fault.nodes != first.nodes) {
+        let message = "upgrades have different nodes, and a release reaches every node that trusts the lab";
+        draft.error(
+            Code::BadSelection,
+            &format!("{path}.nodes"),
+            message,
+            "name the same nodes in each",
+        );
     }
 }
 

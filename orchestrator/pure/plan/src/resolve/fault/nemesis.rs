@@ -179,6 +179,7 @@ impl Random<'_> {
             at_ms: now,
             until_ms,
             breaks_quorum: false,
+            build: None,
         };
         (until_ms <= self.until && self.fits(draft, &fault)).then_some(fault)
     }

@@ -213,3 +213,33 @@ proptest! {
         prop_assert!(plan.faults.iter().all(|fault| fault.until_ms <= 125_000 && fault.until_ms - fault.at_ms >= 2000));
     }
 }
+
+#[test]
+fn an_upgrade_names_a_second_build_and_nodes_that_it_shares_with_the_others() {
+    let next = "build.next.source=\".\"";
+    let upgrade = |at: &str, nodes: &str, build: &str| {
+        format!("{{at=\"{at}\",for=\"2s\",kind=\"upgrade\",nodes=[{nodes}],build=\"{build}\"}}")
+    };
+    let plan = plan_with(&[next, &format!("fault=[{}]", upgrade("1s", "\"all\"", "next"))]);
+    let fault = &plan.faults[0];
+    assert_eq!(
+        (fault.build.as_deref(), fault.nodes.len()),
+        (Some("next"), plan.nodes.len())
+    );
+    assert!(
+        plan.describe_fault(fault).ends_with(" to `next`"),
+        "{}",
+        plan.describe_fault(fault)
+    );
+    let both = |nodes: &str| {
+        let faults = [upgrade("1s", "\"val\"", "next"), upgrade("5s", nodes, "next")];
+        format!("fault=[{}]", faults.join(","))
+    };
+    assert_codes(&[next, &both("\"val\"")], &[]);
+    assert_codes(&[next, &both("\"full\"")], &[Code::BadSelection]);
+    let leader = format!("fault=[{}]", upgrade("1s", "\"next_leader\"", "next"));
+    assert_codes(&[next, &leader], &[Code::BadSelection]);
+    let same = format!("fault=[{}]", upgrade("1s", "\"val\"", "main"));
+    assert_codes(&[&same], &[Code::SameBuild]);
+    assert_codes(&[next, "fault=[]"], &[Code::Unsupported]);
+}

@@ -119,10 +119,6 @@ fn faults_that_go_too_far() {
     error[T004]: the fault `upgrade` needs `build`
       --> s.toml:16:1
        = help: add `build = ...`
-
-    error[T041]: the fault `upgrade` is not supported by the `local` provider yet
-      --> --set fault.0.kind=upgrade
-       = help: use kind = "crash"
     "#);
     insta::assert_snapshot!(rendered(&["fault=[{at=\"8s\",for=\"5s\",kind=\"crash\",nodes=[\"val-1\"]},{at=\"10s\",for=\"5s\",kind=\"crash\",nodes=[\"val-1\"]}]"]), @r#"
     error[T024]: `val-1` already has a fault until 13s
