@@ -20,6 +20,7 @@ mod system {
     mod clusters;
     mod command_line;
     mod endings;
+    mod export;
     mod faults;
     mod fleet;
     mod hostile;
