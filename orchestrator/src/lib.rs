@@ -4,6 +4,7 @@
 //! never links one.
 
 mod build;
+mod cgroup;
 pub mod check;
 pub mod cli;
 mod cluster;

@@ -123,7 +123,7 @@ fn exported_configurations_and_keys_make_a_network_that_agrees() {
             Err(sent.stderr)
         }
     });
-    for index in 0..NODES.len() {
+    for (index, name) in NODES.into_iter().enumerate() {
         until("the value at every node", || {
             let query = run(&program, &["query", "state", "colour", "--to", &at(index)]);
             if query.stdout == "blue\n" {
@@ -132,7 +132,7 @@ fn exported_configurations_and_keys_make_a_network_that_agrees() {
                 Err(query.stdout + &query.stderr)
             }
         });
-        assert!(folder.join("template/data").join(NODES[index]).is_dir());
+        assert!(folder.join("template/data").join(name).is_dir());
     }
 }
 

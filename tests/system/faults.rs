@@ -30,6 +30,34 @@ fn a_run_with_a_crash_is_correct() {
 }
 
 #[test]
+fn a_validator_without_time_on_the_processor_catches_up_when_it_has_it_again() {
+    let lab = Lab::new();
+    let scenario = lab.scenario(
+        "[phases]\nwarmup = \"2s\"\nmeasure = \"10s\"\ncooldown = \"1s\"\ndrain = \"20s\"\n\
+         [[load]]\nrate = 20\nsize = 128\ntarget = \"full\"\n\
+         [[fault]]\nat = \"3s\"\nfor = \"4s\"\nkind = \"cpu\"\nshare = \"2%\"\nnodes = [\"val-2\"]\n",
+    );
+    let ended = lab.start_run(&scenario).wait();
+    if ended.code() == Some(2) {
+        // Not every machine has control groups that limit processors; one that has not says so before it starts anything.
+        return ended.failure(2, &["the fault `cpu` cannot be made here", "help:"]);
+    }
+    // All nodes have one ledger in the end, so the slow one went on.
+    let run = lab.latest();
+    run.assert_correct();
+    let journal = run.journal();
+    let told = |kind: &str| {
+        journal
+            .iter()
+            .find(|line| line["kind"] == kind)
+            .map(|line| line["text"].to_string())
+    };
+    let expected = "\"cpu val-2 2% of a core, made by control groups\"";
+    assert_eq!(told("fault_began").as_deref(), Some(expected), "{}", ended.stderr);
+    assert_eq!(told("fault_ended").as_deref(), Some(expected), "{}", ended.stderr);
+}
+
+#[test]
 fn faults_of_links_pauses_and_lost_disks_heal_and_the_run_goes_on() {
     let lab = Lab::new();
     let scenario = lab.scenario(

@@ -4,7 +4,10 @@ use super::{
     CliError, FAILED, Global, Outcome,
     output::{print, print_json, table},
 };
-use crate::provider::{AddressClaim, HostLimits, probe_namespaces};
+use crate::{
+    cgroup::Place,
+    provider::{AddressClaim, HostLimits, probe_namespaces},
+};
 use clap::Args;
 use regatta_report::format;
 use serde::Serialize;
@@ -37,7 +40,7 @@ struct Finding {
 
 impl Doctor {
     pub(super) async fn execute(&self, global: &Global) -> Outcome {
-        let mut findings = vec![cargo().await, compiler().await, addresses(), namespaces()];
+        let mut findings = vec![cargo().await, compiler().await, addresses(), namespaces(), groups()];
         findings.extend(limits(&HostLimits::read(&global.runs)));
         if global.json {
             print_json(&findings)?;
@@ -122,6 +125,26 @@ fn namespaces() -> Finding {
     };
     Finding {
         what: "namespaces",
+        good: true,
+        found,
+        help: "",
+    }
+}
+
+/// As namespaces: one kind of fault needs them.
+fn groups() -> Finding {
+    let found = match Place::find() {
+        Ok(place) => format!("{}: faults of kind \"cpu\" work here", place.describe()),
+        Err(error) => {
+            let reason = error.to_string();
+            format!(
+                "not to be had ({}): no faults of kind \"cpu\"",
+                reason.lines().next().unwrap_or_default()
+            )
+        }
+    };
+    Finding {
+        what: "processor shares",
         good: true,
         found,
         help: "",

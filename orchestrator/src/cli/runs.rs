@@ -2,6 +2,7 @@
 
 use super::CliError;
 use crate::{
+    cgroup::Place,
     rundir::{RunDir, sweep},
     supervisor::{Answer, ClusterStatus, Request, ask, is_absent},
 };
@@ -13,6 +14,7 @@ const NAMED_MAX: usize = 3;
 
 /// Says on stderr which labs died without a result, and which of their nodes still run.
 pub(super) fn report_sweep(runs: &Path) {
+    sweep_groups();
     let dead = sweep(runs);
     for dead in &dead {
         for (node, pid) in &dead.alive {
@@ -36,6 +38,15 @@ pub(super) fn report_sweep(runs: &Path) {
         };
         let what = "its folder holds no result";
         eprintln!("note: a lab died in run {}{more}: {what}", names.join(", "));
+    }
+}
+
+/// Removes control groups that dead labs left. Where there are none to make, none can be left.
+fn sweep_groups() {
+    match Place::find().map(|place| place.sweep()) {
+        Ok(Ok(0)) | Err(_) => {}
+        Ok(Ok(count)) => eprintln!("note: removed {count} empty control groups that a lab left that died"),
+        Ok(Err(error)) => eprintln!("warning: {error}"),
     }
 }
 

@@ -401,6 +401,12 @@ impl Cluster {
         self.locked()[node as usize].clone()
     }
 
+    /// The process of a node that runs.
+    pub(crate) fn pid(&self, node: u32) -> Option<u32> {
+        let process = self.process(node)?;
+        process.exit().is_none().then(|| process.pid())
+    }
+
     /// The plan that the nodes are of.
     pub(crate) fn plan(&self) -> &Plan {
         &self.plan

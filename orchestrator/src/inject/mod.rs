@@ -8,7 +8,10 @@ pub(crate) use leader::leader;
 pub(crate) use links::shape;
 pub(crate) use upgrade::{Standing, program, standing};
 
-use crate::cluster::{Cluster, ClusterError};
+use crate::{
+    cgroup::{CgroupError, Limited, Place},
+    cluster::{Cluster, ClusterError},
+};
 use futures::future::{join_all, try_join_all};
 use regatta_api::testing::NodeFaults;
 use regatta_client::ClientError;
@@ -58,6 +61,14 @@ pub(crate) enum InjectError {
         /// What went wrong.
         error: upgrade::UpgradeError,
     },
+    /// A process cannot be limited, or its limit not be lifted.
+    #[error("fault {fault}: {error}")]
+    Limit {
+        /// Position of the fault in the plan.
+        fault: u32,
+        /// What the system said.
+        error: CgroupError,
+    },
     /// A node did not come back.
     #[error("after fault {fault}: {error}")]
     NotHealed {
@@ -74,6 +85,8 @@ pub(crate) struct Injector {
     cluster: Arc<Cluster>,
     /// The faults that are on. Whoever holds it orders links, so that no node gets an older order after a newer one.
     on: Mutex<Vec<PlannedFault>>,
+    /// Processes with less time on the processor, by their fault.
+    limited: Mutex<Vec<(u32, Limited)>>,
 }
 
 impl Injector {
@@ -81,6 +94,7 @@ impl Injector {
         Self {
             cluster,
             on: Mutex::default(),
+            limited: Mutex::default(),
         }
     }
 
@@ -122,9 +136,43 @@ impl Injector {
             }
             FaultKind::Skew | FaultKind::DiskFull | FaultKind::DiskSlow => self.order_nodes(&on, fault).await?,
             FaultKind::Upgrade => upgrade::release(cluster, fault).await?,
+            FaultKind::Cpu => self.limit(fault).await?,
             kind => return Err(InjectError::Unsupported(kind)),
         }
         Ok(())
+    }
+
+    /// Leaves each node of `fault` its share of a processor.
+    async fn limit(&self, fault: &PlannedFault) -> Result<(), InjectError> {
+        let failed = |error| InjectError::Limit {
+            fault: fault.index,
+            error,
+        };
+        let FaultExtent::Cpu(share_ppm) = fault.extent else {
+            return Err(InjectError::Unsupported(fault.kind));
+        };
+        let place = Place::find().map_err(failed)?;
+        let mut limited = self.limited.lock().await;
+        for &node in &fault.nodes {
+            // One that is away has no time to lose.
+            if let Some(pid) = self.cluster.pid(node) {
+                limited.push((fault.index, place.limit(node, pid, share_ppm).map_err(failed)?));
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the nodes of `fault` their time back.
+    async fn lift(&self, fault: &PlannedFault) -> Result<(), InjectError> {
+        let mut limited = self.limited.lock().await;
+        let (ours, others) = std::mem::take(&mut *limited)
+            .into_iter()
+            .partition(|(of, _)| *of == fault.index);
+        *limited = others;
+        let ours: Vec<(u32, Limited)> = ours;
+        let fault = fault.index;
+        ours.into_iter()
+            .try_for_each(|(_, one)| one.lift().map_err(|error| InjectError::Limit { fault, error }))
     }
 
     /// Undoes `fault`: links are whole, and processes run again, from verified programs with the data that they have. Nodes
@@ -154,6 +202,7 @@ impl Injector {
             }
             FaultKind::Skew | FaultKind::DiskFull | FaultKind::DiskSlow => {}
             FaultKind::Upgrade => upgrade::wait(cluster, fault, REJOIN_DEADLINE).await?,
+            FaultKind::Cpu => self.lift(fault).await?,
             kind => return Err(InjectError::Unsupported(kind)),
         }
         let mut on = self.on.lock().await;
@@ -261,6 +310,8 @@ pub(crate) fn means(provider: ProviderKind, fault: &PlannedFault) -> &'static st
         ", made inside the node"
     } else if fault.kind == FaultKind::Upgrade {
         ", over the air"
+    } else if fault.kind == FaultKind::Cpu {
+        ", made by control groups"
     } else {
         ""
     }

@@ -124,6 +124,10 @@ pub(crate) fn capabilities(kind: ProviderKind, runs: &std::path::Path) -> Capabi
             .then(probe_namespaces)
             .and_then(Result::err)
             .map(|error| error.to_string()),
+        cgroups_refused: matches!(kind, ProviderKind::Local | ProviderKind::Netns)
+            .then(crate::cgroup::Place::find)
+            .and_then(Result::err)
+            .map(|error| error.to_string()),
         simulates_misconduct: cfg!(feature = "byzantine"),
     }
 }

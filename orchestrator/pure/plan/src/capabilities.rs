@@ -24,6 +24,8 @@ pub struct Capabilities {
     pub taken_networks: Vec<TakenNetwork>,
     /// Why this user cannot make network namespaces, where they are asked for and that is so.
     pub namespaces_refused: Option<String>,
+    /// Why this user cannot make control groups that limit processors, where that is so.
+    pub cgroups_refused: Option<String>,
     /// Whether the lab was built for tests, so that simulated nodes can break the protocol.
     pub simulates_misconduct: bool,
 }
@@ -51,6 +53,7 @@ impl Capabilities {
             disk_bytes: u64::MAX,
             taken_networks: Vec::new(),
             namespaces_refused: None,
+            cgroups_refused: None,
             simulates_misconduct: false,
         }
     }
@@ -69,6 +72,7 @@ impl Default for Capabilities {
             disk_bytes: 32 << 30,
             taken_networks: Vec::new(),
             namespaces_refused: None,
+            cgroups_refused: None,
             simulates_misconduct: false,
         }
     }

@@ -39,6 +39,11 @@ fn check_faults(draft: &mut Draft<'_>) {
     for (path, kind) in listed.chain(drawn) {
         if !injects(scenario.provider.kind, kind) {
             unsupported(draft, &path, &format!("the fault `{kind}`"), "use kind = \"crash\"");
+        } else if let Some(reason) = draft.host.cgroups_refused.clone().filter(|_| kind == FaultKind::Cpu) {
+            let message = format!("the fault `{kind}` cannot be made here: {}", first_line(&reason));
+            let help =
+                "run as root, or in a control group that is delegated to you; `regatta doctor` shows what there is";
+            draft.error(Code::Unsupported, &path, message, help);
         }
     }
     for (index, fault) in scenario.fault.iter().enumerate() {
@@ -55,15 +60,14 @@ fn check_faults(draft: &mut Draft<'_>) {
 
 /// Whether a provider can do this fault to its nodes.
 fn injects(provider: ProviderKind, fault: FaultKind) -> bool {
-    use FaultKind::{Crash, DiskFull, DiskSlow, Link, Partition, Pause, Skew, Upgrade};
+    use FaultKind::{Cpu, Crash, DiskFull, DiskSlow, Link, Partition, Pause, Skew, Upgrade};
+    let anywhere = matches!(fault, Crash | Pause | Partition);
+    let real = anywhere || matches!(fault, Link | Skew | DiskFull | DiskSlow);
     match provider {
-        ProviderKind::Sim => matches!(fault, Crash | Pause | Partition),
-        // A release is brought to nodes on this machine.
-        ProviderKind::Ssh if fault == Upgrade => false,
-        _ => matches!(
-            fault,
-            Crash | Pause | Partition | Link | Skew | DiskFull | DiskSlow | Upgrade
-        ),
+        ProviderKind::Sim => anywhere,
+        ProviderKind::Ssh => real,
+        // The lab limits processes of its own machine alone, and brings releases to nodes on it.
+        ProviderKind::Local | ProviderKind::Netns => real || matches!(fault, Cpu | Upgrade),
     }
 }
 

@@ -1,0 +1,374 @@
+//! Less time on the processor for one process: a control group of its own, of either version of them, made for a fault and
+//! gone after it.
+//!
+//! A group is named after the lab that made it. A lab that is killed leaves an empty one, since its nodes end with it; the
+//! next lab removes it.
+
+use regatta_process::start_ticks;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// Beginning of the names of all groups of labs.
+const PREFIX: &str = "regatta-";
+/// Time over which a limit holds, in microseconds: what the kernel takes by itself.
+const PERIOD_US: u64 = 100_000;
+/// Shortest time on the processor in a period that the kernel accepts, in microseconds.
+const QUOTA_US_MIN: u64 = 1000;
+
+/// Why there is no group.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CgroupError {
+    /// The system has none that limits processors, or does not show it.
+    #[error(
+        "no control group here limits time on processors\n  help: mount cgroup2, or the `cpu` controller of version 1"
+    )]
+    None,
+    /// The system refused.
+    #[error(
+        "control group `{path}`: {error}\n  help: run as root, or in a group that is delegated to you (systemd-run --user --scope -p Delegate=yes)"
+    )]
+    Refused {
+        /// The group, or a file of it.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+/// Version of control groups: they differ in how a limit is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    One,
+    Two,
+}
+
+/// Where groups are made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    version: Version,
+    /// The group that new ones are made in.
+    parent: PathBuf,
+    /// The group that processes go back to: that of the lab.
+    home: PathBuf,
+}
+
+/// A group with one process in it, which is removed with this value.
+#[derive(Debug)]
+pub(crate) struct Limited {
+    path: PathBuf,
+    home: PathBuf,
+    is_lifted: bool,
+}
+
+fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, CgroupError> {
+    result.map_err(|error| CgroupError::Refused {
+        path: path.to_owned(),
+        error,
+    })
+}
+
+impl Place {
+    /// Finds where this process may make groups that limit processors, and makes one to see.
+    ///
+    /// # Errors
+    /// [`CgroupError`] when it may not.
+    pub(crate) fn find() -> Result<Self, CgroupError> {
+        let groups = fs::read_to_string("/proc/self/cgroup").map_err(|_| CgroupError::None)?;
+        let mounts = fs::read_to_string("/proc/self/mounts").map_err(|_| CgroupError::None)?;
+        let place = Self::of(&groups, &mounts, &|path| fs::read_to_string(path).unwrap_or_default())
+            .ok_or(CgroupError::None)?;
+        let probe = place.parent.join(name("probe"));
+        at(&probe, fs::create_dir(&probe).or_else(known))?;
+        let limit = place.version.write(&probe, QUOTA_US_MIN);
+        at(&probe, fs::remove_dir(&probe))?;
+        limit.map(|()| place)
+    }
+
+    /// Where that is, by what the system says of groups and mounts; `read` reads a file of a group.
+    fn of(groups: &str, mounts: &str, read: &dyn Fn(&Path) -> String) -> Option<Self> {
+        let own = |controllers: &str| {
+            groups.lines().find_map(|line| {
+                let mut fields = line.splitn(3, ':').skip(1);
+                let found = fields.next()?.split(',').any(|name| name == controllers);
+                found.then(|| fields.next().unwrap_or("/").trim_start_matches('/').to_owned())
+            })
+        };
+        let mount = |kind: &str, option: &str| {
+            mounts.lines().find_map(|line| {
+                let fields: Vec<&str> = line.split(' ').collect();
+                let has = option.is_empty() || fields.get(3)?.split(',').any(|name| name == option);
+                (*fields.get(2)? == kind && has).then(|| PathBuf::from(fields[1]))
+            })
+        };
+        if let (Some(group), Some(root)) = (own("cpu"), mount("cgroup", "cpu")) {
+            let home = root.join(group);
+            return Some(Self {
+                version: Version::One,
+                parent: home.clone(),
+                home,
+            });
+        }
+        let (group, root) = (own("")?, mount("cgroup2", "")?);
+        let home = root.join(&group);
+        // Only the root may hold processes beside groups with limits; elsewhere new groups stand beside the lab's own.
+        let parent = if group.is_empty() {
+            root
+        } else {
+            home.parent()?.to_owned()
+        };
+        let controls = read(&parent.join("cgroup.subtree_control"));
+        let limits = controls.split_whitespace().any(|name| name == "cpu");
+        limits.then_some(Self {
+            version: Version::Two,
+            parent,
+            home,
+        })
+    }
+
+    /// Leaves process `pid` so many millionths of one processor, in a group for node `node`.
+    ///
+    /// # Errors
+    /// [`CgroupError`] when the system refuses; no group is left then.
+    pub(crate) fn limit(&self, node: u32, pid: u32, share_ppm: u32) -> Result<Limited, CgroupError> {
+        let limited = Limited {
+            path: self.parent.join(name(&node.to_string())),
+            home: self.home.clone(),
+            is_lifted: false,
+        };
+        at(&limited.path, fs::create_dir(&limited.path).or_else(known))?;
+        let quota_us = (PERIOD_US * u64::from(share_ppm) / 1_000_000).max(QUOTA_US_MIN);
+        let procs = limited.path.join("cgroup.procs");
+        let entered = self
+            .version
+            .write(&limited.path, quota_us)
+            .and_then(|()| at(&procs, fs::write(&procs, pid.to_string())));
+        if let Err(error) = entered {
+            limited.lift()?;
+            return Err(error);
+        }
+        Ok(limited)
+    }
+
+    /// Removes what labs that died left behind; how many groups that were.
+    ///
+    /// # Errors
+    /// [`CgroupError`] when one cannot be removed.
+    pub(crate) fn sweep(&self) -> Result<usize, CgroupError> {
+        let mut removed = 0;
+        for entry in at(&self.parent, fs::read_dir(&self.parent))?.flatten() {
+            let left = entry.file_name().to_str().is_some_and(is_of_a_dead_lab);
+            if left {
+                // Only an empty group can be removed, so that no process is ever touched.
+                at(&entry.path(), fs::remove_dir(entry.path()))?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// One line for people.
+    pub(crate) fn describe(&self) -> String {
+        let version = match self.version {
+            Version::One => 1,
+            Version::Two => 2,
+        };
+        format!("control groups of version {version} in {}", self.parent.display())
+    }
+}
+
+impl Version {
+    fn write(self, group: &Path, quota_us: u64) -> Result<(), CgroupError> {
+        let put = |file: &str, text: String| {
+            let path = group.join(file);
+            at(&path, fs::write(&path, text))
+        };
+        match self {
+            Self::One => {
+                put("cpu.cfs_period_us", PERIOD_US.to_string())?;
+                put("cpu.cfs_quota_us", quota_us.to_string())
+            }
+            Self::Two => put("cpu.max", format!("{quota_us} {PERIOD_US}")),
+        }
+    }
+}
+
+impl Limited {
+    /// Gives the process its time back and removes the group.
+    ///
+    /// # Errors
+    /// [`CgroupError`] when the system refuses.
+    pub(crate) fn lift(mut self) -> Result<(), CgroupError> {
+        self.is_lifted = true;
+        self.remove()
+    }
+
+    fn remove(&self) -> Result<(), CgroupError> {
+        let procs = self.path.join("cgroup.procs");
+        let home = self.home.join("cgroup.procs");
+        for pid in at(&procs, fs::read_to_string(&procs))?.lines() {
+            match fs::write(&home, pid) {
+                // It has ended in the meantime.
+                Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => {}
+                other => at(&home, other)?,
+            }
+        }
+        at(&self.path, fs::remove_dir(&self.path))
+    }
+}
+
+impl Drop for Limited {
+    fn drop(&mut self) {
+        if !self.is_lifted {
+            // What stays is empty once its process has ended, and the next lab's sweep takes it.
+            let _ = self.remove();
+        }
+    }
+}
+
+/// The name of this lab's group for `what`.
+fn name(what: &str) -> String {
+    let own = std::process::id();
+    format!("{PREFIX}{own}-{}-{what}", start_ticks(own).unwrap_or_default())
+}
+
+/// Whether a group was made by a lab that is no more: a process id counts only with its start time.
+fn is_of_a_dead_lab(name: &str) -> bool {
+    let mut numbers = name
+        .strip_prefix(PREFIX)
+        .into_iter()
+        .flat_map(|rest| rest.splitn(3, '-'));
+    let pid = numbers.next().and_then(|text| text.parse::<u32>().ok());
+    let ticks = numbers.next().and_then(|text| text.parse::<u64>().ok());
+    match (pid, ticks, numbers.next()) {
+        (Some(pid), Some(ticks), Some(_)) => start_ticks(pid) != Some(ticks),
+        _ => false,
+    }
+}
+
+/// A group of this name is this lab's own: nothing else has its number and start time.
+fn known(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::AlreadyExists {
+        Ok(())
+    } else {
+        Err(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        process::{Child, Command, Stdio},
+        time::{Duration, Instant},
+    };
+
+    const MOUNTS: &str = "proc /proc proc rw 0 0\ncgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,nosuid,cpu,cpuacct 0 0\n";
+    const UNIFIED: &str = "cgroup2 /sys/fs/cgroup cgroup2 rw,nsdelegate 0 0\n";
+
+    fn place(groups: &str, mounts: &str, controls: &str) -> Option<Place> {
+        Place::of(groups, mounts, &|_| controls.to_owned())
+    }
+
+    #[test]
+    fn both_versions_are_found_where_they_limit_processors() {
+        let one = place("4:memory:/a\n2:cpu,cpuacct:/b\n0::/c\n", MOUNTS, "").unwrap();
+        assert_eq!(
+            (one.version, one.parent),
+            (Version::One, PathBuf::from("/sys/fs/cgroup/cpu,cpuacct/b"))
+        );
+        let two = place("0::/user.slice/lab.scope\n", UNIFIED, "cpu memory").unwrap();
+        assert_eq!(two.version, Version::Two);
+        assert_eq!(two.parent, Path::new("/sys/fs/cgroup/user.slice"));
+        assert_eq!(two.home, Path::new("/sys/fs/cgroup/user.slice/lab.scope"));
+        assert_eq!(
+            place("0::/\n", UNIFIED, "cpu").unwrap().parent,
+            Path::new("/sys/fs/cgroup")
+        );
+        assert_eq!(place("0::/a/b\n", UNIFIED, "memory pids"), None);
+        assert_eq!(place("4:memory:/a\n", MOUNTS, ""), None);
+        assert_eq!(place("", "", ""), None);
+    }
+
+    #[test]
+    fn groups_of_dead_labs_are_told_apart() {
+        let own = name("3");
+        assert!(!is_of_a_dead_lab(&own), "{own}");
+        let pid = std::process::id();
+        assert!(
+            is_of_a_dead_lab(&format!("regatta-{pid}-1-3")),
+            "the number was used again"
+        );
+        for other in ["", "regatta-", "regatta-x-1-3", "user.slice", "regatta-1-2"] {
+            assert!(!is_of_a_dead_lab(other), "{other}");
+        }
+    }
+
+    /// A process that does nothing but work.
+    fn busy() -> Child {
+        Command::new("sh")
+            .args(["-c", "while :; do :; done"])
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    fn cpu_ticks(pid: u32) -> u64 {
+        let process = procfs::process::Process::new(pid as i32).and_then(|process| process.stat());
+        process.map_or(0, |stat| stat.utime + stat.stime)
+    }
+
+    #[test]
+    fn a_limited_process_gets_its_share_until_the_limit_is_lifted() {
+        let place = match Place::find() {
+            Ok(place) => place,
+            // A machine without them says so, which is what its labs say as well.
+            Err(error) => return assert!(error.to_string().contains("help:"), "{error}"),
+        };
+        let mut child = busy();
+        let pid = child.id();
+        let limited = place.limit(7, pid, 20_000).unwrap();
+        let path = limited.path.clone();
+        assert_eq!(
+            fs::read_to_string(path.join("cgroup.procs")).unwrap().trim(),
+            pid.to_string()
+        );
+        let (begun, before) = (Instant::now(), cpu_ticks(pid));
+        while begun.elapsed() < Duration::from_secs(2) {
+            std::hint::spin_loop();
+        }
+        // 2 % of 2 s are 4 ticks of 10 ms; a process without a limit would have far more even on a busy machine.
+        let used = cpu_ticks(pid) - before;
+        assert!(used <= 20, "{used} ticks in {:?}", begun.elapsed());
+        limited.lift().unwrap();
+        assert!(!path.exists());
+        let home = fs::read_to_string(place.home.join("cgroup.procs")).unwrap();
+        assert!(home.lines().any(|line| line == pid.to_string()), "it is back");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn what_a_dead_lab_left_is_swept_and_the_rest_stays() {
+        let place = match Place::find() {
+            Ok(place) => place,
+            Err(error) => return assert!(error.to_string().contains("help:"), "{error}"),
+        };
+        let left = place.parent.join(format!("{PREFIX}{}-1-9", std::process::id()));
+        fs::create_dir(&left).unwrap();
+        let mut child = busy();
+        let own = place.limit(8, child.id(), 500_000).unwrap();
+        assert!(place.sweep().unwrap() >= 1);
+        assert!(!left.exists() && own.path.is_dir());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        own.lift().unwrap();
+        let gone = place.limit(8, child.id(), 500_000).unwrap_err();
+        assert!(matches!(gone, CgroupError::Refused { .. }), "{gone}");
+        assert!(
+            !place.parent.join(name("8")).exists(),
+            "nothing is left of a group that was refused"
+        );
+    }
+}
