@@ -13,12 +13,21 @@ use std::{
     path::Path,
     process::{Command, Stdio},
     thread,
+    time::{Duration, Instant},
 };
 
 /// What an agent says on its stdout when it listens.
 pub(crate) const READY: &str = "ready";
 /// Bytes that are carried at once.
 const RELAY_BYTES: usize = 64 * 1024;
+/// First byte that an agent sends on a connection that it serves.
+pub(crate) const WELCOME: u8 = 1;
+/// First and only byte on one that it does not.
+pub(crate) const TOO_MANY: u8 = 0;
+/// How long an agent may take to answer, or to go.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
+/// Time between two attempts.
+const PAUSE: Duration = Duration::from_millis(20);
 /// Most of an agent's last words that are repeated, in bytes.
 const LAST_WORDS_MAX: u64 = 4096;
 
@@ -77,14 +86,46 @@ pub(crate) fn relay(from: &mut impl Read, to: &mut impl Write) -> io::Result<()>
 /// and in ending one: so two at once get the same one.
 fn connect(root: &Root, options: &Options) -> io::Result<UnixStream> {
     let _door = root.lock_door()?;
-    if let Ok(stream) = UnixStream::connect(root.socket()) {
-        return Ok(stream);
+    let until = Instant::now() + ANSWER_DEADLINE;
+    loop {
+        match greeted(root) {
+            // It is there, even where it says why not.
+            Err(error) if error.kind() != io::ErrorKind::ResourceBusy => {}
+            answer => return answer,
+        }
+        let was_held = root.lock_agent().is_err();
+        match start_any(root, options) {
+            Ok(()) => return greeted(root).map_err(about("the new agent")),
+            // One that was killed a moment ago holds its lock until the system has cleaned up after it.
+            Err(_) if was_held && Instant::now() < until => thread::sleep(PAUSE),
+            Err(error) => return Err(error),
+        }
     }
+}
+
+/// A connection whose other end has said that it lives: a socket takes connections also while its process is ending.
+fn greeted(root: &Root) -> io::Result<UnixStream> {
+    let mut stream = UnixStream::connect(root.socket())?;
+    stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
+    let mut greeting = [0];
+    stream.read_exact(&mut greeting)?;
+    stream.set_read_timeout(None)?;
+    match greeting[0] {
+        WELCOME => Ok(stream),
+        _ => {
+            let message = "too many connections to the agent are open\n  help: end other labs that use this host";
+            Err(io::Error::new(io::ErrorKind::ResourceBusy, message))
+        }
+    }
+}
+
+/// Starts an agent by the first way that works.
+fn start_any(root: &Root, options: &Options) -> io::Result<()> {
     let program = std::env::current_exe().map_err(about("the path of this program"))?;
     let mut refused = io::Error::other("no way to start an agent");
     for mut command in commands(&program, root.path(), options, runs_systemd()) {
         match start(root, &mut command) {
-            Ok(()) => return UnixStream::connect(root.socket()).map_err(about("the new agent's socket")),
+            Ok(()) => return Ok(()),
             Err(error) => refused = error,
         }
     }

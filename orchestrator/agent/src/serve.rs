@@ -1,7 +1,7 @@
 //! `serve`: the agent of a folder, from its start until nobody needs it.
 
 use crate::{
-    attach::READY,
+    attach::{READY, TOO_MANY, WELCOME},
     cli::Options,
     clock::now_us,
     connection,
@@ -30,6 +30,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
+    io::AsyncWriteExt,
     net::{UnixListener, UnixStream},
     signal::unix::{SignalKind, signal},
     sync::Notify,
@@ -144,7 +145,7 @@ async fn listen(agent: &Rc<Agent>) -> io::Result<()> {
             }
             () = agent.changed.notified() => {}
             () = tokio::time::sleep_until(idle_since + IDLE), if agent.is_idle() => {
-                if let Some(_door) = nobody_comes(agent, &listener) {
+                if let Some(_door) = nobody_comes(agent, &listener)? {
                     agent.note("nobody needs this agent any more");
                     return remove_socket(agent);
                 }
@@ -182,20 +183,31 @@ fn say_ready() -> io::Result<()> {
 }
 
 /// Closes the door when nobody stands there. While it is held nobody can connect: see `attach`.
-fn nobody_comes(agent: &Agent, listener: &UnixListener) -> Option<File> {
-    let door = agent.root.try_lock_door().ok()?;
+///
+/// # Errors
+/// What the system said; an agent whose folder is gone is one that nobody can find any more, and ends with this.
+fn nobody_comes(agent: &Agent, listener: &UnixListener) -> io::Result<Option<File>> {
+    let door = match agent.root.try_lock_door() {
+        Ok(door) => door,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+        Err(error) => return Err(error),
+    };
     let mut waiting = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
-    (poll(&mut waiting, PollTimeout::ZERO) == Ok(0)).then_some(door)
+    Ok((poll(&mut waiting, PollTimeout::ZERO) == Ok(0)).then_some(door))
 }
 
-fn admit(agent: &Rc<Agent>, stream: UnixStream) {
+fn admit(agent: &Rc<Agent>, mut stream: UnixStream) {
     if agent.connections.get() >= CONNECTIONS_MAX {
         agent.note(&format!("a connection was refused: {CONNECTIONS_MAX} are open"));
+        // One byte, for which a new connection has room. Whoever connected may have gone.
+        spawn_local(async move { stream.write_all(&[TOO_MANY]).await });
         return;
     }
     agent.connections.set(agent.connections.get() + 1);
     let agent = Rc::clone(agent);
     spawn_local(async move {
+        // Whoever connected may have gone; then there is nothing to read either.
+        let _ = stream.write_all(&[WELCOME]).await;
         connection::serve(Rc::clone(&agent), stream).await;
         agent.connections.set(agent.connections.get() - 1);
         agent.changed();

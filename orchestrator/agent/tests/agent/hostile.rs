@@ -3,7 +3,8 @@
 use crate::support::{Build, Host, OBEDIENT, agent, assert_refused, hello, key, named, names, place, until};
 use regatta_base::{Digest, SecretKey};
 use regatta_fleet::{
-    Answer, Chunk, Compression, FaultTimer, Holding, OrderBody, Signal, TimedFault, What, limits::CHUNK_BYTES,
+    Answer, Chunk, Compression, FaultTimer, Holding, OrderBody, Signal, TimedFault, What,
+    limits::{CHUNK_BYTES, CONNECTIONS_MAX},
 };
 use regatta_seal::unix_seconds;
 use std::{
@@ -252,6 +253,26 @@ fn orders_that_make_no_sense_are_answered_and_change_nothing() {
 }
 
 #[test]
+fn one_connection_too_many_is_told() {
+    let host = Host::new();
+    let (_lab, _) = host.lab("run-1", 60_000);
+    // Whoever says nothing holds a place for a while; one that is given back is free at once.
+    let connect = |_| UnixStream::connect(host.root().join("agent.sock")).unwrap();
+    let silent: Vec<UnixStream> = (0..CONNECTIONS_MAX).map(connect).collect();
+    let said = host.command().stdin(std::process::Stdio::null()).output().unwrap();
+    let stderr = String::from_utf8(said.stderr).unwrap();
+    assert!(
+        !said.status.success() && stderr.contains("too many connections"),
+        "{stderr}"
+    );
+    drop(silent);
+    until("a place is free", || {
+        let said = host.command().stdin(std::process::Stdio::null()).output().unwrap();
+        said.status.success().then_some(())
+    });
+}
+
+#[test]
 fn a_lab_of_another_version_and_one_without_a_hello_are_told() {
     let host = Host::new();
     let mut lab = host.attach();
@@ -352,6 +373,8 @@ fn a_disk_that_fills_up_is_said_and_nothing_half_written_stays() {
     drop(file);
     fs::remove_file(filler).unwrap();
     assert_eq!(lab.upload(&build), Holding::Whole);
+    // Before its disk goes, where it says which process it is.
+    host.end();
 }
 
 #[test]

@@ -192,6 +192,19 @@ fn the_end_of_the_lease_stops_everything_and_then_the_agent() {
 }
 
 #[test]
+fn an_agent_whose_folder_is_gone_ends_when_it_has_nothing_to_do() {
+    let host = Host::new();
+    let (mut lab, answer) = host.lab("run-1", 1000);
+    let build = Build::of(OBEDIENT.as_bytes());
+    lab.upload(&build);
+    let started = lab.start(&build, &["val-0"]);
+    drop(lab);
+    fs::remove_dir_all(host.root()).unwrap();
+    until("the node ends", || (!runs(started[0].pid)).then_some(()));
+    until("the agent ends", || (!runs(answer.pid)).then_some(()));
+}
+
+#[test]
 fn a_lease_that_is_renewed_does_not_end() {
     let host = Host::new();
     let (mut lab, _) = host.lab("run-1", 1000);

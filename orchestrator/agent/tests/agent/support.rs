@@ -95,13 +95,20 @@ impl Host {
     }
 }
 
-impl Drop for Host {
-    fn drop(&mut self) {
+impl Host {
+    /// Ends the agent.
+    pub fn end(&self) {
         // Started by this test: its log is in a folder that nobody else has.
         if let Some(pid) = self.agent_pid().filter(|&pid| runs(pid)) {
             let _ = Command::new("kill").arg(pid.to_string()).status();
             until("the agent ends", || (!runs(pid)).then_some(()));
         }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
