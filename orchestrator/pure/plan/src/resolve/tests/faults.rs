@@ -216,7 +216,7 @@ proptest! {
 
 #[test]
 fn an_upgrade_names_a_second_build_and_nodes_that_it_shares_with_the_others() {
-    let next = "build.next.source=\".\"";
+    let next = "build={main={source=\".\"},next={source=\".\"}}";
     let upgrade = |at: &str, nodes: &str, build: &str| {
         format!("{{at=\"{at}\",for=\"2s\",kind=\"upgrade\",nodes=[{nodes}],build=\"{build}\"}}")
     };
