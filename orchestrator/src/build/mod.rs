@@ -238,6 +238,11 @@ impl Programs {
         }
     }
 
+    /// Takes programs that an earlier lab sealed for the same run.
+    pub(crate) fn adopt(&mut self, sealed: BTreeMap<String, Sealed>) {
+        self.sealed = sealed;
+    }
+
     /// What is sealed so far, by build name.
     pub(crate) fn sealed(&self) -> &BTreeMap<String, Sealed> {
         &self.sealed

@@ -13,6 +13,7 @@ mod output;
 mod plan;
 mod release;
 mod report;
+mod resume;
 mod run;
 mod runs;
 mod scenario;
@@ -84,6 +85,7 @@ enum Verb {
     Export(export::Export),
     Hosts(hosts::Hosts),
     Orphans(orphans::Orphans),
+    Resume(resume::Resume),
     Seal(seal::Seal),
     Release(release::Release),
     Keygen(keygen::Keygen),
@@ -146,6 +148,7 @@ async fn execute(cli: Cli) -> Outcome {
         Verb::Compare(verb) => verb.execute(global),
         Verb::Shrink(verb) => verb.execute(global).await,
         Verb::Export(verb) => verb.execute(global).await,
+        Verb::Resume(verb) => verb.execute(global).await,
         Verb::Orphans(verb) => verb.execute(global).await,
         Verb::Hosts(verb) => verb.execute(global).await,
         Verb::Seal(verb) => verb.execute(global).await,

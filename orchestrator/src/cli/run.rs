@@ -166,7 +166,7 @@ fn print_costs(global: &Global, plan: &Plan) -> Outcome {
     Ok(0)
 }
 
-fn print_result(global: &Global, finished: &Finished) -> Result<u8, CliError> {
+pub(super) fn print_result(global: &Global, finished: &Finished) -> Result<u8, CliError> {
     let (run, result) = (&finished.run, &finished.result);
     let report = run.path("report.html").display().to_string();
     if global.json {

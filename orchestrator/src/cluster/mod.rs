@@ -61,6 +61,11 @@ pub(crate) enum ClusterError {
     /// The plan names a build that was not sealed.
     #[error("build `{0}` was not sealed before its nodes start")]
     NotSealed(String),
+    /// Every node of a run that is to be finished has ended.
+    #[error(
+        "no node of the run is left on any host\n  help: its lease may have ended; `regatta down RUN` removes what is left"
+    )]
+    NobodyLeft,
     /// Something is not on its host.
     #[error(transparent)]
     Host(#[from] SshError),
@@ -194,7 +199,9 @@ impl Cluster {
             }
             Provider::Netns(_) | Provider::Ssh(_) => None,
         };
-        config::write_configs(&plan, &run, &trusted(&plan, &builds))?;
+        if !provider.fleet().is_some_and(SshProvider::is_resumed) {
+            config::write_configs(&plan, &run, &trusted(&plan, &builds))?;
+        }
         Ok(Self {
             processes: Mutex::new(vec![None; plan.nodes.len()]),
             lives: plan.nodes.iter().map(|_| tokio::sync::Mutex::default()).collect(),
@@ -215,7 +222,7 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError::Host`] names the host and what it said.
     pub(crate) async fn place(&self) -> Result<(), ClusterError> {
-        match self.provider.fleet() {
+        match self.provider.fleet().filter(|fleet| !fleet.is_resumed()) {
             Some(fleet) => Ok(fleet.place(&self.run, &self.plan).await?),
             None => Ok(()),
         }
@@ -230,6 +237,24 @@ impl Cluster {
             Some(fleet) => Ok(fleet.generator(load, host, clock).await?),
             None => Err(SshError::NoGenerator(load).into()),
         }
+    }
+
+    /// Takes the nodes that hosts still run for an earlier lab; returns how many.
+    ///
+    /// # Errors
+    /// [`ClusterError`] when the journal cannot be written.
+    pub(crate) fn adopt(&self) -> Result<usize, ClusterError> {
+        let found = self
+            .provider
+            .fleet()
+            .map(|fleet| fleet.adopt(&self.plan))
+            .unwrap_or_default();
+        let count = found.len();
+        for (index, process) in found {
+            let node = &self.plan.nodes[index as usize];
+            self.took(node, process, self.sealed(node)?.program_digest())?;
+        }
+        Ok(count)
     }
 
     /// Brings logs here and removes everything of the run from other machines; what went wrong, in words.

@@ -31,6 +31,8 @@ use std::{
 
 /// Folder of the store of programs beside the runs.
 pub(crate) const STORE_FOLDER: &str = ".store";
+/// Name of the plan with nodes where they turned out to go, when hosts had failed.
+pub(crate) const PLACEMENT: &str = "placement.json";
 /// Name of the link to the newest run.
 const LATEST: &str = "latest";
 /// Largest JSON document of a run that is read back, in bytes.

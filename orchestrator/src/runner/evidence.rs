@@ -59,6 +59,8 @@ pub(super) struct Evidence {
     pub(super) digests: Vec<NamedText>,
     /// Commit of nodes that are part of the lab, and whether files were changed since.
     pub(super) commit: Option<(String, bool)>,
+    /// Whether the lab that sent the load died, and with it what it knew.
+    resumed: bool,
 }
 
 impl Evidence {
@@ -84,6 +86,7 @@ impl Evidence {
             disclosure: Vec::new(),
             digests: Vec::new(),
             commit: None,
+            resumed: false,
         }
     }
 
@@ -105,6 +108,24 @@ impl Evidence {
             void: true,
             text: format!("the run was interfered with by hand: {}", texts.join(", ")),
         });
+    }
+
+    /// This lab finishes what another began: what was sent is not known any more.
+    pub(super) fn resumed(&mut self) {
+        self.resumed = true;
+        self.failed("the lab died during the run; another one found its nodes, read, stopped and checked them");
+    }
+
+    pub(super) fn is_resumed(&self) -> bool {
+        self.resumed
+    }
+
+    fn rules(&self, plan: &Plan, instance: &PlannedInstance) -> Result<Rules, NameError> {
+        let rules = rules(plan, instance)?;
+        Ok(Rules {
+            exclusive: rules.exclusive && !self.resumed,
+            ..rules
+        })
     }
 
     /// The run's clock starts now.
@@ -142,7 +163,7 @@ impl Evidence {
     /// Reads the ledgers of the nodes at `endpoints`. What cannot be read shows in the checks.
     pub(super) async fn collect(&mut self, plan: &Plan, endpoints: &[Endpoint]) {
         for instance in &plan.instances {
-            match rules(plan, instance) {
+            match self.rules(plan, instance) {
                 Ok(rules) => {
                     let submitted = self.submitted(plan, &instance.id);
                     let runs = |endpoint: &&Endpoint| {
@@ -166,7 +187,7 @@ impl Evidence {
         let mut checks = Vec::new();
         let mut parts = Vec::new();
         for (instance, ledger) in plan.instances.iter().zip(&self.ledgers) {
-            if let Ok(rules) = rules(plan, instance) {
+            if let Ok(rules) = self.rules(plan, instance) {
                 let submitted = self.submitted(plan, &instance.id);
                 checks.push((instance.id.as_str(), check::check(&rules, ledger, &submitted, &mut rng)));
                 parts.push(check::Part {

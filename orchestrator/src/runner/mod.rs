@@ -14,6 +14,7 @@ mod interrupt;
 mod links;
 mod live;
 mod orders;
+mod resume;
 mod setup;
 mod simulated;
 mod spread;
@@ -26,6 +27,7 @@ pub(crate) use files::write_report;
 pub(crate) use interrupt::{Interrupt, Interrupts};
 pub(crate) use live::{Heartbeat, add as add_progress};
 pub(crate) use orders::{Order, Orders};
+pub(crate) use resume::resume;
 pub(crate) use setup::load_spec;
 
 use crate::{

@@ -6,6 +6,7 @@ use crate::{
     inject::Injector,
     load::{self, Endpoint, LoadLimits, LoadSpec, Prepared, RunClock},
     provider::{self, SshProvider},
+    rundir::PLACEMENT,
     sample::{Sampler, SamplerConfig, Watched},
 };
 use regatta_plan::{Plan, PlannedLoad, PlannedNode};
@@ -37,7 +38,7 @@ impl Runner {
             return Ok(());
         }
         let plan = Arc::clone(&self.plan);
-        for (name, sealed) in self.programs.sealed() {
+        for (name, sealed) in self.programs.sealed().iter().filter(|_| !self.evidence.is_resumed()) {
             sealed
                 .write_to(&self.run.path("build"), name)
                 .map_err(cluster::ClusterError::from)?;
@@ -65,7 +66,10 @@ impl Runner {
             data_dir: None,
             http: None,
         });
-        self.prepared = self.prepare_loads(&cluster, clock).await?;
+        // A run that is only finished sends nothing.
+        if !self.evidence.is_resumed() {
+            self.prepared = self.prepare_loads(&cluster, clock).await?;
+        }
         let live = Arc::new(Live::new(clock, plan, self.run.clone(), sampler));
         self.field = Some(self.watch(cluster, live, inbox));
         Ok(())
@@ -83,6 +87,10 @@ impl Runner {
             journal: &self.journal,
         });
         let ready = ready.await.map_err(cluster::ClusterError::from)?;
+        if ready.plan != *self.plan {
+            // For whoever looks after the run when this lab has died.
+            self.run.write_json(PLACEMENT, &ready.plan)?;
+        }
         self.plan = Arc::new(ready.plan.clone());
         self.fleet = Some(ready);
         Ok(())

@@ -132,6 +132,24 @@ impl Runner {
         }
     }
 
+    /// From here on only what follows the load is done, for nodes whose lab died.
+    pub(super) fn prepared_for_adoption(&mut self) {
+        self.mode = Mode::WindDown;
+        self.evidence.resumed();
+    }
+
+    /// Reads, stops and checks what is there, and reports it.
+    pub(super) async fn wind_up(mut self) -> Result<RunResult, RunnerError> {
+        let plan = Arc::clone(&self.plan);
+        for step in &plan.steps {
+            if matches!(step.step, Step::Collect | Step::Stop | Step::Check) {
+                self.carry_out(step).await?;
+            }
+        }
+        self.clear_field().await;
+        Ok(self.evidence.report(&self.job, &self.programs, &self.run)?)
+    }
+
     fn watch_wall(&self) -> tokio::task::JoinHandle<()> {
         let (wall_ms, interrupts) = (self.plan.budget.wall_ms, self.interrupts.clone());
         tokio::spawn(async move {
@@ -510,6 +528,9 @@ impl Runner {
         for heal in heals.chain(std::mem::take(&mut self.moves)) {
             heal.abort();
             let _ = heal.await;
+        }
+        if let Some(fleet) = self.fleet.take() {
+            fleet.give_up(&self.journal).await;
         }
         let Some(field) = self.field.take() else { return };
         for heal in field.live.take_heals() {

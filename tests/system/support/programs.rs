@@ -32,6 +32,33 @@ pub fn byzantine_node() -> &'static Path {
     &PROGRAMS.byzantine_node
 }
 
+/// What goes to hosts, without what only a debugger reads.
+static FOR_HOSTS: LazyLock<(PathBuf, PathBuf)> = LazyLock::new(|| {
+    let built = cargo_build_of(&["-p", "regatta-agent"], &[]);
+    (stripped(node()), stripped(&executable(&built, "regatta-agent")))
+});
+
+/// The program `regatta-node` as hosts get it.
+pub fn node_for_hosts() -> &'static Path {
+    &FOR_HOSTS.0
+}
+
+/// The program `regatta-agent` as hosts get it.
+pub fn agent_for_hosts() -> &'static Path {
+    &FOR_HOSTS.1
+}
+
+/// A smaller copy in a folder beside the program.
+fn stripped(program: &Path) -> PathBuf {
+    let target = program.with_file_name("for-hosts").join(program.file_name().unwrap());
+    fs::create_dir_all(target.parent().unwrap()).unwrap();
+    let copy = target.with_extension(std::process::id().to_string());
+    let status = Command::new("strip").arg("-o").arg(&copy).arg(program).status();
+    assert!(status.expect("strip comes with the C compiler").success());
+    fs::rename(&copy, &target).unwrap();
+    target
+}
+
 /// Lets cargo build the programs.
 fn build() -> Programs {
     // Both builds have one place: the one for tests moves out of the way before the other is made.
@@ -60,11 +87,17 @@ fn executable(executables: &[PathBuf], name: &str) -> PathBuf {
 
 /// Builds both programs and returns where cargo says that they are.
 fn cargo_build(more: &[&str]) -> Vec<PathBuf> {
+    cargo_build_of(&["-p", "regatta", "-p", "regatta-node"], more)
+}
+
+/// Builds the programs of `packages`.
+fn cargo_build_of(packages: &[&str], more: &[&str]) -> Vec<PathBuf> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let mut command = Command::new(cargo);
     command
         .current_dir(workspace_root())
-        .args(["build", "--locked", "--bins", "-p", "regatta", "-p", "regatta-node"])
+        .args(["build", "--locked", "--bins"])
+        .args(packages)
         .args(["--message-format", "json-render-diagnostics"])
         .args(more)
         .stdin(Stdio::null())

@@ -200,7 +200,7 @@ impl SshServers {
         found
     }
 
-    /// Processes that run from a host's folder, by their command lines.
+    /// Processes that belong to a host's folder, by their command lines or by where they run: nodes run in their run's.
     pub fn left_running(&self) -> Vec<String> {
         let folder = self.folder.path().to_str().unwrap().to_owned();
         let listeners: Vec<u32> = self.servers.iter().map(|server| server.listener.id()).collect();
@@ -210,7 +210,12 @@ impl SshServers {
             .filter(|(known, _)| foreign(known))
             .map(|(known, _)| {
                 let line = fs::read(format!("/proc/{}/cmdline", known.pid)).unwrap_or_default();
-                String::from_utf8_lossy(&line).replace('\0', " ")
+                let place = fs::read_link(format!("/proc/{}/cwd", known.pid)).unwrap_or_default();
+                format!(
+                    "{}in {}",
+                    String::from_utf8_lossy(&line).replace('\0', " "),
+                    place.display()
+                )
             });
         lines.filter(|line| line.contains(&folder)).collect()
     }

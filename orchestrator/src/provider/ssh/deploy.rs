@@ -1,6 +1,6 @@
 //! Making hosts ready: reached, given their agent and the programs of their nodes, with spare ones for those that fail.
 
-use super::{SshError, SshProvider};
+use super::{SshError, SshProvider, collect};
 use crate::{
     fleet::{
         Agent, AgentProgram, Connections, Crew, FleetError, HostClient, HostError, HostFailure, News, RunTerms, Target,
@@ -21,6 +21,8 @@ use std::{
 
 /// How long a host may take to write the files of its nodes.
 const PLACE_DEADLINE: Duration = Duration::from_secs(60);
+/// How long a host that is of no use may take to let go of the run.
+const FORGET_DEADLINE: Duration = Duration::from_secs(5);
 /// Time between two samples of hosts, in milliseconds.
 const SAMPLE_MS: u64 = 1000;
 /// Hosts whose facts the report lists one by one.
@@ -52,6 +54,15 @@ pub(crate) struct FleetReady {
     pub(super) programs: BTreeMap<String, Program>,
     pub(super) facts: Vec<Disclosure>,
     pub(super) run: Name,
+    /// Whether an earlier lab made them ready.
+    pub(super) is_resumed: bool,
+}
+
+impl FleetReady {
+    /// Lets go of hosts that were made ready for nothing.
+    pub(crate) async fn give_up(self, journal: &Journal) {
+        collect::remove(&self.crew, &self.run, journal).await;
+    }
 }
 
 /// A program to send.
@@ -98,7 +109,11 @@ pub(crate) async fn deploy(deployment: Deployment<'_>) -> Result<FleetReady, Ssh
         failed: BTreeMap::new(),
         facts: Vec::new(),
     };
-    gang.assemble(&terms).await?;
+    if let Err(error) = gang.assemble(&terms).await {
+        // Hosts that were fine are not to keep a run that never was for as long as its lease.
+        collect::remove(&gang.crew, &terms.run, journal).await;
+        return Err(error);
+    }
     let programs = builds.iter().map(|(build, sealed)| (build.clone(), program(sealed)));
     Ok(FleetReady {
         programs: programs.collect(),
@@ -107,6 +122,55 @@ pub(crate) async fn deploy(deployment: Deployment<'_>) -> Result<FleetReady, Ssh
         news,
         facts: gang.facts,
         run: terms.run,
+        is_resumed: false,
+    })
+}
+
+/// Finds the hosts of a run whose lab died, with whatever agent is there. Those that do not answer are noted.
+///
+/// # Errors
+/// [`SshError`] when none of them answers.
+pub(crate) async fn reattach(plan: &Plan, run: &RunDir, journal: &Journal) -> Result<FleetReady, SshError> {
+    let base = std::fs::read_to_string(run.path("ssh").join("base")).unwrap_or_default();
+    let targets =
+        Target::of_plan(&plan.hosts, Path::new(&base)).map_err(|(host, error)| SshError::Host { host, error })?;
+    let connections = Arc::new(Connections::prepare(targets, &run.path("ssh"))?);
+    let terms = terms(plan, run, &BTreeMap::new())?;
+    let hosts: BTreeSet<u32> = plan.nodes.iter().filter_map(|node| node.host).collect();
+    let hosts: Vec<u32> = hosts.into_iter().collect();
+    let (mut crew, news) = Crew::new();
+    let failures = crew
+        .muster(&connections, &hosts, &Agent::Present, Some(&terms), &BTreeMap::new())
+        .await;
+    for client in crew.clients() {
+        let entry = Entry::Host {
+            host: client.target().name.clone(),
+            state: HostState::Back,
+            text: "found by another lab".to_owned(),
+        };
+        // A full disk here is no reason to leave nodes alone there.
+        let _ = journal.write(entry);
+    }
+    if crew.clients().next().is_none() {
+        let failed = failures.into_iter().map(|failure| (failure.name, failure.error));
+        return Err(SshError::Fleet(FleetError::Hosts {
+            failed: failed.collect(),
+            of: hosts.len(),
+        }));
+    }
+    let disclose = |failure: &HostFailure| Disclosure {
+        section: "hosts".to_owned(),
+        name: format!("{} failed", failure.name),
+        value: failure.error.to_string().lines().next().unwrap_or_default().to_owned(),
+    };
+    Ok(FleetReady {
+        plan: plan.clone(),
+        facts: failures.iter().map(disclose).collect(),
+        crew,
+        news,
+        programs: BTreeMap::new(),
+        run: terms.run,
+        is_resumed: true,
     })
 }
 
@@ -208,6 +272,7 @@ impl Gang<'_> {
             }
             let (bytes, late) = self.send(&new).await;
             sent_bytes += bytes;
+            self.forget(&late, terms).await;
             let mended = self.replace(failures.into_iter().chain(late).collect());
             ready.extend(new.into_iter().filter(|host| !self.failed.contains_key(host)));
             mended?;
@@ -239,6 +304,14 @@ impl Gang<'_> {
             }
         }
         (sent, failures)
+    }
+
+    /// Has hosts that are reached and of no use let go of the run; one that does not answer does so when the lease ends.
+    async fn forget(&self, failures: &[HostFailure], terms: &RunTerms) {
+        let order = |failure: &HostFailure| (failure.host, OrderBody::Remove { run: terms.run.clone() });
+        self.crew
+            .order_each(failures.iter().map(order).collect(), FORGET_DEADLINE)
+            .await;
     }
 
     /// Gives the nodes of failed hosts to spare ones, or has them stay away as far as the plan tolerates that.

@@ -7,7 +7,7 @@ mod collect;
 mod deploy;
 mod nodes;
 
-pub(crate) use deploy::{Deployment, FleetReady, deploy};
+pub(crate) use deploy::{Deployment, FleetReady, deploy, reattach};
 
 use crate::{
     fleet::{Crew, HostError, HostFailure, HostNews, News},
@@ -16,7 +16,7 @@ use crate::{
     sample::Elsewhere,
 };
 use nodes::Nodes;
-use regatta_fleet::{AGENT_PID, Answer, Name, NodeStart, OrderBody, Program, Started, What};
+use regatta_fleet::{AGENT_PID, Answer, Name, NodeStart, NodeState, OrderBody, Program, Started, What};
 use regatta_plan::{Plan, PlannedNode};
 use regatta_process::Process;
 use regatta_report::model::Disclosure;
@@ -103,6 +103,7 @@ pub(crate) struct SshProvider {
     /// What the report says of hosts.
     facts: Vec<Disclosure>,
     run: Name,
+    is_resumed: bool,
     listener: tokio::task::JoinHandle<()>,
 }
 
@@ -128,6 +129,7 @@ impl SshProvider {
             programs,
             facts,
             run,
+            is_resumed,
             ..
         } = ready;
         let (crew, nodes, elsewhere) = (Arc::new(crew), Arc::new(Nodes::default()), Elsewhere::default());
@@ -148,7 +150,30 @@ impl SshProvider {
             elsewhere,
             facts,
             run,
+            is_resumed,
         }
+    }
+
+    /// Whether the hosts were made ready by an earlier lab.
+    pub(crate) fn is_resumed(&self) -> bool {
+        self.is_resumed
+    }
+
+    /// The nodes that hosts run already, as processes.
+    pub(crate) fn adopt(&self, plan: &Plan) -> Vec<(u32, Process)> {
+        let mut found = Vec::new();
+        for client in self.crew.clients() {
+            for status in client.hello().nodes {
+                let node = plan.node(status.started.node.as_str());
+                if let (Some(node), NodeState::Running(line)) = (node, &status.state) {
+                    let begun = self.nodes.begin(&node.name);
+                    let process = self.nodes.started(begun, &status.started, Arc::clone(client));
+                    self.nodes.greet(&node.name, line.as_deref());
+                    found.push((node.index, process));
+                }
+            }
+        }
+        found
     }
 
     /// What hosts tell of their processes.

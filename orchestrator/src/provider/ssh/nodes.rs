@@ -57,6 +57,11 @@ impl Nodes {
         Process::elsewhere(started.pid, started.start_ticks, orders, begun.watched)
     }
 
+    /// It had said `line` before.
+    pub(super) fn greet(&self, name: &str, line: Option<&str>) {
+        line.into_iter().for_each(|line| self.announced(name, line));
+    }
+
     /// Takes what an agent tells; gives back samples, which are another's.
     pub(super) fn event<'a>(&self, event: &'a NodeEvent) -> Option<&'a [NodeSample]> {
         match event {
