@@ -1,6 +1,6 @@
 //! What a run leaves behind, gathered step by step, and its way into the report.
 
-use super::{Interrupt, Job, files, steps::Phases};
+use super::{Interrupt, Job, files, phases::Phases};
 use crate::{
     build::Programs,
     check::{self, Ledger, Rules},

@@ -14,6 +14,7 @@ mod interrupt;
 mod links;
 mod live;
 mod orders;
+mod phases;
 mod resume;
 mod setup;
 mod simulated;
