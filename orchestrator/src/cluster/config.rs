@@ -101,10 +101,7 @@ pub(crate) fn node_configs(plan: &Plan) -> Result<Vec<NodeConfig>, ConfigError> 
                 retain_blocks: Retain::All,
                 ..StoreConfig::default()
             },
-            upgrade: UpgradeConfig {
-                store: format!("../../data/{}/releases", node.name),
-                ..UpgradeConfig::default()
-            },
+            upgrade: UpgradeConfig::default(),
             testing: TestingConfig {
                 behaviour: behaviour(node),
                 faults: takes_orders(plan),
@@ -221,6 +218,7 @@ pub(crate) fn write_configs(
     for (node, mut config) in plan.nodes.iter().zip(node_configs(plan)?) {
         if let Some(keys) = trusted.get(&node.index) {
             config.upgrade.trusted_keys.clone_from(keys);
+            config.upgrade.store = format!("../../data/{}/releases", node.name);
         }
         let folder = run.config(&node.name);
         let file = |path: PathBuf| |error| ConfigError::File { path, error };
