@@ -67,7 +67,7 @@ impl Release {
             Some(path) => describe_binary(root.ok().as_deref(), path).await?,
             None => {
                 build_node(&root?, Recipe::default(), &mut |line| {
-                    eprintln!("          {}", line.trim())
+                    eprintln!("          {}", line.trim());
                 })
                 .await?
             }
