@@ -23,6 +23,7 @@ mod system {
     mod export;
     mod faults;
     mod fleet;
+    mod fleet_loads;
     mod fleet_runs;
     mod hostile;
     mod idle;

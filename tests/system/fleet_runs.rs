@@ -16,15 +16,15 @@ use std::{
 };
 
 /// A lab with hosts.
-struct Fleet {
-    servers: SshServers,
-    lab: Lab,
+pub(super) struct Fleet {
+    pub(super) servers: SshServers,
+    pub(super) lab: Lab,
     scenario: String,
 }
 
 impl Fleet {
     /// Four validators and full nodes on as many hosts as are not spare; `more` is appended to the scenario.
-    fn new(servers: SshServers, spares: u8, more: &str) -> Self {
+    pub(super) fn new(servers: SshServers, spares: u8, more: &str) -> Self {
         let lab = Lab::new();
         let nodes = servers.count() - spares;
         let hosts = (0..servers.count()).map(|host| {
@@ -51,7 +51,7 @@ impl Fleet {
         Self { servers, lab, scenario }
     }
 
-    fn start(&self) -> Running {
+    pub(super) fn start(&self) -> Running {
         let path = |path: &Path| path.to_str().unwrap().to_owned();
         let (node, agent) = (path(programs::node_for_hosts()), path(programs::agent_for_hosts()));
         let key = path(&self.lab.path("release.pem"));
@@ -69,7 +69,7 @@ impl Fleet {
     }
 
     /// Waits until no node and no agent runs on any host.
-    fn wait_until_nobody_is_left(&self) {
+    pub(super) fn wait_until_nobody_is_left(&self) {
         until("nobody to be left on any host", || {
             let left = self.servers.left_running();
             if left.is_empty() { Ok(()) } else { Err(left.join("\n")) }
@@ -77,7 +77,7 @@ impl Fleet {
     }
 
     /// Folders of runs that are still on hosts.
-    fn folders(&self) -> Vec<PathBuf> {
+    pub(super) fn folders(&self) -> Vec<PathBuf> {
         let folders =
             (0..self.servers.count()).filter_map(|host| fs::read_dir(self.servers.dir(host).join("runs")).ok());
         folders.flatten().flatten().map(|entry| entry.path()).collect()
@@ -95,7 +95,7 @@ fn noted(run: &Run, state: &str) -> usize {
 
 /// Checks that a run went as it should, however busy the machine was.
 #[track_caller]
-fn assert_went_well(run: &Run, lab: Running) {
+pub(super) fn assert_went_well(run: &Run, lab: Running) {
     let ended = lab.wait();
     // 6: the machine that plays all hosts was too busy to measure anything.
     assert!(

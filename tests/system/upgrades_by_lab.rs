@@ -49,10 +49,8 @@ fn a_run_upgrades_its_network_under_load_and_says_who_ran_what_when() {
     let notes = events
         .iter()
         .filter(|event| event["text"].as_str().unwrap().starts_with("runs build"));
-    assert_eq!(
-        Some(times(fault) / 1000),
-        notes.map(times).max().map(|last| last / 1000)
-    );
+    let last = notes.map(times).max().expect("every node was noted above");
+    assert!(times(fault).abs_diff(last) < 2000, "{} and {last}", times(fault));
     // Every node is one process all along.
     assert_eq!(run.started().len(), 5, "{:?}", run.started());
     run.wait_until_nobody_is_left();

@@ -4,14 +4,20 @@ use super::{client_args::ClientArgs, error::CliError, print::print};
 use clap::Args;
 use regatta_api::view::{ReleaseChunk, ReleaseOffer, ReleaseStage, ReleaseTaken, UpgradeView};
 use regatta_base::HexBytes;
-use regatta_client::Client;
+use regatta_client::{Client, ClientError};
 use regatta_seal::RELEASE_BYTES_MAX;
 use std::{
     fs::File,
     io::Read as _,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
+
+/// How long a node may be away while a release is brought to it: it may be switching to that release already.
+const SWITCH_MAX: Duration = Duration::from_secs(60);
+/// Pause between two attempts to reach it.
+const AWAY_PAUSE: Duration = Duration::from_millis(200);
 
 /// Which release.
 #[derive(Debug, Args)]
@@ -31,11 +37,42 @@ impl SendRelease {
         let offer = ReleaseOffer {
             document: HexBytes::from(document),
         };
-        let taken = client.offer_release(&offer).await?;
-        if let Some(program) = &self.program {
-            bring(&client, program, &taken).await?;
+        // The first answer counts at once: nobody may be there at all. After it the node may go away for a moment, since it
+        // switches as soon as it is its turn and it has the program, from here or from neighbours.
+        let mut taken = client.offer_release(&offer).await?;
+        let deadline = Instant::now() + SWITCH_MAX;
+        let view = loop {
+            let brought = match &self.program {
+                Some(program) => bring(&client, program, &taken).await?,
+                None => Ok(()),
+            };
+            let seen = match brought {
+                Ok(()) => client.release().await,
+                Err(error) => Err(error),
+            };
+            match seen {
+                Err(error) if is_away(&error) && Instant::now() < deadline => {
+                    taken = await_back(&client, &offer, deadline).await?;
+                }
+                seen => break seen?,
+            }
+        };
+        print(self.client.json, &view, upgrade_text)
+    }
+}
+
+/// Whether a node that was there a moment ago may be switching.
+fn is_away(error: &ClientError) -> bool {
+    matches!(error, ClientError::Unreachable { .. } | ClientError::Transport { .. })
+}
+
+/// Offers the release again until the node is back; it knows what it lacks.
+async fn await_back(client: &Client, offer: &ReleaseOffer, deadline: Instant) -> Result<ReleaseTaken, CliError> {
+    loop {
+        match client.offer_release(offer).await {
+            Err(error) if is_away(&error) && Instant::now() < deadline => tokio::time::sleep(AWAY_PAUSE).await,
+            answer => return Ok(answer?),
         }
-        print(self.client.json, &client.release().await?, upgrade_text)
     }
 }
 
@@ -53,8 +90,8 @@ fn read_document(path: &Path) -> Result<Vec<u8>, CliError> {
     Ok(document)
 }
 
-/// Brings the pieces that the node lacks.
-async fn bring(client: &Client, program: &Path, taken: &ReleaseTaken) -> Result<(), CliError> {
+/// Brings the pieces that the node lacks; the inner error is the node's.
+async fn bring(client: &Client, program: &Path, taken: &ReleaseTaken) -> Result<Result<(), ClientError>, CliError> {
     let unreadable = |error: std::io::Error| CliError::usage(format!("cannot read {}: {error}", program.display()));
     let file = File::open(program).map_err(unreadable)?;
     let size = file.metadata().map_err(unreadable)?.len();
@@ -68,9 +105,11 @@ async fn bring(client: &Client, program: &Path, taken: &ReleaseTaken) -> Result<
             chunk,
             bytes: bytes.into(),
         };
-        client.bring_chunk(&piece).await?;
+        if let Err(error) = client.bring_chunk(&piece).await {
+            return Ok(Err(error));
+        }
     }
-    Ok(())
+    Ok(Ok(()))
 }
 
 /// What a person wants to know, a line each.
