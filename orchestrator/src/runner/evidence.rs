@@ -5,7 +5,7 @@ use crate::{
     build::Programs,
     check::{self, Ledger, Rules},
     cluster::{chain, node_key},
-    load::{Endpoint, LoadOutcome, Submitted},
+    load::{Endpoint, LoadError, LoadOutcome, Submitted},
     record::{self, RecordParts},
     rundir::{RunDir, RunDirError, rfc3339},
     sample::SampleOutcome,
@@ -41,6 +41,8 @@ pub(super) struct Evidence {
     failure: Option<String>,
     details: Option<String>,
     pub(super) loads: Vec<LoadOutcome>,
+    /// A load ended without its books.
+    books_lost: bool,
     pub(super) samples: SampleOutcome,
     pub(super) events: Vec<Event>,
     /// Who came and went.
@@ -75,6 +77,7 @@ impl Evidence {
             failure: None,
             details: None,
             loads: Vec::new(),
+            books_lost: false,
             samples: SampleOutcome::default(),
             events: Vec::new(),
             churn: None,
@@ -123,9 +126,23 @@ impl Evidence {
     fn rules(&self, plan: &Plan, instance: &PlannedInstance) -> Result<Rules, NameError> {
         let rules = rules(plan, instance)?;
         Ok(Rules {
-            exclusive: rules.exclusive && !self.resumed,
+            exclusive: rules.exclusive && !self.resumed && !self.books_lost,
             ..rules
         })
+    }
+
+    /// Keeps the books of loads; returns why others have none. What those submitted is not known then, so that nothing in
+    /// the ledger can be called foreign.
+    pub(super) fn take_books(&mut self, outcomes: Vec<Result<LoadOutcome, LoadError>>) -> Option<LoadError> {
+        let mut lost = None;
+        for outcome in outcomes {
+            match outcome {
+                Ok(outcome) => self.loads.push(outcome),
+                Err(error) => lost = lost.or(Some(error)),
+            }
+        }
+        self.books_lost |= lost.is_some();
+        lost
     }
 
     /// The run's clock starts now.

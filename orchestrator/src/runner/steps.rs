@@ -12,7 +12,7 @@ use crate::{
     build::Programs,
     cluster::{STOP_GRACE, endpoint},
     inject,
-    load::{Connected, Endpoint, LoadOutcome, Prepared},
+    load::{Connected, Endpoint, Prepared},
     provider::FleetReady,
     record,
     rundir::{Entry, Journal, RunDir},
@@ -456,17 +456,17 @@ impl Runner {
         let loads = self.field()?.live.take_loads();
         debug_assert!(loads.len() <= self.plan.loads.len());
         let outcomes = futures::future::join_all(loads.into_iter().map(|load| load.drain(limit))).await;
-        // The books first: a node that comes back too late must not take them along.
-        let outcomes: Vec<LoadOutcome> = outcomes.into_iter().collect::<Result<_, _>>()?;
-        self.evidence.loads = outcomes;
+        // The books first: neither a node that comes back too late nor a generator that is gone must take them along.
+        let lost = self.evidence.take_books(outcomes);
         let by_hand = self.field()?.live.take_heals();
         let heals = std::mem::take(&mut self.heals).into_iter().map(|(_, heal)| heal);
         for heal in heals.chain(std::mem::take(&mut self.moves)).chain(by_hand) {
             // An error was raised as an interrupt; a panic of the task shows as a node that does not answer.
             let _ = heal.await;
         }
-        match self.interrupts.get() {
-            Some(interrupt) if self.mode == Mode::All => Err(StepError::Interrupted(interrupt)),
+        match (self.interrupts.get(), lost) {
+            (Some(interrupt), _) if self.mode == Mode::All => Err(StepError::Interrupted(interrupt)),
+            (_, Some(error)) => Err(error.into()),
             _ => Ok(()),
         }
     }
