@@ -16,6 +16,8 @@ use std::{
 
 /// How long a node may be away while a release is brought to it: it may be switching to that release already.
 const SWITCH_MAX: Duration = Duration::from_secs(60);
+/// Code of a refusal by a node that takes no releases.
+const REFUSED: &str = "release_refused";
 /// Pause between two attempts to reach it.
 const AWAY_PAUSE: Duration = Duration::from_millis(200);
 
@@ -50,20 +52,27 @@ impl SendRelease {
                 Ok(()) => client.release().await,
                 Err(error) => Err(error),
             };
-            match seen {
-                Err(error) if is_away(&error) && Instant::now() < deadline => {
-                    taken = await_back(&client, &offer, deadline).await?;
-                }
-                seen => break seen?,
+            let is_switching = match &seen {
+                Ok(view) => view.release.is_none() && view.failure.is_none(),
+                Err(error) => is_away(error),
+            };
+            if !is_switching || Instant::now() >= deadline {
+                break seen?;
             }
+            taken = await_back(&client, &offer, deadline).await?;
         };
         print(self.client.json, &view, upgrade_text)
     }
 }
 
-/// Whether a node that was there a moment ago may be switching.
+/// Whether a node that took the release a moment ago may be switching: it is not there, or its new program answers, which
+/// takes no releases while it is on trial.
 fn is_away(error: &ClientError) -> bool {
-    matches!(error, ClientError::Unreachable { .. } | ClientError::Transport { .. })
+    match error {
+        ClientError::Unreachable { .. } | ClientError::Transport { .. } => true,
+        ClientError::Api { error, .. } => error.code == REFUSED,
+        _ => false,
+    }
 }
 
 /// Offers the release again until the node is back; it knows what it lacks.
