@@ -1,8 +1,8 @@
 //! `attach`: joins the standard streams with the agent's socket, and starts the agent where there is none.
 
 use crate::{
-    cli::Options,
     facts::runs_systemd,
+    options::Options,
     root::{Root, about},
 };
 use std::{

@@ -1,6 +1,6 @@
 //! The command line: four verbs, read by hand, since this program should stay small.
 
-use crate::{attach, generate, root::Root, serve};
+use crate::{attach, generate, options::Options, root::Root, serve};
 use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
 
 /// Most bytes of programs on a host, unless the command line says otherwise: 8 GiB.
@@ -19,15 +19,6 @@ enum Verb {
     Serve(Options),
     Generate,
     Version,
-}
-
-/// Where an agent works, and how much it may keep.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Options {
-    /// Its folder.
-    pub root: PathBuf,
-    /// Most bytes of programs.
-    pub store_bytes_max: u64,
 }
 
 /// Reads the command line and does what it asks for.

@@ -1,12 +1,12 @@
 //! One connection: orders in, answers and events out.
 
 use crate::{
+    agent::Agent,
     clock::now_us,
     facts::host_facts,
     orders::{is_slow, obey},
     root::make_private,
     run::Run,
-    serve::Agent,
     store::refused,
 };
 use regatta_fleet::{

@@ -38,8 +38,6 @@ fn serve(stream: UnixStream) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (input, output) = tokio::net::UnixStream::from_std(stream)?.into_split();
-        regatta_load::remote::serve(input, output)
-            .await
-            .map_err(io::Error::other)
+        regatta_load::serve(input, output).await.map_err(io::Error::other)
     })
 }

@@ -4,6 +4,7 @@
 //! `attach` is what the lab starts over SSH: it joins its standard streams with that socket. `generate` is a load
 //! generator, for one load and one session.
 
+mod agent;
 mod attach;
 mod cli;
 mod clock;
@@ -13,6 +14,7 @@ mod files;
 mod generate;
 mod leftovers;
 mod node;
+mod options;
 mod orders;
 mod root;
 mod run;

@@ -1,6 +1,6 @@
 //! One node of a run: started from a verified program, watched, ended.
 
-use crate::{leftovers::Note, run::Run, serve::Agent, store::refused};
+use crate::{agent::Agent, leftovers::Note, run::Run, store::refused};
 use regatta_fleet::{AGENT_PID, Name, NodeEvent, NodeStart, NodeState, NodeStatus, Program, Refusal, Started, What};
 use regatta_process::{Exit, Process, ProcessSpec};
 use regatta_seal::VerifiedProgram;

@@ -1,12 +1,12 @@
 //! What an agent does with each order.
 
 use crate::{
+    agent::Agent,
     clock::now_us,
     files,
     node::End,
     run::{Run, end_all},
     sampler::sample,
-    serve::Agent,
     store::refused,
     timers,
 };

@@ -1,9 +1,9 @@
 //! One run on this host: its nodes, its lease, and the events that the lab has not seen yet.
 
 use crate::{
+    agent::Agent,
     clock::now_us,
     node::{End, Node},
-    serve::Agent,
     timers::Timers,
 };
 use regatta_base::Digest;

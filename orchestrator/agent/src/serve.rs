@@ -1,14 +1,14 @@
 //! `serve`: the agent of a folder, from its start until nobody needs it.
 
 use crate::{
+    agent::Agent,
     attach::{READY, TOO_MANY, WELCOME},
-    cli::Options,
     clock::now_us,
     connection,
     facts::own_digest,
     leftovers::end_leftovers,
+    options::Options,
     root::{Root, about},
-    run::Run,
     store::Store,
 };
 use nix::{
@@ -16,13 +16,10 @@ use nix::{
     sys::resource::{Resource, getrlimit, setrlimit},
     unistd::{dup2_stdout, setsid},
 };
-use regatta_base::Digest;
-use regatta_fleet::{Name, limits::CONNECTIONS_MAX};
+use regatta_fleet::limits::CONNECTIONS_MAX;
 use regatta_process::{Keeper, NodeLog};
-use regatta_seal::unix_seconds;
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
     fs::{self, File, Permissions},
     io::{self, Write},
     os::{fd::AsFd, unix::fs::PermissionsExt},
@@ -44,47 +41,6 @@ const LOG_BYTES_MAX: u64 = 1 << 20;
 const IDLE: Duration = Duration::from_secs(10);
 /// How long nodes may take to stop when the agent is told to end.
 const GRACE: Duration = Duration::from_secs(10);
-
-/// What all connections share.
-pub(crate) struct Agent {
-    /// Its folder.
-    pub root: Root,
-    /// Its programs.
-    pub store: Store,
-    /// What starts nodes.
-    pub keeper: Keeper,
-    /// Its runs.
-    pub runs: RefCell<BTreeMap<Name, Rc<Run>>>,
-    /// Digest of this program.
-    pub program: Digest,
-    /// When it began, by the monotonic clock.
-    pub began_us: u64,
-    connections: Cell<usize>,
-    changed: Notify,
-    log: RefCell<NodeLog>,
-}
-
-impl Agent {
-    /// Writes a line to the agent's log.
-    pub(crate) fn note(&self, line: &str) {
-        let line = format!("{} {line}", unix_seconds());
-        self.log.borrow_mut().write_line(line.as_bytes());
-    }
-
-    /// Something changed that may mean that nobody needs the agent any more.
-    pub(crate) fn changed(&self) {
-        self.changed.notify_one();
-    }
-
-    fn is_idle(&self) -> bool {
-        self.connections.get() == 0
-            && self
-                .runs
-                .borrow()
-                .values()
-                .all(|run| run.is_over() && !run.is_running())
-    }
-}
 
 /// Serves the folder `root`.
 ///

@@ -1,10 +1,10 @@
 //! Fault timers: they run by the host's clock, whether the lab is there or not.
 
 use crate::{
+    agent::Agent,
     clock::sleep_until_us,
     node::{End, Node},
     run::Run,
-    serve::Agent,
 };
 use regatta_fleet::{FaultTimer, NodeEvent, Refusal, TimedFault, What, limits::TIMERS_MAX};
 use std::{

@@ -16,6 +16,7 @@ mod builders;
 mod clock;
 mod driver;
 mod engine;
+mod error;
 mod generator;
 mod lane;
 mod listen;
@@ -26,6 +27,7 @@ mod recipe;
 pub mod remote;
 mod schedule;
 mod series;
+mod serve;
 mod spec;
 #[cfg(any(test, feature = "double"))]
 #[allow(
@@ -38,10 +40,12 @@ mod tracker;
 
 pub use clock::RunClock;
 pub use driver::PrepareProgress;
+pub use error::{LoadError, RemoteError};
 pub use generator::{Connected, LoadHandle, Prepared, prepare};
 pub use outcome::{LoadOutcome, LoadProgress, PhaseTally, Submission, Submitted, Tally};
 pub use priority::settle;
 pub use recipe::{Chunk, Recipe};
 pub use schedule::Schedule;
-pub use spec::{Endpoint, LoadError, LoadLimits, LoadSpec};
+pub use serve::serve;
+pub use spec::{Endpoint, LoadLimits, LoadSpec};
 pub use tracker::{Answer, Opening, Tracker};

@@ -1,10 +1,10 @@
 //! The lab's side: the verbs of a load, for one that runs elsewhere.
 
 use super::{
-    ClockBound, RemoteError,
+    ClockBound,
     wire::{Ask, OUTCOME_BYTES_MAX, Told, receive, send},
 };
-use crate::{LoadError, LoadOutcome, LoadProgress, LoadSpec, PrepareProgress, RunClock};
+use crate::{LoadError, LoadOutcome, LoadProgress, LoadSpec, PrepareProgress, RemoteError, RunClock};
 use regatta_base::decode;
 use regatta_report::model::NamedText;
 use std::{io, time::Duration};

@@ -1,7 +1,7 @@
 //! A load whose generator is another program, on another host: the same verbs, over a pair of streams.
 //!
 //! ```text
-//! lab                                       generator (`serve`)
+//! lab                                       generator ([`crate::serve`])
 //!  Clock, a few times              <->  when it was received and answered, on its own clock
 //!  Prepare(spec, on its clock)      ->  builds and signs; Built..., Prepared
 //!  Connect                          ->  subscribes; Connected
@@ -17,25 +17,7 @@
 
 mod clock;
 mod handle;
-mod serve;
-#[cfg(test)]
-mod tests;
-mod wire;
+pub(crate) mod wire;
 
 pub use clock::ClockBound;
 pub use handle::{Remote, RemoteConnected, RemoteHandle, RemotePrepared};
-pub use serve::serve;
-
-/// Why a generator elsewhere is of no use.
-#[derive(Debug, thiserror::Error)]
-pub enum RemoteError {
-    /// The stream broke, or ended before the load did.
-    #[error("the connection broke: {0}\n  help: look at the host and at its SSH server; the load's counts are lost")]
-    Broken(std::io::Error),
-    /// What came is not what the protocol says.
-    #[error("it does not speak this lab's protocol: {0}\n  help: deploy the agent of this version")]
-    Protocol(String),
-    /// The generator says that it failed.
-    #[error("{0}")]
-    Failed(String),
-}

@@ -1,22 +1,21 @@
 //! Frames between the lab and a generator: a length, then canonical MessagePack.
 
-use super::RemoteError;
-use crate::{LoadProgress, LoadSpec};
+use crate::{LoadProgress, LoadSpec, RemoteError};
 use regatta_base::{decode, encode};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Longest frame in bytes. A specification with 10,000 targets takes a fifth of it.
-pub(super) const FRAME_BYTES_MAX: usize = 4 << 20;
+pub(crate) const FRAME_BYTES_MAX: usize = 4 << 20;
 /// Bytes of an outcome in one frame.
-pub(super) const PIECE_BYTES: usize = 1 << 20;
+pub(crate) const PIECE_BYTES: usize = 1 << 20;
 /// Longest outcome in bytes: that of some 20 million transactions.
-pub(super) const OUTCOME_BYTES_MAX: usize = 1 << 30;
+pub(crate) const OUTCOME_BYTES_MAX: usize = 1 << 30;
 
 /// What the lab asks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) enum Ask {
+pub(crate) enum Ask {
     /// What time is it there?
     Clock {
         /// Time on the lab's clock when it was asked, in nanoseconds.
@@ -45,7 +44,7 @@ pub(super) enum Ask {
 
 /// What the generator tells.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) enum Told {
+pub(crate) enum Told {
     /// The time.
     Clock {
         /// As asked.
@@ -82,7 +81,7 @@ pub(super) enum Told {
 }
 
 /// Writes one frame.
-pub(super) async fn send<T: Serialize>(mut stream: impl AsyncWrite + Unpin, message: &T) -> Result<(), RemoteError> {
+pub(crate) async fn send<T: Serialize>(mut stream: impl AsyncWrite + Unpin, message: &T) -> Result<(), RemoteError> {
     let body = encode(message);
     if body.len() > FRAME_BYTES_MAX {
         return Err(RemoteError::Protocol(format!(
@@ -100,7 +99,7 @@ pub(super) async fn send<T: Serialize>(mut stream: impl AsyncWrite + Unpin, mess
 }
 
 /// Reads one frame; none at the end of the stream. Not safe to cancel in the middle of a frame.
-pub(super) async fn receive<T: Serialize + DeserializeOwned>(
+pub(crate) async fn receive<T: Serialize + DeserializeOwned>(
     mut stream: impl AsyncRead + Unpin,
 ) -> Result<Option<T>, RemoteError> {
     let mut length = [0; 4];

@@ -5,6 +5,8 @@ mod books;
 pub mod double;
 #[cfg(test)]
 mod driver;
+#[cfg(test)]
+mod remote;
 
 use crate::{Endpoint, LoadLimits, LoadSpec, RunClock};
 use regatta_plan::{

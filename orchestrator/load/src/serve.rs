@@ -1,10 +1,9 @@
-//! The generator's side: one load, from the first question to its books.
+//! The generator's side of [`crate::remote`]: one load, from the first question to its books.
 
-use super::{
-    RemoteError,
-    wire::{Ask, PIECE_BYTES, Told, receive, send},
+use crate::{
+    LoadError, LoadHandle, LoadOutcome, PrepareProgress, Prepared, RemoteError, RunClock, prepare,
+    remote::wire::{Ask, PIECE_BYTES, Told, receive, send},
 };
-use crate::{LoadError, LoadHandle, LoadOutcome, PrepareProgress, Prepared, RunClock, prepare};
 use regatta_base::encode;
 use std::{io, pin::pin, time::Duration};
 use tokio::{

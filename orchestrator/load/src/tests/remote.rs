@@ -1,12 +1,13 @@
 //! A generator behind a pair of streams does what one in this process does, and its loss is noticed on both sides.
 
-use super::*;
+use super::{
+    double::{Double, Mode},
+    endpoint, spec,
+};
 use crate::{
-    Connected, LoadError, LoadHandle, LoadSpec, Prepared, RunClock,
-    tests::{
-        double::{Double, Mode},
-        endpoint, spec,
-    },
+    Connected, LoadError, LoadHandle, LoadSpec, Prepared, RemoteError, RunClock,
+    remote::{Remote, wire},
+    serve,
 };
 use proptest::prelude::*;
 use std::time::Duration;
