@@ -2,6 +2,7 @@
 
 use nix::unistd::geteuid;
 use regatta_fleet::Name;
+use regatta_process::HeldFile;
 use std::{
     fs::{self, DirBuilder, File, Permissions},
     io,
@@ -84,26 +85,24 @@ impl Root {
     ///
     /// # Errors
     /// `WouldBlock` when another agent holds it.
-    pub(crate) fn lock_agent(&self) -> io::Result<File> {
-        self.lock_file("agent.lock").and_then(tried)
+    pub(crate) fn lock_agent(&self) -> io::Result<HeldFile> {
+        self.lock_file("agent.lock").and_then(HeldFile::try_hold)
     }
 
     /// Waits for the lock under which agents are started, found and ended.
     ///
     /// # Errors
     /// What the system said.
-    pub(crate) fn lock_door(&self) -> io::Result<File> {
-        let file = self.lock_file("door.lock")?;
-        file.lock().map_err(about("door.lock"))?;
-        Ok(file)
+    pub(crate) fn lock_door(&self) -> io::Result<HeldFile> {
+        HeldFile::hold(self.lock_file("door.lock")?).map_err(about("door.lock"))
     }
 
     /// The same lock, without waiting for it.
     ///
     /// # Errors
     /// `WouldBlock` when another process holds it.
-    pub(crate) fn try_lock_door(&self) -> io::Result<File> {
-        self.lock_file("door.lock").and_then(tried)
+    pub(crate) fn try_lock_door(&self) -> io::Result<HeldFile> {
+        self.lock_file("door.lock").and_then(HeldFile::try_hold)
     }
 
     fn lock_file(&self, name: &str) -> io::Result<File> {
@@ -114,11 +113,6 @@ impl Root {
             .open(&path)
             .map_err(about(path.display()))
     }
-}
-
-fn tried(file: File) -> io::Result<File> {
-    file.try_lock().map_err(io::Error::from)?;
-    Ok(file)
 }
 
 /// Makes a folder and those that it is in; the new ones are for their owner alone.

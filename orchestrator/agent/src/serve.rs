@@ -17,7 +17,7 @@ use nix::{
     unistd::{dup2_stdout, setsid},
 };
 use regatta_fleet::limits::CONNECTIONS_MAX;
-use regatta_process::{Keeper, NodeLog};
+use regatta_process::{HeldFile, Keeper, NodeLog};
 use std::{
     cell::{Cell, RefCell},
     fs::{self, File, Permissions},
@@ -142,7 +142,7 @@ fn say_ready() -> io::Result<()> {
 ///
 /// # Errors
 /// What the system said; an agent whose folder is gone is one that nobody can find any more, and ends with this.
-fn nobody_comes(agent: &Agent, listener: &UnixListener) -> io::Result<Option<File>> {
+fn nobody_comes(agent: &Agent, listener: &UnixListener) -> io::Result<Option<HeldFile>> {
     let door = match agent.root.try_lock_door() {
         Ok(door) => door,
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),

@@ -7,6 +7,7 @@
 //! HostSampler::new().sample(at)   what the host is busy with
 //! ```
 
+mod held;
 mod host;
 mod keeper;
 mod log;
@@ -16,6 +17,7 @@ mod process;
 mod tests;
 mod usage;
 
+pub use held::HeldFile;
 pub use host::HostSampler;
 pub use keeper::Keeper;
 pub use log::NodeLog;

@@ -23,11 +23,11 @@ const SERVICE_NETWORK: &str = "10.111.0.0/16";
 /// Write a scenario's network as manifests for Kubernetes, Docker Compose or Shadow
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The folder gets the sealed programs with what images are built from, configurations and keys of all nodes at fixed
-addresses, and a README that says how to start, watch and stop it, and what of the scenario it leaves out: load, faults,
+The folder gets the sealed programs with what images are built from, configurations and keys of all nodes at fixed \
+addresses, and a README that says how to start, watch and stop it, and what of the scenario it leaves out: load, faults, \
 churn and everything that is measured stay with the lab. A folder that holds anything else is refused.
 
-Kubernetes takes programs that were signed with a key of yours only; what the development key of the folder of runs
+Kubernetes takes programs that were signed with a key of yours only; what the development key of the folder of runs \
 signs is for this machine.
 
 Examples:

@@ -21,7 +21,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 /// List what runs left on the hosts of a fleet, and end it
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Nodes of a lab that died go on until their lease ends; their folders stay until somebody removes them. This finds both
+Nodes of a lab that died go on until their lease ends; their folders stay until somebody removes them. This finds both \
 from any machine that has the scenario or the run's folder, and that may log in to the hosts.
 
 Examples:

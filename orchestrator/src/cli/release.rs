@@ -3,13 +3,9 @@
 use super::{
     Global, Outcome,
     output::{print, print_json},
+    seal::seal,
 };
-use crate::{
-    build::{Recipe, build_node, describe_binary, find_workspace},
-    rundir::STORE_FOLDER,
-    seal::{Activation, Purpose, Release as Signed, Store, read_key},
-};
-use anstream::eprintln;
+use crate::seal::{Activation, Release as Signed};
 use clap::Args;
 use regatta_base::{ChainId, InstanceId};
 use std::path::PathBuf;
@@ -57,23 +53,7 @@ pub(super) struct Release {
 
 impl Release {
     pub(super) async fn execute(&self, global: &Global) -> Outcome {
-        let store = Store::open(&global.runs.join(STORE_FOLDER))?;
-        let key = match &self.key {
-            Some(file) => read_key(file)?,
-            None => store.development_key()?,
-        };
-        let root = find_workspace(&self.source);
-        let built = match &self.binary {
-            Some(path) => describe_binary(root.ok().as_deref(), path).await?,
-            None => {
-                build_node(&root?, Recipe::default(), &mut |line| {
-                    eprintln!("          {}", line.trim());
-                })
-                .await?
-            }
-        };
-        let sealed = store.seal(&built, &key)?;
-        sealed.verify(Purpose::HONEST)?;
+        let (sealed, key) = seal(global, &self.source, self.binary.as_deref(), self.key.as_deref()).await?;
         let activation = Activation {
             chain: self.chain.clone(),
             number: self.number.unwrap_or(sealed.manifest.sequence),

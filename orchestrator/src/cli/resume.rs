@@ -8,8 +8,8 @@ use std::sync::Arc;
 /// Finish a run on hosts whose lab died: read, stop, check and report what is there
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The nodes of a lab that died go on until their lease ends. This finds them again, reads their ledgers, stops them, brings
-their logs back, removes the run from its hosts, and writes a report. What only the dead lab knew, which transactions it had
+The nodes of a lab that died go on until their lease ends. This finds them again, reads their ledgers, stops them, brings \
+their logs back, removes the run from its hosts, and writes a report. What only the dead lab knew, which transactions it had \
 sent and how long they took, is lost, and the report says so.
 
 Example:

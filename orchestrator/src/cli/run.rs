@@ -22,10 +22,10 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 /// Build, seal, start, load, check and report one scenario
 #[derive(Debug, Args)]
 #[command(after_help = "\
-On a terminal the run is drawn: nodes, heights, throughput, latency, faults, and keys to break nodes by hand (? explains
+On a terminal the run is drawn: nodes, heights, throughput, latency, faults, and keys to break nodes by hand (? explains \
 them). Elsewhere, and with --plain, --json, NO_COLOR or TERM=dumb, a line tells how it goes from time to time.
 
-With --web a page shows the same with a map of the network, to this machine only unless another address is given; it is
+With --web a page shows the same with a map of the network, to this machine only unless another address is given; it is \
 read only, and closes with the run.
 
 Ctrl-C ends the run cleanly with a partial report; a second one ends it at once.

@@ -11,7 +11,8 @@ use crate::{
 };
 use anstream::eprintln;
 use clap::Args;
-use std::path::PathBuf;
+use regatta_base::SecretKey;
+use std::path::{Path, PathBuf};
 
 /// Build the node, sign its manifest and verify it
 #[derive(Debug, Args)]
@@ -38,23 +39,7 @@ pub(super) struct Seal {
 
 impl Seal {
     pub(super) async fn execute(&self, global: &Global) -> Outcome {
-        let store = Store::open(&global.runs.join(STORE_FOLDER))?;
-        let key = match &self.key {
-            Some(file) => read_key(file)?,
-            None => store.development_key()?,
-        };
-        let root = find_workspace(&self.source);
-        let built = match &self.binary {
-            Some(path) => describe_binary(root.ok().as_deref(), path).await?,
-            None => {
-                build_node(&root?, Recipe::default(), &mut |line| {
-                    eprintln!("          {}", line.trim());
-                })
-                .await?
-            }
-        };
-        let sealed = store.seal(&built, &key)?;
-        sealed.verify(Purpose::HONEST)?;
+        let (sealed, _) = seal(global, &self.source, self.binary.as_deref(), self.key.as_deref()).await?;
         if let Some(folder) = &self.out {
             std::fs::create_dir_all(folder)?;
             sealed.write_to(folder, &sealed.manifest.product)?;
@@ -62,6 +47,34 @@ impl Seal {
         show(global, &sealed)?;
         Ok(0)
     }
+}
+
+/// Builds the node from `source`, or takes `binary`, and seals it with the key of `key_file`, or with the store's own;
+/// returns that key too.
+pub(super) async fn seal(
+    global: &Global,
+    source: &Path,
+    binary: Option<&Path>,
+    key_file: Option<&Path>,
+) -> Result<(Sealed, SecretKey), CliError> {
+    let store = Store::open(&global.runs.join(STORE_FOLDER))?;
+    let key = match key_file {
+        Some(file) => read_key(file)?,
+        None => store.development_key()?,
+    };
+    let root = find_workspace(source);
+    let built = match binary {
+        Some(path) => describe_binary(root.ok().as_deref(), path).await?,
+        None => {
+            build_node(&root?, Recipe::default(), &mut |line| {
+                eprintln!("          {}", line.trim());
+            })
+            .await?
+        }
+    };
+    let sealed = store.seal(&built, &key)?;
+    sealed.verify(Purpose::HONEST)?;
+    Ok((sealed, key))
 }
 
 fn show(global: &Global, sealed: &Sealed) -> Result<(), CliError> {

@@ -29,8 +29,8 @@ const NOT_SHOWN: u8 = 5;
 /// Make a failing run or scenario smaller, in virtual time
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Faults, absences, nodes, load, links and time are taken away for as long as the run fails in the same way: with the same
-exit code and the same failed check. Every candidate is checked like any scenario. Ctrl-C ends the search and keeps the
+Faults, absences, nodes, load, links and time are taken away for as long as the run fails in the same way: with the same \
+exit code and the same failed check. Every candidate is checked like any scenario. Ctrl-C ends the search and keeps the \
 smallest scenario so far.
 
 Examples:

@@ -25,7 +25,7 @@ use tokio::{
 /// Start a cluster that stays, and return when all its nodes are ready
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The cluster lives in the background until `regatta down` or until its lease (budget.lease) ends. Several live side by
+The cluster lives in the background until `regatta down` or until its lease (budget.lease) ends. Several live side by \
 side when their address ranges differ; a scenario that pins no net.ipv4 gets a free one.
 
 Examples:

@@ -22,6 +22,7 @@ pub(crate) use quota::used_bytes;
 pub(crate) use sweep::sweep;
 
 use regatta_plan::Plan;
+use regatta_process::HeldFile;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     fs::{self, File},
@@ -82,7 +83,7 @@ pub(crate) struct RunDir {
 /// Held while the lab of a run lives.
 #[derive(Debug)]
 pub(crate) struct RunLock {
-    _file: File,
+    _file: HeldFile,
 }
 
 impl RunDir {
@@ -193,10 +194,10 @@ impl RunDir {
             .append(true)
             .open(&path)
             .map_err(at(&path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(RunLock { _file: file }),
-            Err(fs::TryLockError::WouldBlock) => Err(RunDirError::Busy(self.id.clone())),
-            Err(fs::TryLockError::Error(error)) => Err(at(path)(error)),
+        match HeldFile::try_hold(file) {
+            Ok(file) => Ok(RunLock { _file: file }),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(RunDirError::Busy(self.id.clone())),
+            Err(error) => Err(at(path)(error)),
         }
     }
 

@@ -254,11 +254,7 @@ impl Releases {
         (artifact, chunk): (Digest, u32),
         bytes: Option<Bytes>,
     ) {
-        let Some(current) = self
-            .current
-            .as_mut()
-            .filter(|current| current.facts.artifact == artifact)
-        else {
+        let Some(current) = self.current_of(artifact) else {
             return;
         };
         let (fetch, place) = (&mut current.fetch, chunk as usize);
@@ -283,11 +279,7 @@ impl Releases {
     }
 
     pub(super) fn on_stored(&mut self, air: &mut Air<'_>, artifact: Digest, chunk: u32, ok: bool) {
-        let Some(current) = self
-            .current
-            .as_mut()
-            .filter(|current| current.facts.artifact == artifact)
-        else {
+        let Some(current) = self.current_of(artifact) else {
             return;
         };
         let place = chunk as usize;

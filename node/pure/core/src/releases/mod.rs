@@ -372,12 +372,14 @@ impl Releases {
         self.request_chunks(air);
     }
 
+    /// The release that is under way, if `artifact` is its program.
+    fn current_of(&mut self, artifact: Digest) -> Option<&mut Current> {
+        let current = self.current.as_mut();
+        current.filter(|current| current.facts.artifact == artifact)
+    }
+
     fn on_complete(&mut self, air: &mut Air<'_>, artifact: Digest, ok: bool) {
-        let Some(current) = self
-            .current
-            .as_mut()
-            .filter(|current| current.facts.artifact == artifact)
-        else {
+        let Some(current) = self.current_of(artifact) else {
             return;
         };
         let number = current.facts.number;
