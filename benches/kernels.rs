@@ -3,10 +3,7 @@
 #![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use regatta_apps::{
-    CheckedBatch, NamedBatch, State, View, check_transactions,
-    transaction::{transaction_id, transaction_ids},
-};
+use regatta_apps::{CheckedBatch, NamedBatch, State, View, check_transactions, transaction_id, transaction_ids};
 use regatta_base::{Keyring, seed};
 use regatta_benches::samples;
 use std::hint::black_box;

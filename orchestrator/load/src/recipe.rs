@@ -5,7 +5,8 @@ use bytes::Bytes;
 use rand::RngExt;
 use regatta_apps::{
     Domain,
-    transaction::{SIGNED_BYTES_MIN, blob, opaque, put, transaction_ids},
+    transaction::{SIGNED_BYTES_MIN, blob, opaque, put},
+    transaction_ids,
 };
 use regatta_base::{HexBytes, SecretKey, TransactionId, limits, seed};
 use regatta_plan::scenario::TransactionKind;

@@ -9,8 +9,9 @@
 
 use crate::{
     change::CHANGE_TAG,
+    check::CheckedTransaction,
+    domain::{Domain, TransactionError, keyed},
     scan::{Scanned, scan_each},
-    transaction::{CheckedTransaction, Domain, TransactionError, keyed},
 };
 use bytes::{BufMut, Bytes, BytesMut};
 use rand::CryptoRng;
@@ -251,8 +252,8 @@ impl Frame {
 mod tests {
     use super::*;
     use crate::{
-        change,
-        transaction::{blob, check_transactions, opaque},
+        change, check_transactions,
+        transaction::{blob, opaque},
     };
     use proptest::prelude::*;
     use regatta_base::seed;

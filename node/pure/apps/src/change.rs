@@ -4,7 +4,7 @@
 //! signed it. It names the version of the set that it changes, which grows by one with each change, so that
 //! none takes effect twice or on another set than its signers looked at.
 
-use crate::transaction::{Domain, TransactionError, change_digest};
+use crate::domain::{Domain, TransactionError, change_digest};
 use bytes::Bytes;
 use regatta_base::{PublicKey, SecretKey, Signature, Validator, ValidatorSet, ValidatorSetError, limits};
 
@@ -146,7 +146,7 @@ pub fn sign(domain: &Domain, body: &[u8], secrets: &[SecretKey]) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{View, check_transactions, transaction::transaction_id};
+    use crate::{View, check_transactions, transaction_id};
     use proptest::prelude::*;
     use regatta_base::{Keyring, seed};
 

@@ -12,11 +12,15 @@
 
 pub mod batch;
 pub mod change;
+mod check;
+mod domain;
 mod scan;
 pub mod state;
 pub mod transaction;
 pub mod trie;
 
 pub use batch::{CheckedBatch, CheckedItem, NamedBatch};
+pub use check::{CheckedTransaction, check_transactions, transaction_id, transaction_ids};
+pub use domain::{Domain, TransactionError, change_digest};
 pub use state::{LoadError, PIECE_BYTES_MAX, State, StateLoader};
-pub use transaction::{CheckedTransaction, Domain, Kind, TransactionError, View, check_transactions};
+pub use transaction::{Kind, View};

@@ -2,7 +2,8 @@
 
 use crate::{
     change::ChangeView,
-    transaction::{Domain, SIGNATURE_BYTES, TransactionError, View, keyed},
+    domain::{Domain, SIGNATURE_BYTES, TransactionError, keyed},
+    transaction::View,
 };
 use regatta_base::{Digest, PublicKey, Signature, TransactionId, many::keyed_each};
 

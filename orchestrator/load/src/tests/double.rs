@@ -8,7 +8,7 @@ use regatta_api::{
         SubmitResponse, SubmitResult, TransactionStatus,
     },
 };
-use regatta_apps::{Domain, transaction::transaction_id};
+use regatta_apps::{Domain, transaction_id};
 use regatta_base::{Digest, HexBytes, TransactionId};
 use regatta_client::{
     decode_body, encode_body,

@@ -347,7 +347,7 @@ mod tests {
         let checked: Vec<_> = transactions
             .iter()
             .map(|bytes| CheckedTransaction {
-                id: transaction::transaction_id(&domain(), bytes).unwrap(),
+                id: regatta_apps::transaction_id(&domain(), bytes).unwrap(),
                 sender: View::parse(bytes).unwrap().sender(),
                 bytes: bytes.clone(),
             })
@@ -385,7 +385,7 @@ mod tests {
     fn a_transaction_in_two_blocks_takes_effect_once_and_keeps_its_first_place() {
         let mut ledger = ledger();
         let bytes = transaction::put(&domain(), &SecretKey::from_seed([5; 32]), 1, b"k", b"v");
-        let id = transaction::transaction_id(&domain(), &bytes).unwrap();
+        let id = regatta_apps::transaction_id(&domain(), &bytes).unwrap();
         let first = execute(&mut ledger, 1, &[batch(0, std::slice::from_ref(&bytes))]);
         let root = ledger.state_root_at(1);
         let second = execute(&mut ledger, 2, &[batch(1, &[bytes])]);

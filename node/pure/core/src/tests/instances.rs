@@ -45,7 +45,7 @@ fn opaque(instance: &str, sender: u8, sequence: u64) -> Bytes {
 }
 
 fn id(instance: &str, bytes: &[u8]) -> TransactionId {
-    transaction::transaction_id(&domain(instance), bytes).unwrap()
+    regatta_apps::transaction_id(&domain(instance), bytes).unwrap()
 }
 
 /// Makes the one instance of a configuration these `instances`, as far as node `index` runs them.

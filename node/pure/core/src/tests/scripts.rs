@@ -19,7 +19,7 @@ pub(super) fn opaque(sender: u8, sequence: u64) -> Bytes {
 }
 
 pub(super) fn id(bytes: &[u8]) -> TransactionId {
-    transaction::transaction_id(&domain(), bytes).unwrap()
+    regatta_apps::transaction_id(&domain(), bytes).unwrap()
 }
 
 pub(super) fn mesh(n: usize) -> Vec<(usize, usize)> {

@@ -68,7 +68,7 @@ fn put(number: u64) -> (TransactionId, Bytes) {
     let domain = Domain::new(&"test".parse().unwrap(), &instance());
     let account = SecretKey::from_seed([77; 32]);
     let bytes = transaction::put(&domain, &account, number, &number.to_be_bytes(), b"value");
-    (transaction::transaction_id(&domain, &bytes).unwrap(), bytes)
+    (regatta_apps::transaction_id(&domain, &bytes).unwrap(), bytes)
 }
 
 /// A world with one client that sends a transaction to a host every 20 ms.
