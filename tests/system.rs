@@ -29,6 +29,7 @@ mod system {
     mod idle;
     mod instances;
     mod journals;
+    mod late;
     mod limits;
     mod misconduct;
     mod namespaces;

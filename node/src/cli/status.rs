@@ -136,6 +136,10 @@ mod tests {
                     round: 0,
                     pending: 3,
                     known_height: 14,
+                    first_height: 1,
+                    first_block: 1,
+                    snapshot_height: 0,
+                    snapshot_bytes: 0,
                 }],
             },
             peers: vec![PeerView {

@@ -93,7 +93,7 @@ pub(crate) async fn validators(
     get,
     path = "/v1/snapshots",
     tag = "ledger",
-    responses((status = 200, description = "At most two of each instance, oldest first.", body = SnapshotList))
+    responses((status = 200, description = "Of each instance as many as are kept, oldest first.", body = SnapshotList))
 )]
 pub(crate) async fn snapshots(State(control): State<Control>, format: Format) -> Response {
     let snapshots = control.handle().read(regatta_core::Node::snapshots).await;

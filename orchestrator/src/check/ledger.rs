@@ -2,7 +2,7 @@
 
 use regatta_api::view::EvidenceView;
 use regatta_base::{ChainId, Digest, Height, InstanceId, PublicKey, Round, Signature, TransactionId};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the scenario says about one instance: the checks trust this and never a node's own word.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,22 @@ pub struct Rules {
     pub byzantine: BTreeSet<u16>,
     /// The cluster is ours alone: every included transaction must be one that we submitted.
     pub exclusive: bool,
+    /// Whether a ledger may begin with a snapshot.
+    pub snapshots: bool,
+    /// How many of the last blocks each node keeps; `None`: all that it has executed.
+    pub kept: Option<u64>,
+    /// Nodes, by name, that keep all blocks whatever the others do.
+    pub archives: BTreeSet<String>,
+    /// Keys of the validators, by their nodes' names.
+    pub keys: BTreeMap<String, PublicKey>,
+}
+
+impl Rules {
+    /// Whether `node` may lack the blocks that it lacks.
+    pub(crate) fn may_lack(&self, node: &NodeLedger) -> bool {
+        let may_let_go = self.kept.is_some() && !self.archives.contains(&node.node);
+        (self.snapshots || node.skipped == 0) && (may_let_go || node.let_go <= node.skipped)
+    }
 }
 
 /// The ledgers of one instance on all nodes.
@@ -27,16 +43,83 @@ pub struct Ledger {
     pub target: Height,
     /// Every node that should have one.
     pub nodes: Vec<NodeLedger>,
-    /// Position in `nodes` of the node that `included` was read from: one with the highest ledger.
+    /// The highest height that any node had when everything had been read.
+    pub top: Height,
+    /// Position in `nodes` of one with the highest ledger.
     pub reference: usize,
-    /// Every included transaction of the reference node, in the order of execution.
+    /// Every included transaction of the blocks that were read whole ([`Ledger::stretches`]), in the order of execution.
     pub included: Vec<Inclusion>,
-    /// Certificates and contents of blocks: every height of the reference node, a sample of the others.
+    /// Certificates and contents of blocks: every height of the stretches, a sample of the rest.
     pub proofs: Vec<Proof>,
-    /// What nodes say about acknowledged transactions that no block of the reference node holds.
+    /// What nodes say about acknowledged transactions that no block that was read whole holds.
     pub absent: Vec<Absence>,
     /// Proofs of misconduct that nodes tell of.
     pub accusations: Vec<Accusation>,
+}
+
+/// Consecutive heights that are read whole from one node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stretch {
+    /// Position of the node in [`Ledger::nodes`].
+    pub node: usize,
+    /// The first height.
+    pub first: Height,
+    /// The last height.
+    pub last: Height,
+}
+
+impl Ledger {
+    /// Where blocks are read whole, in ascending order: from the reference node as far down as it has them, and what it
+    /// let go of from others, those that have most of it.
+    #[must_use]
+    pub fn stretches(&self) -> Vec<Stretch> {
+        let mut stretches = Vec::new();
+        let mut last = self.nodes.get(self.reference).map_or(0, NodeLedger::height);
+        let mut from = Some(self.reference).filter(|_| last > 0);
+        while let Some(node) = from {
+            let first = self.nodes[node].forgotten() + 1;
+            stretches.push(Stretch { node, first, last });
+            last = first.saturating_sub(1).min(last);
+            let has_it = |node: &&(usize, &NodeLedger)| node.1.forgotten() < last && node.1.height() >= last;
+            let nodes: Vec<(usize, &NodeLedger)> = self.nodes.iter().enumerate().collect();
+            let best = nodes.iter().filter(has_it).min_by_key(|(_, node)| node.forgotten());
+            from = best.map(|(position, _)| *position);
+        }
+        stretches.retain(|stretch| stretch.first <= stretch.last);
+        stretches.reverse();
+        stretches
+    }
+
+    /// The highest height whose block no node has in full any more; 0 when all blocks are there.
+    #[must_use]
+    pub fn gone(&self) -> Height {
+        let first = self.stretches().first().map(|stretch| stretch.first);
+        first.map_or(self.target, |first| first - 1).min(self.target)
+    }
+
+    /// For each height from 1 to the target the first node that lists a block there, the reference node before others.
+    pub(crate) fn witnesses(&self) -> Vec<Option<(usize, &BlockRow)>> {
+        let mut witnesses = vec![None; usize::try_from(self.target).unwrap_or(0)];
+        let reference = self.nodes.get(self.reference).map(|node| (self.reference, node));
+        for (position, node) in reference.into_iter().chain(self.nodes.iter().enumerate()) {
+            let slots = witnesses.iter_mut().skip(node.skipped as usize);
+            for (slot, row) in slots.zip(&node.blocks) {
+                slot.get_or_insert((position, row));
+            }
+        }
+        witnesses
+    }
+
+    /// Whether blocks of this height were read whole from this node.
+    pub(crate) fn is_whole(stretches: &[Stretch], proof: &Proof) -> bool {
+        let holds = |stretch: &Stretch| (stretch.first..=stretch.last).contains(&proof.height);
+        let stretch = stretches.iter().find(|stretch| holds(stretch));
+        stretch.is_some_and(|stretch| stretch.node == proof.node as usize)
+    }
+
+    pub(crate) fn name(&self, node: usize) -> &str {
+        self.nodes.get(node).map_or("?", |node| node.node.as_str())
+    }
 }
 
 /// A proof of misconduct, as one node tells it.
@@ -53,8 +136,16 @@ pub struct Accusation {
 pub struct NodeLedger {
     /// Name of the node.
     pub node: String,
-    /// Blocks from height 1 on.
+    /// Heights before the first block that it lists: it began with a snapshot, or started again from one.
+    pub skipped: Height,
+    /// Blocks after those, one a height.
     pub blocks: Vec<BlockRow>,
+    /// The highest height whose block it does not have in full any more; 0 when it has all.
+    pub let_go: Height,
+    /// Its last block as it says itself, which may be one after the target.
+    pub head: Option<Head>,
+    /// Snapshots that it keeps.
+    pub snapshots: Vec<Head>,
     /// Why the ledger could not be read to its end, if so.
     pub error: Option<String>,
 }
@@ -63,8 +154,32 @@ impl NodeLedger {
     /// Height of the last block that was read.
     #[must_use]
     pub fn height(&self) -> Height {
-        self.blocks.len() as Height
+        self.skipped + self.blocks.len() as Height
     }
+
+    /// The highest height whose block it cannot show in full.
+    #[must_use]
+    pub fn forgotten(&self) -> Height {
+        self.skipped.max(self.let_go)
+    }
+
+    /// The block that it lists at `height`.
+    #[must_use]
+    pub fn block(&self, height: Height) -> Option<&BlockRow> {
+        let position = height.checked_sub(self.skipped)?.checked_sub(1)?;
+        self.blocks.get(usize::try_from(position).ok()?)
+    }
+}
+
+/// A block and the state after it, as a node says that it has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// The height.
+    pub height: Height,
+    /// Digest of its header.
+    pub hash: Digest,
+    /// Root of the state after it.
+    pub state_root: Digest,
 }
 
 /// One block of one node.
@@ -118,7 +233,7 @@ pub struct Proof {
     pub next_validators: Option<Vec<(PublicKey, u64)>>,
 }
 
-/// An acknowledged or final transaction that no block of the reference node up to the target holds.
+/// An acknowledged or final transaction that no block that was read whole holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Absence {
     /// Its id.
@@ -130,8 +245,8 @@ pub struct Absence {
 /// What nodes say about an absent transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// Executed in a block above the target.
-    Later(Height),
+    /// Executed in a block of this height, as the nodes at these positions say.
+    Executed(Height, Vec<usize>),
     /// Pending at this node.
     Pending(String),
     /// No node knows it.

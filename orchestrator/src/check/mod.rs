@@ -25,7 +25,7 @@ mod transactions;
 
 pub use collect::collect;
 pub use isolation::{Part, isolation, join};
-pub use ledger::{Absence, Accusation, BlockRow, Found, Inclusion, Ledger, NodeLedger, Proof, Rules};
+pub use ledger::{Absence, Accusation, BlockRow, Found, Head, Inclusion, Ledger, NodeLedger, Proof, Rules, Stretch};
 
 pub use returns::returns;
 pub use simulated::{read_simulated, simulated_target};
@@ -42,10 +42,10 @@ pub fn check(rules: &Rules, ledger: &Ledger, submitted: &[&Submitted], rng: &mut
     let included = ids::IdIndex::new(ledger.included.iter().map(|inclusion| &inclusion.id));
     let mut invariants = vec![
         nodes::agreement(ledger),
-        nodes::continuity(ledger),
+        nodes::continuity(rules, ledger),
         proofs::certificates(rules, ledger, rng),
         accusations::accusations(rules, ledger, rng),
-        transactions::no_loss(ledger, submitted, &included),
+        transactions::no_loss(rules, ledger, submitted, &included),
         transactions::no_duplicates(ledger, &included),
     ];
     if rules.exclusive {

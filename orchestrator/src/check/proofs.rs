@@ -125,7 +125,8 @@ impl Judge {
 }
 
 /// The validators of each height, by the first height that each set decides: the scenario's first, then what the
-/// reference node's chain of headers proves.
+/// chain of headers that was read whole proves. A change in a block that no node has any more is not followed: what
+/// others then signed counts as unproven.
 ///
 /// `unproven` hears of each header that does not prove what it should.
 pub(crate) fn judges(
@@ -134,11 +135,11 @@ pub(crate) fn judges(
     mut unproven: impl FnMut(&Proof, &str),
 ) -> BTreeMap<Height, Judge> {
     let mut judges = BTreeMap::from([(0, Judge::new(rules, rules.validators.clone()))]);
-    let of_reference = |proof: &&Proof| proof.node as usize == ledger.reference;
+    let stretches = ledger.stretches();
     let chain: BTreeMap<Height, &Proof> = ledger
         .proofs
         .iter()
-        .filter(of_reference)
+        .filter(|proof| Ledger::is_whole(&stretches, proof))
         .map(|proof| (proof.height, proof))
         .collect();
     for (height, proof) in chain {
@@ -159,7 +160,7 @@ pub(crate) fn judge_of(judges: &BTreeMap<Height, Judge>, height: Height) -> Opti
     judges.range(..=height).next_back().map(|(_, judge)| judge)
 }
 
-/// Every height of the reference node, and every other block that was read in full, has a valid certificate by the
+/// Every height that any node still has, and every other block that was read in full, has a valid certificate by the
 /// validators of its height.
 pub(crate) fn certificates(rules: &Rules, ledger: &Ledger, rng: &mut impl CryptoRng) -> Invariant {
     let mut evidence = Evidence::new("certificates");
@@ -167,9 +168,10 @@ pub(crate) fn certificates(rules: &Rules, ledger: &Ledger, rng: &mut impl Crypto
         evidence.violation(|| describe(ledger, proof, why));
     });
     let mut batch: Vec<(usize, Claim<'_>)> = Vec::new();
+    let (stretches, gone) = (ledger.stretches(), ledger.gone());
     let (mut signatures, mut proven) = (0u64, BTreeSet::new());
     for (position, proof) in ledger.proofs.iter().enumerate() {
-        if proof.node as usize == ledger.reference {
+        if Ledger::is_whole(&stretches, proof) {
             proven.insert(proof.height);
         }
         belongs(&mut evidence, ledger, proof);
@@ -184,23 +186,27 @@ pub(crate) fn certificates(rules: &Rules, ledger: &Ledger, rng: &mut impl Crypto
             batch.clear();
         }
     }
-    for height in (1..=ledger.target).filter(|height| !proven.contains(height)) {
+    for height in (gone + 1..=ledger.target).filter(|height| !proven.contains(height)) {
         evidence.violation(|| format!("no certificate of height {height} could be read"));
     }
     evidence.number("certificates", ledger.proofs.len() as u64);
     evidence.number("signatures", signatures);
-    evidence.finish(format!(
+    let mut looked_at = format!(
         "{} certificates with {signatures} valid signatures by more than 2/3 of the weight of each height's \
          validators, {} at first",
         ledger.proofs.len(),
         rules.validators.len()
-    ))
+    );
+    if gone > 0 {
+        looked_at.push_str(&format!("; those of blocks 1 to {gone} are gone with the blocks"));
+    }
+    evidence.finish(looked_at)
 }
 
 /// The block in full is the one that the same node lists at that height.
 fn belongs(evidence: &mut Evidence, ledger: &Ledger, proof: &Proof) {
     let node = ledger.nodes.get(proof.node as usize);
-    let row = node.and_then(|node| node.blocks.get((proof.height as usize).checked_sub(1)?));
+    let row = node.and_then(|node| node.block(proof.height));
     if row.is_none_or(|row| row.hash != proof.hash) {
         evidence.violation(|| describe(ledger, proof, "the proven block is not the listed one"));
     }

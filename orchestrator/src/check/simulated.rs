@@ -1,13 +1,12 @@
 //! Reads the ledgers of simulated nodes: the same checks look at them.
 
 use super::{
-    collect::{highest, inclusions, proof, row},
+    collect::{Told, heights, highest, inclusions, note, proof, readings, row, snapshot},
     ids::IdIndex,
     ledger::{Absence, Accusation, Found, Ledger, NodeLedger, Rules},
     transactions::absent,
 };
 use crate::load::Submitted;
-use regatta_api::view::TransactionStatus;
 use regatta_base::{Height, TransactionId};
 use regatta_sim::World;
 
@@ -31,27 +30,11 @@ pub fn read_simulated(
     target: Height,
     submitted: &[&Submitted],
 ) -> Ledger {
-    let read = |(host, name): &(usize, String)| {
-        let host = *host;
-        let count = usize::try_from(target).unwrap_or(usize::MAX);
-        let mut blocks = Vec::new();
-        while blocks.len() < count {
-            let more = world.summaries(host, &rules.instance, blocks.len() as Height + 1, count - blocks.len());
-            if more.is_empty() {
-                break;
-            }
-            blocks.extend(more.iter().map(row));
-        }
-        let down = (!world.is_up(host)).then(|| "the node does not run".to_owned());
-        NodeLedger {
-            node: name.clone(),
-            blocks,
-            error: world.failure(host).or(down),
-        }
-    };
+    let read = |(host, name): &(usize, String)| read_node(rules, world, *host, name, target);
     let nodes: Vec<NodeLedger> = names.iter().map(read).collect();
     let mut ledger = Ledger {
         target,
+        top: simulated_target(rules, world),
         reference: highest(&nodes),
         nodes,
         ..Ledger::default()
@@ -65,43 +48,59 @@ pub fn read_simulated(
         })
         .collect();
     let included = IdIndex::new(ledger.included.iter().map(|inclusion| &inclusion.id));
+    let gone = ledger.gone();
     let ask = |id: &TransactionId| Absence {
         id: *id,
-        found: ask(rules, world, names, id),
+        found: ask(rules, world, names, id, gone),
     };
     ledger.absent = absent(submitted, &included).map(|(row, _)| ask(&row.id)).collect();
     ledger
 }
 
+fn read_node(rules: &Rules, world: &World, host: usize, name: &str, target: Height) -> NodeLedger {
+    let down = (!world.is_up(host)).then(|| "the node does not run".to_owned());
+    let mut node = NodeLedger {
+        node: name.to_owned(),
+        error: world.failure(host).or(down),
+        ..NodeLedger::default()
+    };
+    if let Some(row) = world.latest(host, &rules.instance) {
+        note(&mut node, &row);
+    }
+    while node.height() < target {
+        let left = usize::try_from(target - node.height()).unwrap_or(usize::MAX);
+        let more = world.summaries(host, &rules.instance, node.height() + 1, left);
+        if more.is_empty() {
+            break;
+        }
+        node.blocks.extend(more.iter().map(row));
+    }
+    node.snapshots = world.snapshots(host, &rules.instance).iter().map(snapshot).collect();
+    node
+}
+
 fn read_proofs(rules: &Rules, world: &World, names: &[(usize, String)], ledger: &mut Ledger) {
     let most = (SAMPLE_BLOCKS.0 / ledger.nodes.len().max(1)).clamp(1, SAMPLE_BLOCKS.1) as u64;
-    for (node, (host, _)) in names.iter().enumerate() {
-        let is_reference = node == ledger.reference;
-        let height = ledger.nodes[node].height();
-        let step = if is_reference { 1 } else { height.div_ceil(most).max(1) };
-        // Downwards from the top, so that the last block of every node is among those read.
-        let mut heights: Vec<Height> = (0..height).step_by(step as usize).map(|below| height - below).collect();
-        heights.reverse();
-        for height in heights {
+    for (node, first, last, step) in readings(ledger, most) {
+        for height in heights(first, last, step) {
             // A block that is missing here is missed by the check of certificates.
-            let Some(block) = world.block(*host, &rules.instance, height) else {
+            let Some(block) = world.block(names[node].0, &rules.instance, height) else {
                 continue;
             };
             ledger.proofs.push(proof(node as u32, &block));
-            if is_reference {
+            if step == 1 {
                 ledger.included.extend(inclusions(&block));
             }
         }
     }
 }
 
-fn ask(rules: &Rules, world: &World, names: &[(usize, String)], id: &TransactionId) -> Found {
-    for (host, name) in names {
-        match world.status(*host, &rules.instance, id) {
-            Some(TransactionStatus::Executed { height, .. }) => return Found::Later(height),
-            Some(TransactionStatus::Pending) => return Found::Pending(name.clone()),
-            Some(TransactionStatus::Unknown) | None => {}
+fn ask(rules: &Rules, world: &World, names: &[(usize, String)], id: &TransactionId, gone: Height) -> Found {
+    let mut told = Told::default();
+    for (position, (host, _)) in names.iter().enumerate() {
+        if told.hear(position, world.status(*host, &rules.instance, id), gone) {
+            break;
         }
     }
-    Found::Nowhere
+    told.found(|position| names[position].1.clone())
 }

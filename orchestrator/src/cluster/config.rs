@@ -97,9 +97,12 @@ pub(crate) fn node_configs(plan: &Plan) -> Result<Vec<NodeConfig>, ConfigError> 
             store: StoreConfig {
                 durable: plan.node.durable,
                 disk_bytes_max: plan.budget.disk_bytes,
-                // The checks read every block of a run.
-                retain_blocks: Retain::All,
-                ..StoreConfig::default()
+                // The checks read every block that somebody keeps.
+                retain_blocks: match plan.node.keep_blocks.filter(|_| !node.archive) {
+                    Some(blocks) => Retain::Last(blocks.into()),
+                    None => Retain::All,
+                },
+                segment_bytes: plan.node.journal_file.0,
             },
             upgrade: UpgradeConfig::default(),
             testing: TestingConfig {
@@ -152,10 +155,22 @@ fn instance_config(plan: &Plan, instance: &PlannedInstance, keys: &[PublicKey]) 
             scenario::VoteTopology::Relay => VoteTopology::Relay,
             scenario::VoteTopology::LeaderAggregate => VoteTopology::LeaderAggregate,
         },
-        // A node that goes on from a snapshot does not have the blocks before it, which the checks read.
-        snapshots: SnapshotConfig::OFF,
+        snapshots: snapshots(plan),
         validators: instance.validators.iter().map(validator).collect(),
     })
+}
+
+/// When snapshots are written and fetched. Without any, a node that is far behind fetches the blocks all the same.
+fn snapshots(plan: &Plan) -> SnapshotConfig {
+    let node = &plan.node;
+    if node.snapshot_interval == 0 {
+        return SnapshotConfig::OFF;
+    }
+    SnapshotConfig {
+        interval: node.snapshot_interval.into(),
+        lag: node.snapshot_lag.into(),
+        keep: node.keep_snapshots.into(),
+    }
 }
 
 fn peers(plan: &Plan, node: &PlannedNode, keys: &[PublicKey]) -> Vec<PeerConfig> {
@@ -298,6 +313,31 @@ mod tests {
         assert_ne!(node_key(&plan, &plan.nodes[1]).public(), first);
         plan.seed += 1;
         assert_ne!(node_key(&plan, &plan.nodes[0]).public(), first);
+    }
+
+    #[test]
+    fn snapshots_and_what_is_kept_are_as_the_scenario_says() {
+        let mut plan = plan(3);
+        let config = node_configs(&plan).unwrap().remove(0);
+        assert_eq!(config.instances[0].snapshots, SnapshotConfig::OFF);
+        assert_eq!(config.store.retain_blocks, Retain::All);
+        (plan.node.snapshot_interval, plan.node.snapshot_lag) = (50, 20);
+        (plan.node.keep_snapshots, plan.node.keep_blocks) = (3, Some(40));
+        plan.node.journal_file = regatta_plan::units::Size(1 << 17);
+        plan.nodes[2].archive = true;
+        let configs = node_configs(&plan).unwrap();
+        let expected = SnapshotConfig {
+            interval: 50,
+            lag: 20,
+            keep: 3,
+        };
+        assert!(
+            configs
+                .iter()
+                .all(|config| config.instances[0].snapshots == expected && config.store.segment_bytes == 1 << 17)
+        );
+        let retained: Vec<Retain> = configs.iter().map(|config| config.store.retain_blocks).collect();
+        assert_eq!(retained, [Retain::Last(40), Retain::Last(40), Retain::All]);
     }
 
     #[test]

@@ -4,9 +4,12 @@
 
 mod config;
 mod elsewhere;
+mod patience;
 mod wait;
 
 pub(crate) use config::{ConfigError, chain, node_configs, node_key};
+pub(crate) use patience::Patience;
+pub(crate) use wait::Look;
 
 use crate::{
     build::purpose,

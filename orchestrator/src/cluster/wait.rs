@@ -14,6 +14,22 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_m
 /// How long one answer may take.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
+/// What a look at a node that comes back shows.
+#[derive(Debug)]
+pub(crate) enum Look {
+    /// It takes part.
+    Ready,
+    /// It has so many blocks of all instances together, and waits for something.
+    Waits {
+        /// Blocks; 0 when it does not answer.
+        blocks: u64,
+        /// What it waits for, in words.
+        why: String,
+    },
+    /// Its process has ended, how.
+    Gone(String),
+}
+
 impl Cluster {
     /// Waits until every node of `nodes` says that it listens, and checks that it runs the program that was sealed.
     ///
@@ -145,6 +161,45 @@ impl Cluster {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSES.1);
         }
+    }
+
+    /// One look at a node that comes back.
+    pub(crate) async fn look(&self, node: u32) -> Look {
+        let planned = &self.plan.nodes[node as usize];
+        let exit = self.process(node).and_then(|process| process.exit());
+        if let Some(exit) = exit.filter(|exit| !exit.ordered) {
+            return Look::Gone(format!("it ended: {exit}"));
+        }
+        let client = client(planned);
+        let why = match client.readiness().await {
+            Ok(answer) if answer.ready => return Look::Ready,
+            Ok(answer) => answer.waiting_for,
+            Err(error) => error.to_string(),
+        };
+        let rows = client.latest().await.map(|latest| latest.instances).unwrap_or_default();
+        Look::Waits {
+            blocks: rows.iter().map(|row| row.height).sum(),
+            why,
+        }
+    }
+
+    /// The error that names those of `of` nodes that are `waiting` since `began`, with what they wait for; none when
+    /// nobody is.
+    pub(crate) fn all_back(
+        &self,
+        of: usize,
+        began: Instant,
+        waiting: Vec<(String, String)>,
+    ) -> Result<(), ClusterError> {
+        let Some((first, _)) = waiting.first() else {
+            return Ok(());
+        };
+        Err(ClusterError::NotReady {
+            of,
+            after_s: began.elapsed().as_secs(),
+            log: self.run.log(first),
+            waiting,
+        })
     }
 
     /// Completes when a node ends that nobody told to.

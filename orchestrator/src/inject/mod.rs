@@ -10,7 +10,7 @@ pub(crate) use upgrade::{Standing, program, standing};
 
 use crate::{
     cgroup::{CgroupError, Limited, Place},
-    cluster::{Cluster, ClusterError},
+    cluster::{Cluster, ClusterError, Look, Patience},
 };
 use futures::future::{join_all, try_join_all};
 use regatta_api::testing::NodeFaults;
@@ -19,11 +19,17 @@ use regatta_plan::{
     FaultExtent, Plan, PlannedFault,
     scenario::{FaultKind, ProviderKind},
 };
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::sync::Mutex;
 
-/// How long a crashed node may take until it takes part again.
+/// How long a crashed node may take until it listens, and a network until it is upgraded.
 const REJOIN_DEADLINE: Duration = Duration::from_secs(60);
+/// Pause between two looks at a node that comes back.
+const BACK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why a fault cannot be done or undone.
 #[derive(Debug, thiserror::Error)]
@@ -227,11 +233,41 @@ impl Injector {
         if fault.kind != FaultKind::Crash {
             return Ok(());
         }
-        let back = self.cluster.wait_ready(&fault.nodes, REJOIN_DEADLINE).await;
+        let began = Instant::now();
+        let waits = fault.nodes.iter().map(|&node| self.wait_back_of(fault, node));
+        // All of them, so that the error names each that is not back.
+        let waiting: Vec<(String, String)> = join_all(waits).await.into_iter().flatten().collect();
+        let back = self.cluster.all_back(fault.nodes.len(), began, waiting);
         back.map_err(|error| InjectError::NotHealed {
             fault: fault.index,
             error,
         })
+    }
+
+    /// Waits until one node takes part again; returns its name and why it does not, if so. Faults that others make
+    /// meanwhile, of the node or between it and its neighbours, are no fault of its own.
+    async fn wait_back_of(&self, fault: &PlannedFault, node: u32) -> Option<(String, String)> {
+        let plan = self.cluster.plan();
+        debug_assert!(fault.nodes.contains(&node));
+        let named = |why| Some((plan.nodes[node as usize].name.clone(), why));
+        let mut patience = Patience::new(Instant::now());
+        loop {
+            match self.cluster.look(node).await {
+                Look::Ready => return None,
+                Look::Gone(exit) => return named(exit),
+                Look::Waits { blocks, why } => {
+                    let now = Instant::now();
+                    patience.saw(now, blocks);
+                    if self.on.lock().await.iter().any(|other| troubles(plan, other, node)) {
+                        patience.excuse(now);
+                    }
+                    if let Some(over) = patience.over(now) {
+                        return named(format!("{why} ({over})"));
+                    }
+                }
+            }
+            tokio::time::sleep(BACK_PAUSE).await;
+        }
     }
 
     /// Tells these nodes what the faults that are on make of their links. Whoever is away is told when it is back.
@@ -285,6 +321,12 @@ fn node_faults(on: &[PlannedFault], node: u32) -> NodeFaults {
         }
     }
     faults
+}
+
+/// Whether a fault that is on keeps `node` from taking part.
+fn troubles(plan: &Plan, fault: &PlannedFault, node: u32) -> bool {
+    let on_a_link = |peer: u32| fault.covers(node, peer) || fault.covers(peer, node);
+    fault.nodes.contains(&node) || plan.peers(node).into_iter().any(on_a_link)
 }
 
 /// Whether a node makes it of its own clock or disk.

@@ -227,9 +227,7 @@ fn fill_transactions(record: &mut RunRecord, plan: &Plan, ledgers: &[Ledger]) {
         let instances = plan.instances.iter().zip(ledgers);
         let of = instances.filter(|(instance, _)| instance.id == block.instance);
         let node = of.filter_map(|(_, ledger)| ledger.nodes.get(ledger.reference)).next();
-        let row = (block.height as usize)
-            .checked_sub(1)
-            .and_then(|index| node?.blocks.get(index));
+        let row = node.and_then(|node| node.block(block.height));
         block.transactions = row.map_or(block.transactions, |row| u64::from(row.transactions));
     }
 }

@@ -89,6 +89,15 @@ pub(crate) enum Entry {
         /// What was done to whom.
         text: String,
     },
+    /// A fault could not be undone, or the nodes that it was done to did not come back from it in time.
+    HealingFailed {
+        /// Its number.
+        fault: u32,
+        /// What was done to whom.
+        text: String,
+        /// Why.
+        error: String,
+    },
     /// A person ordered a fault that is not in the plan.
     FaultByHand {
         /// Its number: those of the plan come before.
@@ -98,7 +107,7 @@ pub(crate) enum Entry {
         /// Nodes that it is done to.
         nodes: Vec<String>,
     },
-    /// A fault that a person ordered ended: it is being undone.
+    /// A fault that a person ordered is undone.
     FaultByHandEnded {
         /// Its number.
         fault: u32,

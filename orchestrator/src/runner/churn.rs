@@ -1,20 +1,22 @@
 //! Nodes that leave and return on the timeline, beside everything else.
 
 use super::{StepError, steps::Runner};
-use crate::cluster::{Cluster, ClusterError, STOP_GRACE};
+use crate::cluster::{Cluster, ClusterError, Patience, STOP_GRACE};
+use regatta_api::view::InstanceLatest;
 use regatta_base::{Height, InstanceId};
+use regatta_client::Client;
 use regatta_plan::{Plan, PlannedAbsence, scenario::Leave};
-use regatta_report::model::{Absence, Churn};
+use regatta_report::model::{Absence, Churn, Fetched};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-/// How long a node that returns may take to catch up before it counts as one that does not.
-const CATCH_UP_DEADLINE: Duration = Duration::from_secs(60);
 /// Pause between two questions how far it is.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Short forms of blocks asked for in one request.
+const RANGE: usize = 1000;
 /// Nodes that are asked how far the network is.
 const ASKED: usize = 4;
 
@@ -110,6 +112,7 @@ impl Runner {
         let Some(field) = &self.field else { return };
         let (cluster, clock) = (Arc::clone(&field.cluster), field.live.clock);
         let (absences, index, node) = (Arc::clone(&self.absences), absence.index, absence.node);
+        let new = absence.is_late_start();
         self.moves.push(tokio::spawn(async move {
             let target = highest(&cluster, node).await;
             if let Err(error) = cluster.begin(node).await {
@@ -117,10 +120,11 @@ impl Runner {
             }
             let returned = clock.now_ms();
             absences.note(index, |entry| entry.returned_ms = Some(returned));
-            match catch_up(&cluster, node, &target).await {
-                Ok(behind) => absences.note(index, |entry| {
+            match catch_up(&cluster, (node, new), &target).await {
+                Ok((behind, fetched)) => absences.note(index, |entry| {
                     entry.caught_up_ms = Some(clock.now_ms());
                     entry.blocks_behind = Some(behind);
+                    entry.fetched = Some(fetched);
                 }),
                 Err(error) => absences.note(index, |entry| entry.error = Some(error)),
             }
@@ -149,10 +153,16 @@ async fn highest(cluster: &Cluster, node: u32) -> BTreeMap<InstanceId, Height> {
     heights
 }
 
-/// Waits until a node has every block of `target`. Gives back how many it lacked when it first answered.
-async fn catch_up(cluster: &Cluster, node: u32, target: &BTreeMap<InstanceId, Height>) -> Result<u64, String> {
-    let (client, until) = (cluster.client(node), Instant::now() + CATCH_UP_DEADLINE);
+/// Waits until a node has every block of `target`. Gives back how many it lacked when it first answered, and what it
+/// fetched; one that is `new` had nothing before.
+async fn catch_up(
+    cluster: &Cluster,
+    (node, new): (u32, bool),
+    target: &BTreeMap<InstanceId, Height>,
+) -> Result<(u64, Fetched), String> {
+    let (client, mut patience) = (cluster.client(node), Patience::new(Instant::now()));
     let mut lacked = None;
+    let mut began: BTreeMap<InstanceId, Height> = BTreeMap::new();
     loop {
         if let Ok(latest) = client.latest().await {
             let lacks = latest.instances.iter().map(|row| {
@@ -160,19 +170,64 @@ async fn catch_up(cluster: &Cluster, node: u32, target: &BTreeMap<InstanceId, He
                 wanted.saturating_sub(row.height)
             });
             let lacks = lacks.max().unwrap_or(0);
+            patience.saw(Instant::now(), latest.instances.iter().map(|row| row.height).sum());
             let first = *lacked.get_or_insert(lacks);
+            for row in &latest.instances {
+                let had = if new { 0 } else { row.height };
+                began.entry(row.instance.clone()).or_insert(had);
+            }
             if lacks == 0 {
-                return Ok(first);
+                let fetched = fetched(&client, &latest.instances, (&began, target)).await;
+                return Ok((first, fetched));
             }
         }
         if !cluster.is_running(node) {
             return Err("it ended first".to_owned());
         }
-        if Instant::now() > until {
-            return Err(format!("not within {} s", CATCH_UP_DEADLINE.as_secs()));
+        if let Some(why) = patience.over(Instant::now()) {
+            return Err(why);
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// What a node that has caught up fetched of the heights from those that it `began` with up to `target`.
+async fn fetched(
+    client: &Client,
+    rows: &[InstanceLatest],
+    (began, target): (&BTreeMap<InstanceId, Height>, &BTreeMap<InstanceId, Height>),
+) -> Fetched {
+    let mut fetched = Fetched::default();
+    for row in rows {
+        let had = began.get(&row.instance).copied().unwrap_or(0);
+        let last = target.get(&row.instance).copied().unwrap_or(0);
+        let mut next = add_snapshot(&mut fetched, row, had) + 1;
+        fetched.blocks += last.saturating_sub(next - 1);
+        let client = client.clone().with_instance(row.instance.clone());
+        while next <= last {
+            let count = usize::try_from(last - next + 1).unwrap_or(RANGE).min(RANGE);
+            // It has them, or had a moment ago: what it does not tell any more counts without its bytes.
+            let Ok(range) = client.blocks(next, count).await else {
+                break;
+            };
+            let Some(end) = range.blocks.last().map(|block| block.height) else {
+                break;
+            };
+            fetched.block_bytes += range.blocks.iter().map(|block| block.bytes).sum::<u64>();
+            next = end + 1;
+        }
+    }
+    fetched
+}
+
+/// Adds the snapshot that a node with blocks up to `had` went on from, if it did; returns the height that it then had.
+pub(super) fn add_snapshot(fetched: &mut Fetched, row: &InstanceLatest, had: Height) -> Height {
+    if row.snapshot_height <= had {
+        return had;
+    }
+    fetched.snapshot_height = Some(fetched.snapshot_height.unwrap_or(0).max(row.snapshot_height));
+    fetched.snapshot_bytes += row.snapshot_bytes;
+    row.snapshot_height
 }
 
 impl Cluster {

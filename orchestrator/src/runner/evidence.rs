@@ -339,5 +339,13 @@ pub(super) fn rules(plan: &Plan, instance: &PlannedInstance) -> Result<Rules, Na
             .map(|(_, signer)| signer)
             .collect(),
         exclusive: true,
+        snapshots: plan.node.snapshot_interval > 0,
+        kept: plan.node.keep_blocks.map(u64::from),
+        archives: (plan.nodes.iter().filter(|node| node.archive))
+            .map(|node| node.name.clone())
+            .collect(),
+        keys: (plan.nodes.iter().filter(|node| instance.votes(node.index)))
+            .map(|node| (node.name.clone(), node_key(plan, node).public()))
+            .collect(),
     })
 }

@@ -50,6 +50,8 @@ struct Fault {
     fault: PlannedFault,
     text: String,
     start_ms: u64,
+    /// Somebody undoes it.
+    is_healing: bool,
 }
 
 /// What is known while nodes run. Shared between the runner and the tasks that watch.
@@ -83,6 +85,22 @@ struct State {
     mend_all: CancellationToken,
     link_probes: Vec<LinkProbe>,
     disk_bytes: u64,
+}
+
+impl Fault {
+    fn event(&self, plan: &Plan, end_ms: u64, how: &str) -> Event {
+        let node = match self.fault.nodes.as_slice() {
+            [one] => plan.nodes[*one as usize].name.clone(),
+            _ => String::new(),
+        };
+        Event {
+            start_ms: self.start_ms,
+            end_ms,
+            kind: EventKind::Fault,
+            node,
+            text: format!("{}{how}", self.text),
+        }
+    }
 }
 
 impl Live {
@@ -166,7 +184,12 @@ impl Live {
     }
 
     pub(super) fn take_events(&self) -> Vec<Event> {
-        let mut events = std::mem::take(&mut self.state().events);
+        let now = self.clock.now_ms();
+        let mut state = self.state();
+        let mut events = std::mem::take(&mut state.events);
+        // What was never undone is shaded to the end.
+        let open = std::mem::take(&mut state.faults).into_values();
+        events.extend(open.map(|open| open.event(&self.plan, now, " (never undone)")));
         events.sort_by_key(|event| event.start_ms);
         events
     }
@@ -194,7 +217,25 @@ impl Live {
 
     pub(super) fn fault_began(&self, fault: &PlannedFault, text: String) {
         let (fault, start_ms) = (fault.clone(), self.clock.now_ms());
-        self.state().faults.insert(fault.index, Fault { fault, text, start_ms });
+        let open = Fault {
+            fault,
+            text,
+            start_ms,
+            is_healing: false,
+        };
+        self.state().faults.insert(open.fault.index, open);
+    }
+
+    /// Whether a fault is on and nobody undoes it yet: whoever asks does from now on.
+    pub(super) fn begin_heal(&self, fault: u32) -> bool {
+        let mut state = self.state();
+        let open = state.faults.get_mut(&fault);
+        open.is_some_and(|open| !std::mem::replace(&mut open.is_healing, true))
+    }
+
+    /// A fault in words, while it is on.
+    pub(super) fn fault_text(&self, fault: u32) -> Option<String> {
+        self.state().faults.get(&fault).map(|open| open.text.clone())
     }
 
     /// A person ordered `fault`, which gets the next number.
@@ -232,19 +273,9 @@ impl Live {
     pub(super) fn fault_ended(&self, fault: u32) -> Option<String> {
         let end_ms = self.clock.now_ms();
         let mut state = self.state();
-        let Fault { fault, text, start_ms } = state.faults.remove(&fault)?;
-        let node = match fault.nodes.as_slice() {
-            [one] => self.plan.nodes[*one as usize].name.clone(),
-            _ => String::new(),
-        };
-        state.events.push(Event {
-            start_ms,
-            end_ms,
-            kind: EventKind::Fault,
-            node,
-            text: text.clone(),
-        });
-        Some(text)
+        let open = state.faults.remove(&fault)?;
+        state.events.push(open.event(&self.plan, end_ms, ""));
+        Some(open.text)
     }
 
     /// How it goes right now.
@@ -301,15 +332,22 @@ impl Live {
             faults: state
                 .faults
                 .iter()
-                .map(|(id, Fault { fault, text, start_ms })| OpenFault {
-                    id: *id,
-                    text: text.clone(),
-                    nodes: fault.nodes.clone(),
-                    sides: fault.sets.clone(),
-                    since_ms: *start_ms,
-                    until_ms: state.timeline_ms.map(|start| start.saturating_add(fault.until_ms)),
-                    by_hand: state.by_hand.contains_key(id),
-                })
+                .map(
+                    |(
+                        id,
+                        Fault {
+                            fault, text, start_ms, ..
+                        },
+                    )| OpenFault {
+                        id: *id,
+                        text: text.clone(),
+                        nodes: fault.nodes.clone(),
+                        sides: fault.sets.clone(),
+                        since_ms: *start_ms,
+                        until_ms: state.timeline_ms.map(|start| start.saturating_add(fault.until_ms)),
+                        by_hand: state.by_hand.contains_key(id),
+                    },
+                )
                 .collect(),
             events: new_events.to_vec(),
             disk_bytes: state.disk_bytes,

@@ -161,16 +161,20 @@ impl Desk {
 
     /// Undoes a fault, unless somebody did.
     async fn heal(&self, fault: PlannedFault) {
-        if self.live.fault_ended(fault.index).is_none() {
+        if !self.live.begin_heal(fault.index) {
             return;
         }
-        self.write(Entry::FaultByHandEnded { fault: fault.index });
+        let text = self.live.fault_text(fault.index).unwrap_or_default();
         let undone = match self.injector.heal(&fault).await {
-            Ok(()) => self.injector.wait_back(&fault).await,
+            Ok(()) => {
+                self.live.fault_ended(fault.index);
+                self.write(Entry::FaultByHandEnded { fault: fault.index });
+                self.injector.wait_back(&fault).await
+            }
             error => error,
         };
         if let Err(error) = undone {
-            self.live.note(EventKind::Note, "", error.to_string());
+            healing_failed(&self.live, &self.journal, fault.index, (text, error.to_string()));
             self.interrupts.raise(Interrupt::NotHealed(error.to_string()));
         }
     }
@@ -180,5 +184,15 @@ impl Desk {
         if let Err(error) = self.journal.write(entry) {
             self.live.note(EventKind::Note, "", error.to_string());
         }
+    }
+}
+
+/// Notes that a fault, in words, was not undone or its nodes did not come back, and why: in the journal and for the report.
+pub(super) fn healing_failed(live: &Live, journal: &Journal, fault: u32, (text, error): (String, String)) {
+    live.note(EventKind::Note, "", format!("{text}: healing failed: {error}"));
+    let entry = Entry::HealingFailed { fault, text, error };
+    // A journal that cannot be written ends no run that is under way; the report has it as well.
+    if let Err(error) = journal.write(entry) {
+        live.note(EventKind::Note, "", error.to_string());
     }
 }

@@ -5,6 +5,7 @@ use super::{
     churn::Absences,
     evidence::Evidence,
     links::{self, Moment},
+    orders::healing_failed,
     setup::Field,
     spread, upgrades,
 };
@@ -426,19 +427,23 @@ impl Runner {
         );
         let (interrupts, healed) = (self.interrupts.clone(), fault.clone());
         let task = tokio::spawn(async move {
-            let undone = injector.heal(&healed).await;
-            let text = live.fault_ended(healed.index);
-            // The run goes on without this line when the disk is full; the report has the fault as well.
-            let _ = journal.write(Entry::FaultEnded {
-                fault: healed.index,
-                text: text.unwrap_or_else(|| "it had ended before".to_owned()),
-            });
-            let back = match undone {
-                Ok(()) => injector.wait_back(&healed).await,
+            // An upgrade may have come to its end by itself.
+            let text = live.fault_text(healed.index);
+            let text = text.unwrap_or_else(|| "it had ended before".to_owned());
+            let back = match injector.heal(&healed).await {
+                Ok(()) => {
+                    live.fault_ended(healed.index);
+                    // The run goes on without this line when the disk is full; the report has the fault as well.
+                    let _ = journal.write(Entry::FaultEnded {
+                        fault: healed.index,
+                        text: text.clone(),
+                    });
+                    injector.wait_back(&healed).await
+                }
                 error => error,
             };
             if let Err(error) = back {
-                live.note(EventKind::Note, "", error.to_string());
+                healing_failed(&live, &journal, healed.index, (text, error.to_string()));
                 interrupts.raise(Interrupt::NotHealed(error.to_string()));
             }
         });

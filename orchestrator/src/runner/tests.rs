@@ -319,6 +319,20 @@ fn a_program_altered_in_mid_run_is_not_started_again() {
     );
     assert!(done.failure().contains("altered after sealing"), "{}", done.failure());
     assert_eq!(done.starts_of("val-1"), 1);
+    // It was not undone: neither the journal nor the report says that it was.
+    let journal = done.journal();
+    assert!(!journal.iter().any(|entry| matches!(entry, Entry::FaultEnded { .. })));
+    let failed = |entry: &&Entry| matches!(entry, Entry::HealingFailed { fault: 0, text, error } if text == "crash val-1" && error.contains("altered after sealing"));
+    assert_eq!(journal.iter().filter(failed).count(), 1, "{journal:?}");
+    let record = &done.finished.result.record;
+    let told = |text: &str| record.events.iter().find(|event| event.text.contains(text));
+    assert!(told("crash val-1: healing failed").is_some(), "{:?}", record.events);
+    let fault = told("crash val-1 (never undone)").unwrap();
+    let end_ms = record.phases.last().unwrap().end_ms;
+    assert!(
+        fault.kind == regatta_report::model::EventKind::Fault && fault.end_ms >= end_ms,
+        "{fault:?}"
+    );
     assert_eq!(done.finished.result.verdict.exit_code, 1);
 }
 

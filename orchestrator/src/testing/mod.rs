@@ -104,6 +104,7 @@ pub(crate) fn node(index: u32, group: &str, role: Role) -> PlannedNode {
         weight: u64::from(role == Role::Validator),
         behaviour: regatta_plan::scenario::Behaviour::Honest,
         host: None,
+        archive: false,
     }
 }
 

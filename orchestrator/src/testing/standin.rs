@@ -133,6 +133,10 @@ fn answer(path: &str, config: &NodeConfig, program: Digest, ready: bool) -> Opti
                 round: 0,
                 pending: 0,
                 known_height: 0,
+                first_height: 1,
+                first_block: 1,
+                snapshot_height: 0,
+                snapshot_bytes: 0,
             };
             Some(encode_body(&Latest { instances: vec![row] }).unwrap())
         }

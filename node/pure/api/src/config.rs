@@ -1,5 +1,7 @@
 //! What a node reads at start: who it is, where it listens, whom it may talk to, what it decides with.
 
+pub use crate::snapshots::SnapshotConfig;
+
 use crate::testing::{ClockConfig, TestingConfig};
 use regatta_base::{ChainId, InstanceId, PublicKey, limits};
 use serde::{Deserialize, Serialize};
@@ -141,35 +143,6 @@ fn default_batch_bytes() -> usize {
 }
 fn default_batch_delay_ms() -> u64 {
     4
-}
-
-/// Snapshots of one instance's state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SnapshotConfig {
-    /// A snapshot is written at heights that are multiples of this; 0: never. Nodes with one value serve the same
-    /// snapshots, which a late one can fetch from several of them at once.
-    pub interval: u64,
-    /// A node that is more blocks behind fetches a snapshot instead of the blocks.
-    pub lag: u64,
-}
-
-impl SnapshotConfig {
-    /// None is written, and none is fetched however far behind the node is.
-    pub const OFF: Self = Self {
-        interval: 0,
-        // The greatest integer that TOML knows.
-        lag: i64::MAX as u64,
-    };
-}
-
-impl Default for SnapshotConfig {
-    fn default() -> Self {
-        Self {
-            interval: 10_000,
-            lag: 1000,
-        }
-    }
 }
 
 /// Limits of the transactions of each instance that a node holds and has not seen ordered.
@@ -471,6 +444,8 @@ impl InstanceConfig {
                 "instance `{id}`: help: 1 <= round_timeout_ms <= round_timeout_ms_max"
             ));
         }
+        let snapshots = self.snapshots.problem();
+        problems.extend(snapshots.map(|problem| format!("instance `{id}`: {problem}")));
         let mut keys = BTreeSet::new();
         for validator in &self.validators {
             if validator.weight == 0 {
@@ -545,6 +520,7 @@ mod tests {
         config.peers.push(config.peers[0].clone());
         config.instances[0].validators[0].weight = 0;
         config.instances[0].batch_bytes = 0;
+        config.instances[0].snapshots.keep = 1;
         config.testing.clock.rate_permille = 0;
         config.testing.links = vec![ShapedLink {
             peer: PublicKey([9; 32]),
@@ -554,7 +530,7 @@ mod tests {
             },
         }];
         let errors = config.check().unwrap_err();
-        assert_eq!(errors.0.len(), 7, "{errors}");
+        assert_eq!(errors.0.len(), 8, "{errors}");
         assert!(errors.0.iter().all(|problem| problem.contains("help: ")), "{errors}");
     }
 

@@ -8,6 +8,7 @@
 pub mod config;
 pub mod metrics;
 pub mod reject;
+mod snapshots;
 pub mod testing;
 pub mod view;
 

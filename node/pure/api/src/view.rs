@@ -441,6 +441,14 @@ pub struct InstanceLatest {
     pub pending: u64,
     /// The highest height that a peer has told of.
     pub known_height: Height,
+    /// The first of the consecutive blocks up to `height` that this node lists; the next height when it lists none.
+    pub first_height: Height,
+    /// The first of those that it has in full; earlier ones were let go of, or never executed here.
+    pub first_block: Height,
+    /// Height of the last snapshot that it fetched from peers since it started; 0: none.
+    pub snapshot_height: Height,
+    /// Bytes of that snapshot.
+    pub snapshot_bytes: u64,
 }
 
 /// `GET /v1/state/{key}`: one value of the state.

@@ -64,6 +64,10 @@ pub struct Chain {
     /// What `/metrics` answers.
     pub metrics: String,
     pub pending: BTreeMap<TransactionId, ()>,
+    /// Transactions that it still knows the blocks of, though it need not have those.
+    pub places: BTreeMap<TransactionId, u64>,
+    /// Blocks that it has not, as a node that began with a snapshot of this height.
+    pub begins_after: usize,
     subscribers: Vec<mpsc::UnboundedSender<StatusEvent>>,
     announcers: Vec<mpsc::UnboundedSender<BlockSummary>>,
 }
@@ -229,7 +233,15 @@ impl Double {
     fn status(&self, path: &str) -> TransactionStatus {
         let id = path.trim_start_matches("/v1/transactions/").split('?').next().unwrap();
         let id: TransactionId = id.parse().unwrap();
-        match self.chain.lock().unwrap().pending.contains_key(&id) {
+        let chain = self.chain.lock().unwrap();
+        if let Some(&height) = chain.places.get(&id) {
+            return TransactionStatus::Executed {
+                height,
+                index: 0,
+                outcome: Outcome::Ok,
+            };
+        }
+        match chain.pending.contains_key(&id) {
             true => TransactionStatus::Pending,
             false => TransactionStatus::Unknown,
         }
@@ -250,11 +262,13 @@ impl Double {
         if path.starts_with("/v1/blocks?") {
             let from = query("from")? - 1;
             let rows = chain.blocks.iter().skip(from).take(query("count")?);
+            let rows = rows.filter(|_| from >= chain.begins_after);
             let blocks = rows.map(|block| block.summary.clone()).collect();
             return Some(encode_body(&BlockRange { blocks }).unwrap());
         }
         let height: usize = path.strip_prefix("/v1/blocks/")?.split('?').next()?.parse().ok()?;
-        Some(encode_body(chain.blocks.get(height - 1)?).unwrap())
+        let block = chain.blocks.get(height - 1).filter(|_| height > chain.begins_after)?;
+        Some(encode_body(block).unwrap())
     }
 }
 
@@ -279,6 +293,10 @@ impl Chain {
             round: 0,
             pending: 0,
             known_height: self.blocks.len() as u64,
+            first_height: self.begins_after as u64 + 1,
+            first_block: self.begins_after as u64 + 1,
+            snapshot_height: 0,
+            snapshot_bytes: 0,
         };
         Latest { instances: vec![row] }
     }

@@ -58,6 +58,12 @@ pub const MEMPOOL_TRANSACTIONS: u32 = 200_000;
 pub const MEMPOOL_BYTES: Size = Size(256 << 20);
 /// Most transactions of one sender that wait at one node.
 pub const MEMPOOL_PER_SENDER: u32 = 16_384;
+/// A node that is more blocks behind fetches a snapshot, where there are any.
+pub const SNAPSHOT_LAG: u32 = 1000;
+/// Snapshots that a node keeps.
+pub const KEEP_SNAPSHOTS: u32 = 2;
+/// Bytes from which on a file of the journal takes no more records.
+pub const JOURNAL_FILE: Size = Size(64 << 20);
 /// Rewiring probability of a small world.
 pub const REWIRE: Ratio = Ratio(0.1);
 /// Links that each node of a scale-free graph brings along.

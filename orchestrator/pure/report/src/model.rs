@@ -477,8 +477,24 @@ pub struct Absence {
     pub caught_up_ms: Option<u64>,
     /// Blocks that it lacked of them when it first answered.
     pub blocks_behind: Option<u64>,
+    /// What it fetched to catch up, once it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fetched: Option<Fetched>,
     /// Why it did not return or did not catch up, if so.
     pub error: Option<String>,
+}
+
+/// What a node fetched from its neighbours to catch up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Fetched {
+    /// Height of the snapshot that it went on from; absent when it executed every block.
+    pub snapshot_height: Option<u64>,
+    /// Bytes of that snapshot.
+    pub snapshot_bytes: u64,
+    /// Blocks that it executed.
+    pub blocks: u64,
+    /// Bytes of their transactions.
+    pub block_bytes: u64,
 }
 
 /// One correctness check over the whole run.

@@ -129,6 +129,9 @@ pub struct ChurnSummary {
     pub put_off: u64,
     /// Starts after which the node had every block that the network had then.
     pub caught_up: u64,
+    /// Those of them that went on from a snapshot.
+    #[serde(default)]
+    pub by_snapshot: u64,
     /// Median time from a start to that, in milliseconds.
     pub catch_up_p50_ms: Option<u64>,
     /// Its 90th percentile.

@@ -1,6 +1,7 @@
 //! Planted bugs: each must be found by its check, and by no other.
 
 mod accusations;
+mod later;
 mod random;
 
 use crate::{
@@ -34,6 +35,12 @@ fn rules() -> Rules {
         validators: (0..4).map(|index| (key(index).public(), weight(index))).collect(),
         byzantine: BTreeSet::from([2]),
         exclusive: true,
+        snapshots: false,
+        kept: None,
+        archives: BTreeSet::new(),
+        keys: (0..4)
+            .map(|index| (format!("val-{index}"), key(index).public()))
+            .collect(),
     }
 }
 
@@ -99,12 +106,13 @@ fn sound() -> (Ledger, Submitted) {
     let node = |index: u32| NodeLedger {
         node: format!("val-{index}"),
         blocks: blocks.clone(),
-        error: None,
+        ..NodeLedger::default()
     };
     let mut proofs: Vec<Proof> = (1..=HEIGHTS).map(|height| proof(0, height, &[0, 1, 3])).collect();
     proofs.push(proof(1, HEIGHTS, &[1, 2, 3]));
     let ledger = Ledger {
         target: HEIGHTS,
+        top: HEIGHTS,
         nodes: (0..3).map(node).collect(),
         reference: 0,
         included: (0..2 * HEIGHTS)
@@ -134,7 +142,11 @@ fn sound() -> (Ledger, Submitted) {
 
 /// Names of the checks that fail, with their evidence.
 fn failing(ledger: &Ledger, submitted: &Submitted) -> Vec<(String, String)> {
-    let invariants = check(&rules(), ledger, &[submitted], &mut seed::rng(1, "check"));
+    failing_by(&rules(), ledger, submitted)
+}
+
+fn failing_by(rules: &Rules, ledger: &Ledger, submitted: &Submitted) -> Vec<(String, String)> {
+    let invariants = check(rules, ledger, &[submitted], &mut seed::rng(1, "check"));
     assert_eq!(invariants.len(), 8);
     let failed = invariants.into_iter().filter(|invariant| !invariant.holds);
     failed.map(|invariant| (invariant.name, invariant.evidence)).collect()
@@ -142,9 +154,18 @@ fn failing(ledger: &Ledger, submitted: &Submitted) -> Vec<(String, String)> {
 
 /// Plants a bug and expects exactly one check to find it, with `words` in its evidence.
 fn finds(name: &str, words: &[&str], plant: impl FnOnce(&mut Ledger, &mut Submitted)) {
-    let (mut ledger, mut submitted) = sound();
+    finds_by(&rules(), sound(), name, words, plant);
+}
+
+fn finds_by(
+    rules: &Rules,
+    (mut ledger, mut submitted): (Ledger, Submitted),
+    name: &str,
+    words: &[&str],
+    plant: impl FnOnce(&mut Ledger, &mut Submitted),
+) {
     plant(&mut ledger, &mut submitted);
-    let failed = failing(&ledger, &submitted);
+    let failed = failing_by(rules, &ledger, &submitted);
     assert_eq!(failed.len(), 1, "{failed:?}");
     assert_eq!(failed[0].0, name);
     for word in words {
@@ -282,7 +303,7 @@ fn what_is_on_its_way_is_not_lost_unless_it_was_reported_final() {
     let (mut ledger, mut submitted) = sound();
     for (number, found) in [
         (50, Found::Pending("val-1".to_owned())),
-        (51, Found::Later(9)),
+        (51, Found::Executed(9, vec![1])),
         (52, Found::NotAsked),
     ] {
         submitted.rows.push(Submission {
@@ -323,7 +344,7 @@ fn a_double_inclusion() {
             // Its own place is taken, so the transaction that was there is pending again.
             ledger.absent.push(Absence {
                 id: id(11),
-                found: Found::Later(7),
+                found: Found::Executed(7, vec![1]),
             });
         },
     );

@@ -6,7 +6,7 @@ use crate::{
 };
 use proptest::{prelude::*, sample::Index};
 use regatta_base::{Digest, SecretKey, encode, seed};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What to make a sound ledger from.
 #[derive(Debug, Clone)]
@@ -76,6 +76,10 @@ impl Shape {
                 .collect(),
             byzantine: BTreeSet::new(),
             exclusive: true,
+            snapshots: false,
+            kept: None,
+            archives: BTreeSet::new(),
+            keys: BTreeMap::new(),
         }
     }
 
@@ -172,10 +176,11 @@ impl Shape {
         let node = |index: usize| NodeLedger {
             node: format!("node-{index}"),
             blocks: blocks.clone(),
-            error: None,
+            ..NodeLedger::default()
         };
         let ledger = Ledger {
             target,
+            top: target,
             nodes: (0..self.nodes).map(node).collect(),
             reference: 0,
             included,

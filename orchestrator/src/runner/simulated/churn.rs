@@ -1,10 +1,10 @@
 //! Nodes that leave and return in virtual time.
 
 use super::{MILLISECOND, Simulation};
-use crate::runner::StepError;
+use crate::runner::{StepError, churn::add_snapshot};
 use regatta_base::{Height, InstanceId};
 use regatta_plan::{PlannedAbsence, scenario::Leave};
-use regatta_report::model::{Event, EventKind};
+use regatta_report::model::{Event, EventKind, Fetched};
 use regatta_sim::World;
 
 /// A node that has returned and lacks blocks.
@@ -16,6 +16,8 @@ pub(super) struct Behind {
     target: Vec<(InstanceId, Height)>,
     /// Blocks that it lacked when it began to work.
     lacked: Option<u64>,
+    /// What it had when it began to work, in the order of `target`.
+    began: Vec<Height>,
 }
 
 impl Simulation {
@@ -79,6 +81,7 @@ impl Simulation {
             host,
             target,
             lacked: None,
+            began: Vec::new(),
         });
         Ok(())
     }
@@ -93,10 +96,13 @@ impl Simulation {
             }
             let lacks = behind.lacks(world);
             let first = *behind.lacked.get_or_insert(lacks);
+            behind.begin(world);
             if lacks == 0 {
+                let fetched = behind.fetched(world);
                 absences.note(behind.absence, |entry| {
                     entry.caught_up_ms = Some(now);
                     entry.blocks_behind = Some(first);
+                    entry.fetched = Some(fetched);
                 });
             }
             lacks > 0
@@ -105,6 +111,33 @@ impl Simulation {
 }
 
 impl Behind {
+    /// Notes what it has when it is first looked at.
+    fn begin(&mut self, world: &World) {
+        if self.began.is_empty() {
+            let heights = self
+                .target
+                .iter()
+                .map(|(instance, _)| world.height(self.host, instance));
+            self.began = heights.collect();
+        }
+    }
+
+    /// What it fetched since then.
+    fn fetched(&self, world: &World) -> Fetched {
+        let mut fetched = Fetched::default();
+        for ((instance, last), had) in self.target.iter().zip(&self.began) {
+            let Some(row) = world.latest(self.host, instance) else {
+                continue;
+            };
+            let had = add_snapshot(&mut fetched, &row, *had);
+            let count = usize::try_from(last.saturating_sub(had)).unwrap_or(usize::MAX);
+            fetched.blocks += count as u64;
+            let blocks = world.summaries(self.host, instance, had + 1, count);
+            fetched.block_bytes += blocks.iter().map(|block| block.bytes).sum::<u64>();
+        }
+        fetched
+    }
+
     fn lacks(&self, world: &World) -> u64 {
         let lacks = self
             .target

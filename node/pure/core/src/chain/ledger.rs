@@ -171,6 +171,16 @@ impl Ledger {
         self.rows.get(self.rows.len().checked_sub(from_end)?)
     }
 
+    /// The first of the rows that lead up to the last block; the next height when there is none.
+    pub(crate) fn first_row(&self) -> Height {
+        let next = self.height + 1;
+        if self.last_row == self.height {
+            next - self.rows.len() as Height
+        } else {
+            next
+        }
+    }
+
     /// Digest of the last block's header; zero before the first.
     pub(crate) fn hash(&self) -> Digest {
         match (self.row(self.height), self.base) {
@@ -402,11 +412,13 @@ mod tests {
     fn rows_are_found_by_height_and_absent_ones_are_not() {
         let mut ledger = ledger();
         assert!(ledger.row(0).is_none() && ledger.row(1).is_none());
+        assert_eq!(ledger.first_row(), 1);
         for n in 1..=3 {
             execute(&mut ledger, n, &[]);
         }
         assert_eq!(ledger.row(2).map(|row| row.hash), Some(Digest([2; 32])));
         assert_eq!(ledger.row(3).map(|row| row.parent), Some(Digest([2; 32])));
+        assert_eq!(ledger.first_row(), 1);
         assert!(ledger.row(0).is_none() && ledger.row(4).is_none());
     }
 

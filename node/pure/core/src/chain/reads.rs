@@ -20,6 +20,7 @@ fn validator_view(validator: &Validator) -> ValidatorView {
 impl Chain {
     pub(crate) fn latest(&self) -> InstanceLatest {
         let height = self.ledger.height();
+        let (first_row, fetched) = (self.ledger.first_row(), self.snapshots.fetched());
         InstanceLatest {
             instance: self.id.clone(),
             height,
@@ -28,6 +29,10 @@ impl Chain {
             round: self.agreement.round(),
             pending: self.mempool.len() as u64,
             known_height: self.catchup.target().max(height),
+            first_height: first_row,
+            first_block: self.snapshots.first_block().max(first_row),
+            snapshot_height: fetched.map_or(0, |fetched| fetched.height),
+            snapshot_bytes: fetched.map_or(0, |fetched| fetched.bytes),
         }
     }
 

@@ -18,7 +18,11 @@ use regatta_base::{Height, SecretKey};
 const EDGES: [(usize, usize); 9] = [(0, 1), (1, 2), (2, 3), (3, 0), (0, 2), (1, 3), (4, 0), (4, 1), (4, 2)];
 
 fn small(_: usize, mut config: NodeConfig) -> NodeConfig {
-    config.instances[0].snapshots = SnapshotConfig { interval: 10, lag: 20 };
+    config.instances[0].snapshots = SnapshotConfig {
+        interval: 10,
+        lag: 20,
+        keep: 2,
+    };
     config.store.retain_blocks = Retain::Last(5);
     config
 }

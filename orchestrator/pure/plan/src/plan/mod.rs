@@ -173,6 +173,9 @@ pub struct PlannedNode {
     /// Host that it is placed on: a position in [`Plan::hosts`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<u32>,
+    /// Whether it keeps every block, whatever the others do.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub archive: bool,
 }
 
 impl PlannedNode {

@@ -12,10 +12,15 @@ use regatta_base::limits::{BATCH_BYTES_MAX, TRANSACTION_BYTES_MAX};
 /// Longest phase; beyond it a time in a scenario is a mistake.
 const PHASE_MAX: Duration = Duration::from_secs(7 * 86_400);
 
+/// Snapshots that a node may keep, and the sizes of a file of its journal: what nodes refuse beyond.
+const KEEP_SNAPSHOTS: std::ops::RangeInclusive<u32> = 2..=16;
+const JOURNAL_FILE: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 30;
+
 /// Checks what needs no nodes.
 pub(super) fn check(draft: &mut Draft<'_>) {
     check_phases(draft);
     check_options(draft);
+    check_snapshots(draft);
 }
 
 fn check_phases(draft: &mut Draft<'_>) {
@@ -112,6 +117,39 @@ fn check_options(draft: &mut Draft<'_>) {
             message,
             "use mempool_bytes = \"64MiB\"",
         );
+    }
+}
+
+/// What nodes write and keep for those who come late.
+fn check_snapshots(draft: &mut Draft<'_>) {
+    let node = draft.scenario.node.clone();
+    let mut refuse = |key: &str, message: String, help: String| {
+        draft.error(Code::BadNodeOption, &format!("node.{key}"), message, help);
+    };
+    if !KEEP_SNAPSHOTS.contains(&node.keep_snapshots) {
+        let message = format!("a node cannot keep {} snapshots", node.keep_snapshots);
+        let help = format!("use {} to {}", KEEP_SNAPSHOTS.start(), KEEP_SNAPSHOTS.end());
+        refuse("keep_snapshots", message, help);
+    }
+    if !JOURNAL_FILE.contains(&node.journal_file.0) {
+        let message = format!("a file of the journal cannot have {}", node.journal_file);
+        let help = "use journal_file = \"64KiB\" to \"1GiB\"".to_owned();
+        refuse("journal_file", message, help);
+    }
+    if node.snapshot_lag == 0 {
+        let message = "a node that is one block behind would fetch a snapshot".to_owned();
+        refuse("snapshot_lag", message, "use a number of blocks from 1".to_owned());
+    }
+    if node.keep_blocks.is_some() && node.snapshot_interval == 0 {
+        let message = "blocks are let go of only when snapshots make up for them, and none is written".to_owned();
+        let help = "set snapshot_interval to a number of blocks, or remove keep_blocks".to_owned();
+        refuse("keep_blocks", message, help);
+    }
+    let archive = draft.scenario.group.iter().position(|group| group.archive);
+    if let Some(group) = archive.filter(|_| node.keep_blocks.is_none()) {
+        let message = "every node keeps every block: an archive is nothing special".to_owned();
+        let help = "set node.keep_blocks, or remove archive";
+        draft.error(Code::BadNodeOption, &format!("group.{group}.archive"), message, help);
     }
 }
 

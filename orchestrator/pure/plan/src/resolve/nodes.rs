@@ -68,6 +68,7 @@ fn add_group(draft: &mut Draft<'_>, index: usize, group: &Group) {
             weight: 0,
             behaviour: group.behaviour,
             host: None,
+            archive: group.archive,
         });
     }
     draft.groups.insert(group.name.clone(), start..start + group.count);

@@ -185,6 +185,9 @@ pub struct Group {
     /// When its nodes start, from the start of the warm-up; without it, before it with all others.
     #[serde(default)]
     pub join: Option<Duration>,
+    /// Its nodes keep every block, whatever `node.keep_blocks` says: what others let go of is found there.
+    #[serde(default)]
+    pub archive: bool,
 }
 
 fn default_build() -> String {

@@ -80,6 +80,18 @@ pub struct NodeOptions {
     pub mempool_per_sender: u32,
     /// Whether the log of votes reaches the disk before a vote leaves; `false` is for experiments only.
     pub durable: bool,
+    /// A snapshot of the state is written at heights that are multiples of this; 0: none is, and every node has every
+    /// block.
+    pub snapshot_interval: u32,
+    /// A node that is more blocks behind its neighbours fetches a snapshot from them instead of the blocks.
+    pub snapshot_lag: u32,
+    /// How many of the newest snapshots are kept.
+    pub keep_snapshots: u32,
+    /// How many of the last blocks are kept although snapshots make up for them; without it, all. Whole files of the
+    /// journal go, so that some more are there. The checks say which blocks nobody has any more.
+    pub keep_blocks: Option<u32>,
+    /// A file of the journal takes no more records from this many bytes on.
+    pub journal_file: Size,
 }
 
 impl Default for NodeOptions {
@@ -91,6 +103,11 @@ impl Default for NodeOptions {
             mempool_bytes: defaults::MEMPOOL_BYTES,
             mempool_per_sender: defaults::MEMPOOL_PER_SENDER,
             durable: true,
+            snapshot_interval: 0,
+            snapshot_lag: defaults::SNAPSHOT_LAG,
+            keep_snapshots: defaults::KEEP_SNAPSHOTS,
+            keep_blocks: None,
+            journal_file: defaults::JOURNAL_FILE,
         }
     }
 }

@@ -6,7 +6,7 @@ use super::{
     scene::{Ink, Point, Scene},
     seconds_label, time,
 };
-use crate::{format, result::RunResult, summary::steps};
+use crate::{format, model::Fetched, result::RunResult, summary::steps};
 
 /// Rows of the data table; `result.json` has them all.
 const ROWS_MAX: usize = 200;
@@ -54,7 +54,15 @@ pub(super) fn strip(result: &RunResult) -> Option<Figure> {
         (62.0, 180.0),
         &[("up", Ink::Series(2)), ("left", Ink::Bad), ("returned", Ink::Good)],
     );
-    let mut table = Table::new(&["node", "left", "how", "returned", "caught up after", "blocks behind"]);
+    let mut table = Table::new(&[
+        "node",
+        "left",
+        "how",
+        "returned",
+        "caught up after",
+        "blocks behind",
+        "by",
+    ]);
     for absence in churn.absences.iter().take(ROWS_MAX) {
         let moment = |ms: Option<u64>| ms.map_or("–".to_owned(), format::moment);
         let took = absence.caught_up_ms.zip(absence.returned_ms);
@@ -66,6 +74,7 @@ pub(super) fn strip(result: &RunResult) -> Option<Figure> {
             moment(absence.returned_ms),
             took.map_or("–".to_owned(), format::duration_us),
             absence.blocks_behind.map_or("–".to_owned(), format::integer),
+            absence.fetched.as_ref().map_or("–".to_owned(), by),
         ]);
     }
     Some(Figure {
@@ -76,6 +85,25 @@ pub(super) fn strip(result: &RunResult) -> Option<Figure> {
         table,
         scene,
     })
+}
+
+/// What a node caught up by, in words.
+fn by(fetched: &Fetched) -> String {
+    let blocks = format!(
+        "{} ({})",
+        format::plural(fetched.blocks, "block"),
+        format::bytes(fetched.block_bytes as f64)
+    );
+    match fetched.snapshot_height {
+        None => blocks,
+        Some(height) => {
+            let bytes = format::bytes(fetched.snapshot_bytes as f64);
+            format!(
+                "snapshot of height {} ({bytes}), then {blocks}",
+                format::integer(height)
+            )
+        }
+    }
 }
 
 /// The corners of a line that stays level between two changes, in seconds.

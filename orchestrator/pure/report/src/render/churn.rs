@@ -24,8 +24,12 @@ pub(super) fn sentence(result: &RunResult) -> Option<String> {
         let blocks = churn.blocks_behind_max.map_or(String::new(), |blocks| {
             format!(", from up to {} behind", format::plural(blocks, "block"))
         });
+        let by_snapshot = match churn.by_snapshot {
+            0 => String::new(),
+            some => format!(" ({some} of them by snapshot)"),
+        };
         parts.push(format!(
-            "{} caught up within {p50} (p50), {p90} (p90), {most} (all){blocks}",
+            "{} caught up{by_snapshot} within {p50} (p50), {p90} (p90), {most} (all){blocks}",
             churn.caught_up
         ));
     }

@@ -24,6 +24,7 @@ pub(super) fn summary(record: &RunRecord) -> Option<ChurnSummary> {
         stay_away: count(|absence| !absence.returns),
         put_off: churn.put_off,
         caught_up: times.len() as u64,
+        by_snapshot: count(|absence| absence.fetched.is_some_and(|fetched| fetched.snapshot_height.is_some())),
         catch_up_p50_ms: quantile(0.5),
         catch_up_p90_ms: quantile(0.9),
         catch_up_max_ms: times.last().copied(),
@@ -65,7 +66,7 @@ mod tests {
     use super::*;
     use crate::{
         evaluate, fixture,
-        model::{Churn, PhaseKind},
+        model::{Churn, Fetched, PhaseKind},
         render,
     };
 
@@ -78,6 +79,12 @@ mod tests {
             returned_ms,
             caught_up_ms,
             blocks_behind: caught_up_ms.map(|_| 7),
+            fetched: caught_up_ms.map(|_| Fetched {
+                snapshot_height: (left_ms == 0).then_some(40),
+                snapshot_bytes: if left_ms == 0 { 2048 } else { 0 },
+                blocks: 7,
+                block_bytes: 900,
+            }),
             error: None,
         }
     }
@@ -101,7 +108,7 @@ mod tests {
         let summary = summary(&record()).unwrap();
         assert_eq!((summary.departures, summary.late_starts, summary.returns), (2, 1, 1));
         assert_eq!((summary.stay_away, summary.put_off, summary.caught_up), (1, 2, 2));
-        assert_eq!(summary.catch_up_p50_ms, Some(100));
+        assert_eq!((summary.catch_up_p50_ms, summary.by_snapshot), (Some(100), 1));
         assert_eq!(
             (summary.catch_up_p90_ms, summary.catch_up_max_ms),
             (Some(600), Some(600))

@@ -11,7 +11,11 @@ use regatta_api::{
 fn pruned(seed: u64) -> Setup {
     let mut setup = setup(5, 4, seed);
     for host in &mut setup.hosts {
-        host.config.instances[0].snapshots = SnapshotConfig { interval: 10, lag: 20 };
+        host.config.instances[0].snapshots = SnapshotConfig {
+            interval: 10,
+            lag: 20,
+            keep: 2,
+        };
         host.config.store.retain_blocks = Retain::Last(5);
     }
     setup.hosts[4].late = true;

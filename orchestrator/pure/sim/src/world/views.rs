@@ -4,7 +4,7 @@ use super::World;
 use crate::HostIndex;
 use regatta_api::{
     metrics::Metric,
-    view::{BlockSummary, BlockView, EvidenceView, TransactionStatus},
+    view::{BlockSummary, BlockView, EvidenceView, InstanceLatest, SnapshotView, TransactionStatus},
 };
 use regatta_base::{Digest, Height, InstanceId, TransactionId};
 use regatta_core::Node;
@@ -121,6 +121,20 @@ impl World {
             .node(host)
             .and_then(|node| node.summaries(Some(instance), from, count));
         blocks.unwrap_or_default()
+    }
+
+    /// How far a host is in one instance; `None` when it is down or does not run it.
+    #[must_use]
+    pub fn latest(&self, host: HostIndex, instance: &InstanceId) -> Option<InstanceLatest> {
+        let rows = self.node(host)?.latest().instances;
+        rows.into_iter().find(|row| row.instance == *instance)
+    }
+
+    /// Snapshots of one instance that a host keeps, oldest first; none from a host that is down.
+    #[must_use]
+    pub fn snapshots(&self, host: HostIndex, instance: &InstanceId) -> Vec<SnapshotView> {
+        let all = self.node(host).map(Node::snapshots).unwrap_or_default();
+        all.into_iter().filter(|view| view.instance == *instance).collect()
     }
 
     /// Proofs of misconduct that a host knows of; none from a host that is down.

@@ -23,9 +23,6 @@ use regatta_consensus::{Commit, Input, Scope};
 use serve::Budget;
 use take::Taking;
 
-/// Snapshots that are kept: when the newest one is damaged, the one before and the journal make up for it.
-const KEPT_MAX: usize = 2;
-
 /// A finished snapshot on the disk.
 #[derive(Debug)]
 struct Kept {
@@ -56,6 +53,15 @@ pub(crate) struct Snapshots {
     /// The last block that was taken back from the journal.
     last_replayed: Height,
     budget: Budget,
+    /// The last snapshot that came from neighbours, since the process began.
+    fetched: Option<Fetched>,
+}
+
+/// A snapshot that came from neighbours.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fetched {
+    pub(crate) height: Height,
+    pub(crate) bytes: u64,
 }
 
 impl Snapshots {
@@ -74,7 +80,13 @@ impl Snapshots {
             first_block: 1,
             last_replayed: 0,
             budget: Budget::default(),
+            fetched: None,
         }
+    }
+
+    /// The last snapshot that the node went on from since it started, having fetched it.
+    pub(crate) fn fetched(&self) -> Option<Fetched> {
+        self.fetched
     }
 
     pub(crate) fn first_block(&self) -> Height {
@@ -224,7 +236,8 @@ impl Chain {
         } else if let Some(manifest) = self.end_taking(height) {
             self.snapshots.keep(manifest);
         }
-        while self.snapshots.kept.len() > KEPT_MAX {
+        // When the newest one is damaged, the one before and the journal make up for it.
+        while self.snapshots.kept.len() as u64 > self.snapshots.config.keep.max(2) {
             let old = self.snapshots.kept.remove(0).manifest.height();
             ctx.order(SnapshotOrder::Remove {
                 instance: ctx.chain,
@@ -260,6 +273,10 @@ impl Chain {
                 self.ledger.height()
             ),
         );
+        self.snapshots.fetched = Some(Fetched {
+            height,
+            bytes: restored.manifest().bytes(),
+        });
         self.adopt(restored);
         let set = |height| self.ledger.sets().at(height).map(|scope| scope.validators().clone());
         if let (Some(next), Some(after)) = (set(height + 1), set(height + 2)) {

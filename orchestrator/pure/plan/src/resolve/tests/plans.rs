@@ -149,6 +149,10 @@ fn every_choice_is_in_the_digest() {
         "node.mempool_transactions=1000",
         "node.mempool_bytes=128MiB",
         "node.mempool_per_sender=1000",
+        "node.snapshot_interval=100",
+        "node.snapshot_lag=10",
+        "node.keep_snapshots=3",
+        "node.journal_file=1MiB",
         "build.main.source=../elsewhere",
     ] {
         assert_ne!(plan_with(&[change]).digest(), base, "{change}");
@@ -177,6 +181,8 @@ fn defaults_written_out_change_nothing() {
         "load.0.size=0.5KiB",
         "phases.measure=0.5m",
         "node.durable=true",
+        "node.snapshot_interval=0",
+        "group.full.archive=false",
     ] {
         assert_eq!(plan_with(&[same]), base, "{same}");
     }

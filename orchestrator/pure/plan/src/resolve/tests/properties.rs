@@ -91,6 +91,7 @@ fn group(name: &str, role: Role) -> impl Strategy<Value = Group> {
         behaviour: Behaviour::Honest,
         build: "main".to_owned(),
         join: None,
+        archive: false,
     })
 }
 

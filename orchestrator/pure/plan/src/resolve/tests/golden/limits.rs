@@ -110,6 +110,31 @@ fn limits_of_groups_and_nodes() {
       --> --set node.durable=false
        = help: use it for experiments only
     "#);
+    insta::assert_snapshot!(rendered(&["node.keep_snapshots=1"]), @r#"
+    error[T050]: a node cannot keep 1 snapshots
+      --> --set node.keep_snapshots=1
+       = help: use 2 to 16
+    "#);
+    insta::assert_snapshot!(rendered(&["node.journal_file=1KiB"]), @r#"
+    error[T050]: a file of the journal cannot have 1KiB
+      --> --set node.journal_file=1KiB
+       = help: use journal_file = "64KiB" to "1GiB"
+    "#);
+    insta::assert_snapshot!(rendered(&["node.snapshot_lag=0"]), @r#"
+    error[T050]: a node that is one block behind would fetch a snapshot
+      --> --set node.snapshot_lag=0
+       = help: use a number of blocks from 1
+    "#);
+    insta::assert_snapshot!(rendered(&["node.keep_blocks=10"]), @r#"
+    error[T050]: blocks are let go of only when snapshots make up for them, and none is written
+      --> --set node.keep_blocks=10
+       = help: set snapshot_interval to a number of blocks, or remove keep_blocks
+    "#);
+    insta::assert_snapshot!(rendered(&["group.full.archive=true"]), @r#"
+    error[T050]: every node keeps every block: an archive is nothing special
+      --> --set group.full.archive=true
+       = help: set node.keep_blocks, or remove archive
+    "#);
     insta::assert_snapshot!(rendered(&["schema=2"]), @r#"
     error[T008]: schema 2 is not one that this program reads
       --> --set schema=2
