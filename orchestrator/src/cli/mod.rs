@@ -10,6 +10,7 @@ mod load;
 mod logs;
 mod orphans;
 mod output;
+mod parity;
 mod plan;
 mod release;
 mod report;
@@ -43,6 +44,7 @@ Examples:
   regatta load latest --rate 500 --for 10s          ... gets load from another terminal
   regatta down                                      ... and goes away
   regatta compare RUN-A RUN-B --margin 5            what changed between two runs
+  regatta parity topologies/quickstart.toml         how far the simulator is from real nodes
   regatta shrink latest                             a smaller scenario that fails like the last run
 
 Exit codes:
@@ -81,6 +83,7 @@ enum Verb {
     Down(down::Down),
     Report(report::Report),
     Compare(compare::Compare),
+    Parity(parity::Parity),
     Shrink(shrink::Shrink),
     Export(export::Export),
     Hosts(hosts::Hosts),
@@ -146,6 +149,7 @@ async fn execute(cli: Cli) -> Outcome {
         Verb::Down(verb) => verb.execute(global).await,
         Verb::Report(verb) => verb.execute(global),
         Verb::Compare(verb) => verb.execute(global),
+        Verb::Parity(verb) => verb.execute(global).await,
         Verb::Shrink(verb) => verb.execute(global).await,
         Verb::Export(verb) => verb.execute(global).await,
         Verb::Resume(verb) => verb.execute(global).await,

@@ -4,7 +4,7 @@ use super::{
     CliError, FAILED, Global, Outcome,
     output::{print, print_json},
     runs::report_sweep,
-    scenario::ScenarioArgs,
+    scenario::{Loaded, ScenarioArgs},
     signals::Signals,
 };
 use crate::{
@@ -72,18 +72,12 @@ impl Run {
         raise_descriptor_limit();
         report_sweep(&global.runs);
         let job = Job {
-            plan: loaded.plan,
-            scenario_text: loaded.text,
-            base: loaded.base,
-            runs: global.runs.clone(),
-            given: loaded.given,
             signing: Signing {
                 key: self.key.clone(),
                 agent: self.agent.clone(),
             },
-            reproduce: loaded.reproduce,
             strict: self.strict,
-            unreported: false,
+            ..job_of(global, loaded)
         };
         let interrupts = Interrupts::new();
         let mut signals = Signals::listen()?;
@@ -133,6 +127,21 @@ impl Run {
     /// Virtual time passes too fast to be watched.
     fn is_drawn(&self, global: &Global, plan: &Plan) -> bool {
         !self.plain && !global.json && plan.world.is_none() && may_draw()
+    }
+}
+
+/// What to run when nothing but a scenario was given.
+pub(super) fn job_of(global: &Global, loaded: Loaded) -> Job {
+    Job {
+        plan: loaded.plan,
+        scenario_text: loaded.text,
+        base: loaded.base,
+        runs: global.runs.clone(),
+        given: loaded.given,
+        signing: Signing::default(),
+        reproduce: loaded.reproduce,
+        strict: false,
+        unreported: false,
     }
 }
 

@@ -230,6 +230,13 @@ impl ScenarioArgs {
         }
     }
 
+    /// The same scenario with further changes.
+    pub(super) fn with(&self, changes: impl IntoIterator<Item = String>) -> Self {
+        let mut args = self.clone();
+        args.set.extend(changes);
+        args
+    }
+
     /// As [`ScenarioArgs::load`], with nodes in virtual time; with the provider that it would otherwise be.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ mod event;
 mod header;
 mod job;
 mod links;
+mod mutants;
 mod neighbourhood;
 mod node;
 mod record;

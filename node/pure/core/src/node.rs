@@ -474,6 +474,11 @@ impl Node {
     }
 
     #[cfg(test)]
+    pub(crate) fn chain_for_tests(&mut self) -> &mut Chain {
+        &mut self.chains[0]
+    }
+
+    #[cfg(test)]
     pub(crate) fn tags_for_tests(&self) -> Vec<InstanceTag> {
         self.chains.iter().map(|chain| chain.tag).collect()
     }

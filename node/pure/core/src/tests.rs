@@ -11,4 +11,5 @@ mod scripts;
 mod snapshots;
 mod topologies;
 mod validators;
+mod waiting;
 mod world;

@@ -155,6 +155,32 @@ fn proofs_of_misconduct_outlive_their_files() {
     assert_eq!(records.iter().filter(|record| **record == proof).count(), 1);
 }
 
+/// Which of the two comes last depends on which file went first; the least one counts, wherever it stands.
+#[test]
+fn what_is_known_of_the_own_memory_outlives_its_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut journal, _) = open(&small(dir.path())).unwrap();
+    let memory = |speaks_from| Record::Memory {
+        instance: 0,
+        speaks_from,
+    };
+    append_one(&mut journal, 1, memory(Height::MAX));
+    let mut number = 1;
+    fill(&mut journal, &mut number, 1..=10);
+    number += 1;
+    append_one(&mut journal, number, memory(3));
+    for round in 2..5 {
+        fill(&mut journal, &mut number, (round * 10 - 9)..=round * 10);
+        prune(&mut journal, &mut number, round * 10, Vec::new());
+    }
+    assert!(files(dir.path())[0] > 20);
+    journal.close().unwrap();
+    let (_, records) = open(&small(dir.path())).unwrap();
+    for record in [memory(Height::MAX), memory(3)] {
+        assert_eq!(records.iter().filter(|one| **one == record).count(), 1, "{record:?}");
+    }
+}
+
 #[test]
 fn a_crash_between_two_removals_leaves_a_journal_that_opens() {
     let dir = tempfile::tempdir().unwrap();

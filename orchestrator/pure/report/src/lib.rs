@@ -6,6 +6,7 @@
 //! RunRecord -> evaluate -> RunResult -> render::artefacts -> report.html, report.md, result.json, figures, ...
 //!                             |
 //!                             +-> compare(base, head, margin) -> Comparison -> text, Markdown, JSON, exit code
+//!                             +-> parity(real, simulated) -> Parity -> page, text, Markdown, JSON, figures
 //! ```
 //!
 //! Invariants:
@@ -25,6 +26,7 @@ pub mod histogram;
 pub mod live;
 pub mod model;
 pub mod objective;
+pub mod parity;
 pub mod render;
 pub mod result;
 mod stats;
@@ -34,6 +36,7 @@ pub mod verdict;
 pub use compare::{Comparison, compare};
 pub use histogram::Counts;
 pub use model::RunRecord;
+pub use parity::{Parity, parity};
 pub use result::{RESULT_VERSION, RunResult};
 pub use summary::summarise;
 pub use verdict::evaluate;

@@ -126,6 +126,35 @@ fn two_of_seven_lose_their_journals_at_once_while_the_others_go_on() {
     world.assert_agreement();
 }
 
+/// One after the other, the same one twice: each is released by those that remember, and the chain goes on.
+#[test]
+fn journals_that_are_lost_in_turn_cost_no_agreement() {
+    let edges = mesh(4);
+    let mut world = World::new(6, 4, 4, &edges);
+    execute(&mut world, 0, &opaque(1, 1));
+    let mut sequence = 1;
+    for lost in [1, 2, 3, 3, 0] {
+        let heard = listen(&mut world, 4);
+        let next = world.height((lost + 1) % 4) + 1;
+        lose(&mut world, &[lost], &edges);
+        world.run(3_000);
+        for _ in 0..5 {
+            sequence += 1;
+            execute(&mut world, (lost + 1) % 4, &opaque(1, sequence));
+        }
+        world.run(2_000);
+        assert!(!waits(&world, lost), "{lost} is released");
+        let spoken = heights_of(&heard, lost);
+        assert!(
+            spoken.iter().all(|height| *height >= next + 2),
+            "{lost}: {spoken:?} from {next} on"
+        );
+    }
+    assert!((0..4).all(|node| is_final(&world, node, &opaque(1, sequence))));
+    assert_eq!(world.faults, []);
+    world.assert_agreement();
+}
+
 #[test]
 fn when_too_many_forgot_nobody_releases_anybody_and_all_say_so() {
     for (seed, lost) in [(3, vec![2, 3]), (4, vec![0, 1, 2, 3])] {

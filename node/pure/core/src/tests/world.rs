@@ -6,6 +6,7 @@ mod promises;
 
 use crate::{
     Event, Job, Node, Output, PeerIndex, Record, RecordNumber, Start, StoredBlock, Time,
+    mutants::Knobs,
     wire::{Body, Frame, Plain},
 };
 use bytes::Bytes;
@@ -90,6 +91,9 @@ pub(super) struct World {
     /// Signatures of statements that were checked.
     pub(super) checked: usize,
     pub(super) faults: Vec<(usize, String)>,
+    /// Who accused whom of a fault.
+    pub(super) accused: BTreeSet<(usize, usize)>,
+    knobs: Knobs,
     pub(super) censor: Option<Censor>,
     /// Whose frames are noted in `heard`, with the peer that each comes from.
     pub(super) listener: Option<usize>,
@@ -189,6 +193,8 @@ impl World {
             frames: 0,
             checked: 0,
             faults: Vec::new(),
+            accused: BTreeSet::new(),
+            knobs: Knobs::default(),
             censor: None,
             listener: None,
             heard: Vec::new(),
@@ -205,6 +211,23 @@ impl World {
             .node
             .as_ref()
             .expect("the test asks for a node that runs")
+    }
+
+    pub(super) fn node_mut(&mut self, index: usize) -> &mut Node {
+        self.hosts[index]
+            .node
+            .as_mut()
+            .expect("the test asks for a node that runs")
+    }
+
+    /// Removes rules from every node, in this life and later ones.
+    pub(super) fn break_rules(&mut self, knobs: Knobs) {
+        self.knobs = knobs;
+        for host in &mut self.hosts {
+            host.node
+                .iter_mut()
+                .for_each(|node| node.chain_for_tests().break_rules(knobs));
+        }
     }
 
     pub(super) fn is_up(&self, index: usize) -> bool {
@@ -225,6 +248,7 @@ impl World {
     pub(super) fn start(&mut self, index: usize) {
         let host = &mut self.hosts[index];
         let mut node = Node::new(&host.config, secret(index)).unwrap();
+        node.chain_for_tests().break_rules(self.knobs);
         host.disk.restore(&host.config, &mut node);
         for record in host.written.clone() {
             node.replay(record).unwrap();
@@ -404,7 +428,10 @@ impl World {
             Output::Snapshot(order) => self.perform_snapshot(index, order),
             Output::Release(order) => self.perform_release(index, order),
             Output::Statuses { event, .. } => self.told.extend(event.items.iter().map(|(id, _)| (index, *id))),
-            Output::PeerFault { reason, .. } => self.faults.push((index, reason)),
+            Output::PeerFault { peer, reason } => {
+                self.accused.insert((index, self.index_of(index, peer)));
+                self.faults.push((index, reason));
+            }
             Output::Block { .. } | Output::Count(..) | Output::Log(..) => {}
         }
     }

@@ -9,6 +9,7 @@ mod latency;
 pub(crate) mod layout;
 mod network;
 mod paint;
+mod parity;
 mod resources;
 mod scene;
 mod sparkline;
@@ -20,6 +21,7 @@ use scene::Scene;
 pub(crate) use bins::{Bin, bins};
 pub use paint::DrawError;
 pub(crate) use paint::escape;
+pub(crate) use parity::figures as of_parity;
 pub(crate) use scene::Ink;
 pub(crate) use sparkline::sparkline;
 

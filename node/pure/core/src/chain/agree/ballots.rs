@@ -14,6 +14,7 @@
 //! * When the height does not go on everything is checked ([`Ballots::open`]), so that neighbours get it.
 
 use super::Inbound;
+use crate::mutants::mutant;
 use regatta_base::{Digest, Height, ValidatorSet};
 use regatta_consensus::{Content, Message, Phase, SignatureClaim, Signed};
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,6 +43,8 @@ pub(super) struct Ballots {
     ballots: BTreeMap<(Height, Phase), Ballot>,
     /// At heights up to this one nothing waits.
     open: Height,
+    #[cfg(test)]
+    pub(super) knobs: crate::mutants::Knobs,
 }
 
 /// What a ballot is about and what a vote says there; none for what never waits.
@@ -65,7 +68,7 @@ impl Ballots {
             return vec![waiting];
         };
         let ballot = self.ballots.entry(key).or_insert_with(|| Ballot::new(digest));
-        if ballot.is_contested(digest) {
+        if ballot.is_contested(digest) && !mutant!(self, wait_when_contested) {
             let mut all = ballot.take();
             all.push(waiting);
             return all;
@@ -83,7 +86,7 @@ impl Ballots {
             return Vec::new();
         };
         let ballot = self.ballots.entry(key).or_insert_with(|| Ballot::new(digest));
-        if ballot.is_contested(digest) {
+        if ballot.is_contested(digest) && !mutant!(self, wait_when_contested) {
             return ballot.take();
         }
         ballot.counted.insert(vote.signer);
@@ -97,7 +100,9 @@ impl Ballots {
         };
         let ballot = place(vote).and_then(|(key, _)| self.ballots.get_mut(&key));
         let Some(ballot) = ballot else { return Vec::new() };
-        ballot.counted.remove(&vote.signer);
+        if !mutant!(self, count_refused) {
+            ballot.counted.remove(&vote.signer);
+        }
         ballot.due(set)
     }
 
@@ -112,6 +117,16 @@ impl Ballots {
     /// Forgets everything below `height`.
     pub(super) fn advance(&mut self, height: Height) {
         self.ballots = self.ballots.split_off(&(height, Phase::One));
+    }
+
+    /// The votes that wait: their heights, kinds and signers.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> Vec<(Height, Phase, u16)> {
+        let ballots = self.ballots.iter();
+        let signers = ballots.flat_map(|(key, ballot)| ballot.waiting.keys().map(move |signer| (*key, *signer)));
+        signers
+            .map(|((height, phase), signer)| (height, phase, signer))
+            .collect()
     }
 
     /// Whether a vote of `height` waits.

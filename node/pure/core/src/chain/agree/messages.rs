@@ -8,6 +8,7 @@ use crate::{
     },
     context::Context,
     event::{PeerIndex, Protocol},
+    mutants::mutant,
     wire::{Body, Plain},
 };
 use regatta_api::metrics::Metric;
@@ -127,7 +128,7 @@ impl Chain {
                     }
                     return;
                 }
-                if gives_up(&waiting.inbound.message) {
+                if gives_up(&waiting.inbound.message) && !mutant!(self.agreement.ballots, wait_when_given_up) {
                     self.check_all(height);
                 }
                 self.agreement.queue(vec![waiting]);
@@ -150,10 +151,15 @@ impl Chain {
         };
         let is_direct = ctx.links.get(from).is_some_and(|link| link.key == member.key);
         let core = &self.agreement.core;
-        is_direct
-            && core.is_active()
-            && !core.lacks_sign_of(&member.key, message.height())
-            && self.relay_receivers(ctx.links, message, from).is_empty()
+        let is_direct = is_direct || mutant!(self.agreement.ballots, wait_from_strangers);
+        let is_busy = core.is_active() || mutant!(self.agreement.ballots, wait_when_idle);
+        let is_known_to_live = !core.lacks_sign_of(&member.key, message.height());
+        let is_known_to_live = is_known_to_live || mutant!(self.agreement.ballots, wait_of_the_silent);
+        if !(is_direct && is_busy && is_known_to_live) {
+            return false;
+        }
+        mutant!(self.agreement.ballots, wait_to_be_passed_on)
+            || self.relay_receivers(ctx.links, message, from).is_empty()
     }
 
     /// No vote of `height` waits any more to be checked.
@@ -238,15 +244,20 @@ impl Chain {
 
     pub(in crate::chain) fn on_claims(&mut self, ctx: &mut Context<'_>, valid: &[bool]) {
         let mut rest = valid;
+        let blames_all = mutant!(self.agreement.ballots, blame_all) && valid.contains(&false);
         for inbound in std::mem::take(&mut self.agreement.checking) {
             let (own, after) = rest.split_at(inbound.claims.min(rest.len()));
             rest = after;
-            if own.len() == inbound.claims && own.iter().all(|&valid| valid) {
+            let holds = own.len() == inbound.claims && own.iter().all(|&valid| valid) && !blames_all;
+            if holds || mutant!(self.agreement.ballots, trust_votes) {
                 self.accept(ctx, inbound);
             } else {
                 self.refuse(&inbound.message, inbound.key.as_ref());
                 let known = self.ledger.sets().at(inbound.message.height());
                 if known.is_none_or(|scope| scope.validators().hash() != inbound.set) {
+                    continue;
+                }
+                if mutant!(self.agreement.ballots, blame_nobody) {
                     continue;
                 }
                 ctx.fault(inbound.from, "a consensus message with a bad signature".to_owned());

@@ -19,6 +19,7 @@ use crate::{
     context::Context,
     event::{LogLevel, PeerIndex, Time},
     header::Header,
+    mutants::mutant,
     record::Record,
 };
 #[cfg(any(test, feature = "byzantine"))]
@@ -216,7 +217,8 @@ impl Chain {
             }
         }
         let next = self.ledger.height() + 1;
-        if !self.agreement.core.is_active() && self.agreement.ballots.waits_at(next) {
+        let wakes = self.agreement.ballots.waits_at(next) && !mutant!(self.agreement.ballots, wait_when_idle);
+        if !self.agreement.core.is_active() && wakes {
             // One of these wakes it.
             self.check_all(next);
         }
@@ -276,8 +278,10 @@ impl Chain {
         };
         self.routes.note_said(draft.statement);
         let message = draft.sign(scope, ctx.secret);
-        self.count_vote(&message);
-        if matches!(message, Message::Timeout(_)) {
+        if !mutant!(self.agreement.ballots, forget_own) {
+            self.count_vote(&message);
+        }
+        if matches!(message, Message::Timeout(_)) && !mutant!(self.agreement.ballots, wait_when_given_up) {
             self.check_all(message.height());
         }
         self.broadcast(ctx, &message);
@@ -295,7 +299,9 @@ impl Chain {
         }
         if self.agreement.retry_at.is_some_and(|at| at <= ctx.now) {
             self.agreement.retry_at = Some(ctx.now + self.retry_interval());
-            self.check_all(self.ledger.height() + 1);
+            if !mutant!(self.agreement.ballots, wait_through_retries) {
+                self.check_all(self.ledger.height() + 1);
+            }
             if self.routes.note_retry(self.ledger.height() + 1) {
                 self.offer_to_all(ctx);
             }
@@ -324,5 +330,28 @@ impl Chain {
         // Own statements must not leave before the records that stand behind them.
         let after = ctx.newest_record();
         self.outbox.flush(ctx, self.tag, after);
+    }
+}
+
+#[cfg(test)]
+impl Chain {
+    /// Switches defects on.
+    pub(crate) fn break_rules(&mut self, knobs: crate::mutants::Knobs) {
+        self.agreement.ballots.knobs = knobs;
+    }
+
+    /// The votes that wait to be checked: their heights, kinds and signers.
+    pub(crate) fn waiting(&self) -> Vec<(Height, regatta_consensus::Phase, u16)> {
+        self.agreement.ballots.waiting()
+    }
+
+    /// Whether nothing was heard of `key` since it let a turn pass.
+    pub(crate) fn seems_dead(&self, key: &PublicKey) -> bool {
+        self.agreement.core.lacks_sign_of(key, Height::MAX)
+    }
+
+    /// Whether the timer of a round runs.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.agreement.core.is_active()
     }
 }

@@ -1,0 +1,318 @@
+//! Validators of which some are puppets: their nodes propose, but what they vote is said by the test.
+
+use crate::{
+    Event,
+    mutants::Knobs,
+    tests::world::{World, secret},
+    wire::{Body, Plain},
+};
+use rand::RngExt;
+use regatta_api::{config::VoteTopology, view::EvidenceKind};
+use regatta_base::{Digest, Height, HexBytes, Signature, encode};
+use regatta_consensus::{Content, Message, Phase, Scope, Signed, Statement, TimeoutVote, Validator, ValidatorSet};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
+
+/// How long a frame takes, in milliseconds; everything else takes no time.
+const FRAME_MS: u64 = 2;
+/// Most votes of one signer that may wait: two kinds at two heights.
+const WAITING_PER_SIGNER_MAX: usize = 4;
+
+/// How votes travel and who is faulty.
+pub(super) struct Cast<'a> {
+    pub(super) nodes: usize,
+    pub(super) edges: &'a [(usize, usize)],
+    pub(super) topology: VoteTopology,
+    pub(super) empty_blocks: bool,
+    pub(super) faulty: usize,
+}
+
+/// Proposals of round 0 by height: the first one that was sent.
+type Proposals = Rc<RefCell<BTreeMap<Height, Digest>>>;
+/// Says what does not get through: sender, receiver and message.
+type Block = Box<dyn Fn(usize, usize, &Message) -> bool>;
+
+/// A world, what was seen in it, and what went wrong.
+pub(super) struct Scene {
+    pub(super) world: World,
+    pub(super) violations: BTreeSet<String>,
+    nodes: usize,
+    scope: Scope,
+    faulty: BTreeSet<usize>,
+    proposals: Proposals,
+    blocked: Rc<RefCell<Option<Block>>>,
+    /// Who was told a vote that does not hold early enough to find out, and by whom.
+    deceived: BTreeSet<(usize, usize)>,
+}
+
+fn content(phase: Phase, digest: Digest) -> Content {
+    match phase {
+        Phase::One => Content::Vote1(digest),
+        Phase::Two => Content::Vote2(digest),
+    }
+}
+
+impl Scene {
+    /// The last `cast.faulty` nodes are puppets.
+    pub(super) fn new(seed: u64, knobs: Knobs, cast: &Cast<'_>) -> Self {
+        let nodes = cast.nodes;
+        let mut world = World::with_config(seed, nodes, nodes, cast.edges, |_, mut config| {
+            let instance = &mut config.instances[0];
+            instance.vote_topology = cast.topology;
+            instance.empty_blocks = cast.empty_blocks;
+            config
+        });
+        world.break_rules(knobs);
+        world.steady = Some(FRAME_MS);
+        let member = |node| Validator {
+            key: secret(node).public(),
+            weight: 1,
+        };
+        let set = ValidatorSet::new((0..nodes).map(member).collect()).unwrap();
+        let scope = Scope::new(&"test".parse().unwrap(), &"main".parse().unwrap(), set);
+        let faulty: BTreeSet<usize> = (nodes - cast.faulty..nodes).collect();
+        let (proposals, blocked) = (Proposals::default(), Rc::new(RefCell::new(None::<Block>)));
+        let (seen, closed, puppets) = (Rc::clone(&proposals), Rc::clone(&blocked), faulty.clone());
+        world.censor = Some(Box::new(move |from, to, message| {
+            if let Message::Proposal(proposal) = message
+                && proposal.vote.statement.round == 0
+            {
+                let height = message.height();
+                seen.borrow_mut().entry(height).or_insert(proposal.digest());
+            }
+            let is_said = !matches!(message, Message::Vote(_) | Message::Timeout(_)) || !puppets.contains(&from);
+            is_said && !closed.borrow().as_ref().is_some_and(|block| block(from, to, message))
+        }));
+        Self {
+            world,
+            violations: BTreeSet::new(),
+            nodes,
+            scope,
+            faulty,
+            proposals,
+            blocked,
+            deceived: BTreeSet::new(),
+        }
+    }
+
+    /// Those that run and are no puppets.
+    pub(super) fn honest(&self) -> impl Iterator<Item = usize> + use<> {
+        let is_honest = |node: &usize| self.world.is_up(*node) && !self.faulty.contains(node);
+        let honest: Vec<usize> = (0..self.nodes).filter(is_honest).collect();
+        honest.into_iter()
+    }
+
+    pub(super) fn faulty(&self) -> impl Iterator<Item = usize> + use<> {
+        self.faulty.clone().into_iter()
+    }
+
+    pub(super) fn block(&mut self, block: impl Fn(usize, usize, &Message) -> bool + 'static) {
+        *self.blocked.borrow_mut() = Some(Box::new(block));
+    }
+
+    /// The height that a node decides.
+    pub(super) fn next(&self, node: usize) -> Height {
+        self.world.height(node) + 1
+    }
+
+    /// The latest height of which a proposal was sent, and what it proposes.
+    pub(super) fn newest_proposal(&self) -> Option<(Height, Digest)> {
+        let proposals = self.proposals.borrow();
+        proposals.last_key_value().map(|(height, digest)| (*height, *digest))
+    }
+
+    pub(super) fn proposal(&self, height: Height) -> Option<Digest> {
+        self.proposals.borrow().get(&height).copied()
+    }
+
+    /// The leader of round 0.
+    pub(super) fn leader(&self, height: Height) -> usize {
+        usize::from(self.scope.validators().leader(height, 0))
+    }
+
+    pub(super) fn some_digest(&mut self) -> Digest {
+        Digest(self.world.rng.random())
+    }
+
+    fn signed(&self, signer: usize, height: Height, content: Content) -> Signed {
+        let statement = Statement {
+            height,
+            round: 0,
+            content,
+        };
+        Signed {
+            statement,
+            signer: signer as u16,
+            signature: secret(signer).sign(&self.scope.signing_bytes(&statement)),
+        }
+    }
+
+    /// A vote of round 0.
+    pub(super) fn vote(&self, signer: usize, height: Height, phase: Phase, digest: Digest) -> Message {
+        Message::Vote(self.signed(signer, height, content(phase, digest)))
+    }
+
+    /// The same with a signature that does not hold.
+    pub(super) fn forged(&self, signer: usize, height: Height, phase: Phase, digest: Digest) -> Message {
+        let signature = Signature([3; 64]);
+        let vote = self.signed(signer, height, content(phase, digest));
+        Message::Vote(Signed { signature, ..vote })
+    }
+
+    /// Gives round 0 up and denies every second vote.
+    pub(super) fn denial(&self, signer: usize, height: Height) -> Message {
+        let vote = self.signed(signer, height, Content::Timeout(None));
+        Message::Timeout(TimeoutVote { vote, high: None })
+    }
+
+    /// A node gets this in one frame from a neighbour.
+    pub(super) fn tell(&mut self, to: usize, from: usize, messages: &[Message]) {
+        let messages = messages.iter().map(|message| HexBytes::from(encode(message)));
+        let tag = self.world.node(to).tag_for_tests();
+        let peer = self.world.peer_index(to, from);
+        let frame = Plain::Instance(tag, Body::Consensus(messages.collect())).encode();
+        self.world.step(to, Event::Frame(peer, frame));
+        self.watch_room(to);
+    }
+
+    /// As much as may waits, and nothing of decided or far heights.
+    fn watch_room(&mut self, node: usize) {
+        let next = self.next(node);
+        let mut of_signer: BTreeMap<u16, usize> = BTreeMap::new();
+        for (height, _, signer) in self.waiting(node) {
+            *of_signer.entry(signer).or_default() += 1;
+            if !(next..=next + 1).contains(&height) {
+                self.violations
+                    .insert(format!("room: a vote about {height} waits at {next}"));
+            }
+        }
+        if let Some(most) = of_signer.values().max().filter(|most| **most > WAITING_PER_SIGNER_MAX) {
+            self.violations.insert(format!("room: {most} votes of one signer wait"));
+        }
+    }
+
+    pub(super) fn waiting(&mut self, node: usize) -> Vec<(Height, Phase, u16)> {
+        self.world.node_mut(node).chain_for_tests().waiting()
+    }
+
+    pub(super) fn is_busy(&mut self, node: usize) -> bool {
+        self.world.node_mut(node).chain_for_tests().is_busy()
+    }
+
+    /// Whether `node` takes the leader `who` for dead.
+    pub(super) fn seems_dead(&mut self, node: usize, who: usize) -> bool {
+        let key = secret(who).public();
+        self.world.node_mut(node).chain_for_tests().seems_dead(&key)
+    }
+
+    /// A puppet says two things that exclude each other, in one frame: who gets that must know it at once. One proof
+    /// against a signer at a height is enough, whichever it is.
+    pub(super) fn contradict(&mut self, to: usize, from: usize, first: Message, second: Message, kind: EvidenceKind) {
+        let height = first.height();
+        if self.next(to) != height || !self.is_busy(to) {
+            return;
+        }
+        self.tell(to, from, &[first, second]);
+        self.world.run(0);
+        let list = self.world.node(to).evidence(None).unwrap();
+        let is_known = list
+            .iter()
+            .any(|one| (usize::from(one.signer), one.height) == (from, height));
+        if !is_known && self.next(to) == height {
+            self.violations.insert(format!("evidence: {kind:?} goes unnoticed"));
+        }
+    }
+
+    /// A puppet's bad vote is at a node before that one can have voted: whoever counts it finds out.
+    pub(super) fn deceive(&mut self, to: usize, from: usize, height: Height, digest: Digest) {
+        let bad = self.forged(from, height, Phase::One, digest);
+        self.tell(to, from, &[bad]);
+        self.deceived.insert((to, from));
+    }
+
+    /// Somebody brings a false vote of another validator: that must not keep the real one out.
+    pub(super) fn impersonate(&mut self, to: usize, from: usize, forged: Message) {
+        let before = self.waiting(to).len();
+        self.tell(to, from, &[forged]);
+        if self.waiting(to).len() > before {
+            self.violations
+                .insert("room: a vote waits that its signer did not bring".to_owned());
+        }
+    }
+
+    pub(super) fn blame(&mut self, text: impl Into<String>) {
+        self.violations.insert(text.into());
+    }
+
+    /// Lets time pass; every honest node must decide a height within `most` milliseconds.
+    pub(super) fn go_on(&mut self, duration: u64, most: u64) {
+        let end = self.world.now + duration;
+        let lowest = |scene: &Self| scene.honest().map(|node| scene.world.height(node)).min();
+        let (mut height, mut since) = (lowest(self), self.world.now);
+        while self.world.now < end {
+            self.world.run(1);
+            if lowest(self) != height {
+                (height, since) = (lowest(self), self.world.now);
+            } else if self.world.now - since > most {
+                self.blame("slow: a height takes too long");
+                since = self.world.now;
+            }
+        }
+    }
+
+    /// Judges what is left at the end, and returns everything that went wrong.
+    pub(super) fn judge(mut self) -> BTreeSet<String> {
+        for node in self.honest() {
+            let list = self.world.node(node).evidence(None).unwrap();
+            if list.iter().any(|one| !self.faulty.contains(&usize::from(one.signer))) {
+                self.blame("evidence: it accuses an honest validator");
+            }
+            self.check_blocks(node);
+        }
+        for (by, of) in self.world.accused.clone() {
+            if !self.faulty.contains(&of) && !self.faulty.contains(&by) {
+                self.blame("blame: an honest validator is accused");
+            }
+        }
+        for pair in self.deceived.clone() {
+            if !self.world.accused.contains(&pair) {
+                self.blame("blame: who signed badly is not accused");
+            }
+        }
+        self.violations
+    }
+
+    /// All blocks of honest nodes are the same, and their certificates hold.
+    fn check_blocks(&mut self, node: usize) {
+        for height in 1..=self.world.height(node) {
+            let stored = self.world.load(node, height).expect("a block that was executed");
+            let block = self.world.node(node).block(None, height, &stored).unwrap();
+            let message = block.certificate_message.as_ref();
+            let holds = |signer: &regatta_api::view::SignerView| signer.key.verifies(message, &signer.signature);
+            if !block.signers.iter().all(holds) {
+                self.blame("certificate: a signature does not hold");
+            }
+            let first = self.honest().next().filter(|first| self.world.height(*first) >= height);
+            let other = first.and_then(|first| self.world.node(first).summaries(None, height, 1)?.pop());
+            if other.is_some_and(|other| other.hash != block.summary.hash) {
+                self.blame("agreement: two blocks at one height");
+            }
+        }
+    }
+
+    /// Every block so far was decided in round 0.
+    pub(super) fn check_rounds(&mut self) {
+        let node = self.honest().next().unwrap();
+        let blocks = self
+            .world
+            .node(node)
+            .summaries(None, 1, u16::MAX.into())
+            .unwrap_or_default();
+        if blocks.iter().any(|block| block.round > 0) {
+            self.blame("slow: a height took more than one round");
+        }
+    }
+}
