@@ -23,8 +23,10 @@ mod system {
     mod export;
     mod faults;
     mod fleet;
+    mod fleet_changes;
     mod fleet_loads;
     mod fleet_runs;
+    mod fleet_up;
     mod hostile;
     mod idle;
     mod instances;

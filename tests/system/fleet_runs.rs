@@ -17,8 +17,9 @@ use std::{
 
 /// A lab with hosts.
 pub(super) struct Fleet {
-    pub(super) servers: SshServers,
+    /// Before the servers: what it leaves up it brings down while they are there.
     pub(super) lab: Lab,
+    pub(super) servers: SshServers,
     scenario: String,
 }
 
@@ -52,20 +53,24 @@ impl Fleet {
     }
 
     pub(super) fn start(&self) -> Running {
+        self.start_with(&[programs::node_for_hosts().to_str().unwrap().to_owned()])
+    }
+
+    /// The same with these programs, `PATH` or `NAME=PATH` each.
+    pub(super) fn start_with(&self, binaries: &[String]) -> Running {
+        let mut arguments = self.arguments("run", binaries);
+        arguments.push("--plain".to_owned());
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        self.lab.start(&arguments)
+    }
+
+    /// A verb with the scenario and everything that hosts need.
+    pub(super) fn arguments(&self, verb: &str, binaries: &[String]) -> Vec<String> {
         let path = |path: &Path| path.to_str().unwrap().to_owned();
-        let (node, agent) = (path(programs::node_for_hosts()), path(programs::agent_for_hosts()));
-        let key = path(&self.lab.path("release.pem"));
-        self.lab.start(&[
-            "run",
-            &self.scenario,
-            "--plain",
-            "--key",
-            &key,
-            "--agent",
-            &agent,
-            "--binary",
-            &node,
-        ])
+        let (agent, key) = (path(programs::agent_for_hosts()), path(&self.lab.path("release.pem")));
+        let words = [verb, &self.scenario, "--key", &key, "--agent", &agent];
+        let binaries = binaries.iter().flat_map(|binary| ["--binary", binary]);
+        words.into_iter().chain(binaries).map(str::to_owned).collect()
     }
 
     /// Waits until no node and no agent runs on any host.

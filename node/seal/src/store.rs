@@ -7,7 +7,7 @@
 use super::{
     Activation, Artifact, Built, Bundle, Document, Manifest, Policy, Purpose, Release, ReleaseError, SealError,
     VerifiedProgram, at,
-    key::development_key,
+    key::{development_key, read_key},
     manifest::{ARTIFACT_BYTES_MAX, MANIFEST_BYTES_MAX, PROGRAM_MODE, SCHEMA, SIGNATURES_BYTES_MAX},
     measure, unix_seconds,
     verify::check_artifact,
@@ -238,12 +238,16 @@ impl Sealed {
         self.manifest.program().map_or(Digest::ZERO, |artifact| artifact.blake3)
     }
 
-    /// Signs a release of this build with the store's development key.
+    /// Signs a release of this build with the key in file `key`; without one, with the store's development key.
     ///
     /// # Errors
     /// [`ReleaseError`] when the program is not what was sealed, or the key cannot be read.
-    pub fn release(&self, activation: Activation) -> Result<Document, ReleaseError> {
-        let key = development_key(&self.store.join("dev-key.pem")).map_err(SealError::from)?;
+    pub fn release(&self, activation: Activation, key: Option<&Path>) -> Result<Document, ReleaseError> {
+        let key = match key {
+            Some(file) => read_key(file),
+            None => development_key(&self.store.join("dev-key.pem")),
+        };
+        let key = key.map_err(SealError::from)?;
         Ok(Release::of(self, activation)?.sign(&self.bundle, &key))
     }
 

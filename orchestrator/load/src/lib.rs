@@ -29,6 +29,7 @@ mod schedule;
 mod series;
 mod serve;
 mod spec;
+mod steps;
 #[cfg(any(test, feature = "double"))]
 #[allow(
     clippy::unwrap_used,

@@ -2,9 +2,11 @@
 
 use crate::{
     LoadError, LoadHandle, LoadOutcome, PrepareProgress, Prepared, RemoteError, RunClock, prepare,
-    remote::wire::{Ask, PIECE_BYTES, Told, receive, send},
+    remote::wire::{Ask, CLOCK_SET, PIECE_BYTES, Told, receive, send},
+    steps::{ClockWatch, Stamps},
 };
 use regatta_base::encode;
+use regatta_report::model::NamedText;
 use std::{io, pin::pin, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -166,6 +168,7 @@ impl<W: AsyncWrite + Unpin> Generator<W> {
 
     /// From the start to the books.
     async fn running(&mut self, mut handle: LoadHandle) -> Result<LoadOutcome, RemoteError> {
+        let mut clocks = ClockWatch::default();
         let mut ticks = interval(PROGRESS_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut scheduled = false;
@@ -178,6 +181,7 @@ impl<W: AsyncWrite + Unpin> Generator<W> {
                     continue;
                 }
                 _ = ticks.tick() => {
+                    clocks.look(Stamps::now());
                     self.tell(&Told::Progress(handle.progress())).await?;
                     continue;
                 }
@@ -190,7 +194,13 @@ impl<W: AsyncWrite + Unpin> Generator<W> {
             }
         };
         let drained = self.meanwhile(handle.drain(Duration::from_millis(limit_ms))).await?;
-        Ok(drained?)
+        let mut outcome = drained?;
+        clocks.look(Stamps::now());
+        outcome.disclosure.extend(clocks.told().map(|value| NamedText {
+            name: CLOCK_SET.to_owned(),
+            value,
+        }));
+        Ok(outcome)
     }
 
     async fn deliver(&mut self, outcome: &LoadOutcome) -> Result<(), RemoteError> {

@@ -79,6 +79,30 @@ pub(crate) struct Programs {
     signing: Signing,
     /// The agent of hosts, where there are any.
     agent: Option<AgentProgram>,
+    /// Where that is, for whoever takes the run over.
+    agent_file: Option<AgentFile>,
+}
+
+/// An agent's program on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AgentFile {
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// What it was built for, where that is known.
+    pub(crate) target: Option<String>,
+}
+
+impl AgentFile {
+    /// Reads the program.
+    ///
+    /// # Errors
+    /// [`ProgramError::Agent`] says what the system said.
+    pub(crate) fn read(&self) -> Result<AgentProgram, ProgramError> {
+        AgentProgram::read(&self.path, self.target.as_deref()).map_err(|error| ProgramError::Agent {
+            path: self.path.clone(),
+            error,
+        })
+    }
 }
 
 /// What the operator gives for programs on other machines.
@@ -105,6 +129,7 @@ impl Programs {
             targets: plan.targets.clone(),
             signing: Signing::default(),
             agent: None,
+            agent_file: None,
         }
     }
 
@@ -154,7 +179,9 @@ impl Programs {
         self.built.insert(name.to_owned(), built);
         if self.provider == ProviderKind::Ssh && self.agent.is_none() {
             let root = root.or_else(|_| find_workspace(Path::new(".")));
-            self.agent = Some(self.provide_agent(root, target, on_line).await?);
+            let file = self.provide_agent(root, target, on_line).await?;
+            self.agent = Some(file.read()?);
+            self.agent_file = Some(file);
         }
         Ok(())
     }
@@ -165,20 +192,30 @@ impl Programs {
         root: Result<PathBuf, BuildError>,
         target: Option<&str>,
         on_line: &mut dyn FnMut(&str),
-    ) -> Result<AgentProgram, ProgramError> {
-        let (path, target) = match &self.signing.agent {
-            Some(given) => (given.clone(), None),
+    ) -> Result<AgentFile, ProgramError> {
+        Ok(match &self.signing.agent {
+            Some(given) => AgentFile {
+                path: given.clone(),
+                target: None,
+            },
             None => {
                 let built = build_agent(&root?, target.unwrap_or(HOST_TARGET), on_line).await?;
-                (built.executable, Some(built.target))
+                AgentFile {
+                    path: built.executable,
+                    target: Some(built.target),
+                }
             }
-        };
-        AgentProgram::read(&path, target.as_deref()).map_err(|error| ProgramError::Agent { path, error })
+        })
     }
 
     /// The agent of hosts, once a program was built.
     pub(crate) fn agent(&self) -> Option<&AgentProgram> {
         self.agent.as_ref()
+    }
+
+    /// Where the agent of hosts is, once a program was built.
+    pub(crate) fn agent_file(&self) -> Option<&AgentFile> {
+        self.agent_file.as_ref()
     }
 
     /// Seals program `name` with the operator's key, or with the store's development key where nodes stay here.

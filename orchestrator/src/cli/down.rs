@@ -3,7 +3,7 @@
 use super::{
     CliError, Global, Outcome, orphans,
     output::print,
-    runs::{live_clusters, report_sweep, the_cluster},
+    runs::{live_clusters, report_sweep, status_of, the_cluster},
 };
 use crate::{
     rundir::RunDir,
@@ -29,7 +29,10 @@ pub(super) struct Down {
 
 impl Down {
     pub(super) async fn execute(&self, global: &Global) -> Outcome {
-        if let Some(run) = self.fleet(global) {
+        // One whose supervisor lives is stopped by that.
+        if let Some(run) = self.fleet(global)
+            && status_of(&run).await?.is_none()
+        {
             return orphans::down(&run).await;
         }
         let runs: Vec<RunDir> = if self.all {
@@ -63,12 +66,22 @@ impl Down {
 
 async fn stop(run: &RunDir) -> Result<(), CliError> {
     match ask(run, &Request::Stop {}).await {
-        Ok(Answer::Stopped { forced }) if forced.is_empty() => print(&format!("{} is down\n", run.id())),
-        Ok(Answer::Stopped { forced }) => print(&format!(
-            "{} is down; had to be killed: {}\n",
-            run.id(),
-            forced.join(", ")
-        )),
+        Ok(Answer::Stopped { forced, troubles }) => {
+            let killed = match forced.as_slice() {
+                [] => String::new(),
+                forced => format!("; had to be killed: {}", forced.join(", ")),
+            };
+            print(&format!("{} is down{killed}\n", run.id()))?;
+            if troubles.is_empty() {
+                return Ok(());
+            }
+            let text = format!(
+                "{}\n  help: `regatta down {}` tries again to remove what is left on hosts",
+                troubles.join("\n"),
+                run.id()
+            );
+            Err(CliError::Failed(text))
+        }
         Ok(other) => Err(CliError::Failed(format!(
             "run {}: unexpected answer {other:?}",
             run.id()

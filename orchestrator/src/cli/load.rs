@@ -96,7 +96,7 @@ impl Load {
         }
         let (run, status) = the_cluster(&global.runs, Some(&self.run)).await?;
         enter_network(&status)?;
-        let mut plan = run.plan()?;
+        let mut plan = run.placed_plan()?;
         let planned = self.planned(&plan)?;
         plan.phases = PlannedPhases {
             warmup_ms: 0,

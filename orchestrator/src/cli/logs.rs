@@ -1,8 +1,12 @@
 //! `regatta logs`: what a node wrote, also of runs that are over.
 
-use super::{CliError, Global, Outcome, output::print};
-use crate::rundir::RunDir;
+use super::{CliError, Global, Outcome, output::print, runs::status_of};
+use crate::{
+    rundir::RunDir,
+    supervisor::{Answer, Request, ask, is_absent},
+};
 use clap::Args;
+use regatta_plan::scenario::ProviderKind;
 use std::{
     fs::File,
     io::{Read, Seek, SeekFrom},
@@ -45,6 +49,9 @@ impl Logs {
                 names.join(", ")
             )));
         }
+        if plan.provider == ProviderKind::Ssh && status_of(&run).await?.is_some() {
+            return self.of_host(&run).await;
+        }
         let log = run.log(&self.node);
         let older = log.with_extension("log.1");
         if older.is_file() {
@@ -61,6 +68,38 @@ impl Logs {
                 offset = 0;
             }
             offset = copy_from(&log, offset)?;
+        }
+    }
+}
+
+impl Logs {
+    /// Prints the log of a node on a host, by way of whoever keeps the cluster.
+    async fn of_host(&self, run: &RunDir) -> Outcome {
+        let mut offset = 0;
+        loop {
+            let request = Request::Log {
+                node: self.node.clone(),
+                offset,
+            };
+            let (bytes, size) = match ask(run, &request).await {
+                Ok(Answer::Log { bytes, size }) => (bytes, size),
+                Ok(Answer::Refused { reason }) => return Err(CliError::Failed(reason)),
+                Ok(other) => return Err(CliError::Failed(format!("unexpected answer {other:?}"))),
+                // The cluster has come to its end, and with it the log.
+                Err(error) if is_absent(&error) && self.follow => return Ok(0),
+                Err(error) => return Err(CliError::Failed(format!("run {}: {error}", run.id()))),
+            };
+            print(&String::from_utf8_lossy(&bytes.0))?;
+            if size < offset {
+                // The log was rotated: a new one has begun.
+                offset = 0;
+            } else if !bytes.0.is_empty() {
+                offset += bytes.0.len() as u64;
+            } else if self.follow {
+                tokio::time::sleep(FOLLOW_INTERVAL).await;
+            } else {
+                return Ok(0);
+            }
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use super::{FAILED, Outcome};
 use crate::{
+    build::AgentFile,
     provider::raise_descriptor_limit,
-    supervisor::{Startup, supervise},
+    supervisor::{FleetTerms, Startup, supervise},
 };
 use clap::Args;
-use std::{io::Write, path::PathBuf};
+use std::{ffi::OsString, io::Write, path::PathBuf};
 
 /// The verb's name, for the program that starts it.
 pub(super) const NAME: &str = "supervise";
@@ -17,6 +18,30 @@ pub(super) const NAME: &str = "supervise";
 pub(super) struct Supervise {
     /// Folder of the run
     folder: PathBuf,
+    /// Key that programs for hosts were sealed with
+    #[arg(long, value_name = "FILE", requires_all = ["agent", "base"])]
+    key: Option<PathBuf>,
+    /// Agent for hosts
+    #[arg(long, value_name = "PATH", requires = "key")]
+    agent: Option<PathBuf>,
+    /// What the agent was built for
+    #[arg(long, value_name = "TRIPLE", requires = "agent")]
+    target: Option<String>,
+    /// Folder that files of login keys are relative to
+    #[arg(long, value_name = "FOLDER", requires = "key")]
+    base: Option<PathBuf>,
+}
+
+/// Arguments that a supervisor of a cluster on hosts gets.
+pub(super) fn arguments(terms: &FleetTerms) -> Vec<OsString> {
+    let agent = &terms.agent;
+    let mut words: Vec<OsString> = vec!["--key".into(), terms.key.clone().into()];
+    words.extend(["--agent".into(), agent.path.clone().into()]);
+    words.extend(["--base".into(), terms.base.clone().into()]);
+    if let Some(target) = &agent.target {
+        words.extend(["--target".into(), target.into()]);
+    }
+    words
 }
 
 impl Supervise {
@@ -25,13 +50,27 @@ impl Supervise {
         // was started by hand, as the leader of its group already.
         let _ = nix::unistd::setsid();
         raise_descriptor_limit();
-        match supervise(&self.folder, &tell).await {
+        match supervise(&self.folder, self.fleet(), &tell).await {
             Ok(()) => Ok(0),
             Err(error) => {
                 tell(&Startup::Failed(error.to_string()));
                 Ok(FAILED)
             }
         }
+    }
+}
+
+impl Supervise {
+    fn fleet(&self) -> Option<FleetTerms> {
+        let agent = AgentFile {
+            path: self.agent.clone()?,
+            target: self.target.clone(),
+        };
+        Some(FleetTerms {
+            key: self.key.clone()?,
+            agent,
+            base: self.base.clone()?,
+        })
     }
 }
 

@@ -9,14 +9,17 @@ use super::{
     supervise,
 };
 use crate::{
-    build::Programs,
+    build::{AgentFile, Programs, Signing},
     rundir::{Entry, RunDir},
     runner::{Opened, open_run},
-    supervisor::Startup,
+    supervisor::{FleetTerms, Startup},
 };
 use anstream::eprintln;
 use clap::Args;
-use std::process::Stdio;
+use std::{
+    path::{Path, PathBuf, absolute},
+    process::Stdio,
+};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, ChildStdout, Command},
@@ -31,10 +34,17 @@ side when their address ranges differ; a scenario that pins no net.ipv4 gets a f
 Examples:
   regatta up topologies/quickstart.toml
   regatta up topologies/quickstart.toml --set net.ipv4=127.77.0.0/16
+  regatta up fleet.toml --key release-key.pem
   regatta status; regatta logs latest val-0 -f; regatta down")]
 pub(super) struct Up {
     #[command(flatten)]
     scenario: ScenarioArgs,
+    /// Private key that signs the builds: for hosts, which accept no other (`regatta keygen`)
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Agent for hosts, in place of one that is built
+    #[arg(long, value_name = "PATH")]
+    agent: Option<PathBuf>,
 }
 
 impl Up {
@@ -48,7 +58,10 @@ impl Up {
             store,
         } = open_run(&loaded.plan, &loaded.text, &global.runs)?;
         eprintln!("run       {}", run.id());
-        let mut programs = Programs::new(&loaded.plan, &loaded.base, loaded.given, store);
+        let mut programs = Programs::new(&loaded.plan, &loaded.base, loaded.given, store).signed_by(Signing {
+            key: self.key.clone(),
+            agent: self.agent.clone(),
+        });
         let mut signals = Signals::listen()?;
         let mut show = |line: &str| eprintln!("          {}", line.trim());
         let provide = programs.provide(&mut show);
@@ -69,7 +82,7 @@ impl Up {
         }
         // The supervisor takes the run over.
         drop(lock);
-        let mut supervisor = start_supervisor(&run)?;
+        let mut supervisor = start_supervisor(&run, self.terms(&programs, &loaded.base)?.as_ref())?;
         tokio::select! {
             ready = wait_until_ready(&run, &mut supervisor) => ready?,
             signal = signals.next() => {
@@ -77,18 +90,39 @@ impl Up {
                 return Err(CliError::Failed(format!("interrupted by {signal}; nothing is left running")));
             }
         }
-        print_cluster(global, &run, &loaded.plan)
+        print_cluster(global, &run, &run.placed_plan()?)
+    }
+
+    /// What the supervisor must know of hosts, where there are any. It runs elsewhere: every path is an absolute one.
+    fn terms(&self, programs: &Programs, base: &Path) -> Result<Option<FleetTerms>, CliError> {
+        let (Some(key), Some(agent)) = (&self.key, programs.agent_file()) else {
+            return Ok(None);
+        };
+        let base = if base.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            base
+        };
+        Ok(Some(FleetTerms {
+            key: absolute(key)?,
+            agent: AgentFile {
+                path: absolute(&agent.path)?,
+                target: agent.target.clone(),
+            },
+            base: absolute(base)?,
+        }))
     }
 }
 
 /// Starts this program again as the supervisor of `run`.
-fn start_supervisor(run: &RunDir) -> Result<Child, CliError> {
+fn start_supervisor(run: &RunDir, fleet: Option<&FleetTerms>) -> Result<Child, CliError> {
     let log_path = run.path("supervisor.log");
     let log = std::fs::File::create(&log_path)?;
     let program = std::env::current_exe()?;
     Ok(Command::new(program)
         .arg(supervise::NAME)
         .arg(run.root())
+        .args(fleet.map(supervise::arguments).unwrap_or_default())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(log)

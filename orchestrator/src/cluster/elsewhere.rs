@@ -53,6 +53,17 @@ impl Cluster {
         Ok(count)
     }
 
+    /// A piece of the log of a node that is elsewhere, from `offset` on, and how long the log is; none when it is here.
+    ///
+    /// # Errors
+    /// [`ClusterError::Host`] with what its host said.
+    pub(crate) async fn log(&self, node: u32, offset: u64) -> Result<Option<(Vec<u8>, u64)>, ClusterError> {
+        match self.provider.fleet() {
+            Some(fleet) => Ok(Some(fleet.log(&self.plan.nodes[node as usize], offset).await?)),
+            None => Ok(None),
+        }
+    }
+
     /// Brings logs here and removes everything of the run from other machines; what went wrong, in words.
     pub(crate) async fn clear(&self) -> Vec<String> {
         match self.provider.fleet() {
@@ -73,10 +84,8 @@ impl Cluster {
 
     /// Starts nodes on their hosts, many at once: each host verifies the program itself. Those that have none stay away.
     pub(super) async fn spawn_elsewhere(&self, fleet: &SshProvider, nodes: &[u32]) -> Result<(), ClusterError> {
-        let away = self.plan.churn.gone();
-        let here = nodes
-            .iter()
-            .filter(|node| away.binary_search(node).is_err() || self.plan.hosts.is_empty());
+        let away = self.plan.churn.never();
+        let here = nodes.iter().filter(|node| away.binary_search(node).is_err());
         let starts = here.map(|&index| async move {
             let node = &self.plan.nodes[index as usize];
             let sealed = self.sealed(node)?.program_digest();

@@ -34,7 +34,7 @@ use std::{
     ffi::OsString,
     io,
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -161,6 +161,8 @@ pub(crate) struct Cluster {
     journal: Arc<Journal>,
     provider: Provider,
     builds: BTreeMap<String, Sealed>,
+    /// File of the key that signs releases, where that is not the key of the lab's store.
+    release_key: Option<PathBuf>,
     /// Programs that were released to nodes since the start.
     released: Mutex<Vec<(u32, Digest)>>,
     /// The newest process of each node, in plan order.
@@ -210,11 +212,23 @@ impl Cluster {
             journal,
             provider,
             builds,
+            release_key: None,
             released: Mutex::default(),
             events,
             watchers: Mutex::default(),
             _claim: claim,
         })
+    }
+
+    /// The same, with releases signed by the key in this file; its nodes trust the key that their programs were sealed
+    /// with.
+    pub(crate) fn with_release_key(self, release_key: Option<PathBuf>) -> Self {
+        Self { release_key, ..self }
+    }
+
+    /// File of the key that signs releases, where that is not the key of the lab's store.
+    pub(crate) fn release_key(&self) -> Option<&Path> {
+        self.release_key.as_deref()
     }
 
     /// The network between the nodes, where the lab makes it.

@@ -13,7 +13,10 @@ use regatta_fleet::{
     limits::PROTOCOL,
 };
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tokio::sync::{mpsc, watch};
@@ -73,6 +76,8 @@ struct Shared {
     way: watch::Sender<Way>,
     hello: Mutex<HelloAnswer>,
     clock: Mutex<ClockBounds>,
+    /// How often its bounds contradicted each other, which proves that a clock stepped.
+    clock_steps: AtomicU32,
     /// Origin of the lab's clock in exchanges with the host.
     origin: Instant,
 }
@@ -114,6 +119,7 @@ impl HostClient {
             way,
             hello: Mutex::new(opened.hello.clone()),
             clock: Mutex::new(ClockBounds::UNKNOWN),
+            clock_steps: AtomicU32::new(0),
             origin: Instant::now(),
         });
         let keeper = tokio::spawn(keep(Arc::clone(&shared), opened, last_event, news));
@@ -133,6 +139,11 @@ impl HostClient {
     /// By how much the host's clock is ahead of the lab's.
     pub(crate) fn clock(&self) -> ClockBounds {
         *self.shared.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How often one of the two clocks is known to have stepped.
+    pub(crate) fn clock_steps(&self) -> u32 {
+        self.shared.clock_steps.load(Ordering::Relaxed)
     }
 
     /// Gives an order and waits for the answer, over as many connections as it takes. An order that was cut off is given
@@ -366,9 +377,11 @@ async fn look_at_clock(shared: &Shared, link: &Link) -> Result<(), HostError> {
             return Err(HostError::Unexpected);
         };
         let mut clock = shared.clock.lock().unwrap_or_else(PoisonError::into_inner);
-        *clock = clock
-            .observe(sent_us, received_us, answered_us, now_us())
-            .unwrap_or(ClockBounds::UNKNOWN);
+        let observed = clock.observe(sent_us, received_us, answered_us, now_us());
+        *clock = observed.unwrap_or_else(|_| {
+            shared.clock_steps.fetch_add(1, Ordering::Relaxed);
+            ClockBounds::UNKNOWN
+        });
     }
     Ok(())
 }

@@ -128,7 +128,7 @@ fn document(
         batch_blocks: pace.clamp(BATCH_BLOCKS.0, BATCH_BLOCKS.1),
         allow_rollback_to: Some(sealed.manifest.sequence),
     };
-    Ok(sealed.release(activation)?)
+    Ok(sealed.release(activation, cluster.release_key())?)
 }
 
 /// Brings a release and the pieces of its program; what the node says when it does not take them.

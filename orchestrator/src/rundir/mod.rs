@@ -247,6 +247,14 @@ impl RunDir {
         Ok(plan)
     }
 
+    /// The plan with nodes where they turned out to go: that of the run, unless hosts were replaced.
+    ///
+    /// # Errors
+    /// [`RunDirError`] when it is missing or malformed.
+    pub(crate) fn placed_plan(&self) -> Result<Plan, RunDirError> {
+        self.read_json(PLACEMENT).or_else(|_| self.plan())
+    }
+
     /// Writes a document in one step: a reader sees all of it or none.
     ///
     /// # Errors

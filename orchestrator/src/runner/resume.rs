@@ -7,11 +7,11 @@ use super::{Finished, Job, Observer, Progress, RunnerError, StepError, end, step
 use crate::{
     cluster::ClusterError,
     provider::{self, SshError},
-    rundir::{Entry, Journal, PLACEMENT, RunDir, RunDirError, STORE_FOLDER},
+    rundir::{Entry, Journal, RunDir, RunDirError, STORE_FOLDER},
     runner::Interrupts,
     seal::{SealError, Sealed, Store},
 };
-use regatta_plan::{Plan, scenario::ProviderKind};
+use regatta_plan::scenario::ProviderKind;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 /// Why a run cannot be finished.
@@ -49,7 +49,7 @@ pub(crate) async fn resume(run: RunDir, observer: Arc<dyn Observer>) -> Result<F
     if run.is_finished() {
         return Err(ResumeError::Finished(run.id().to_owned()));
     }
-    let plan: Plan = run.read_json(PLACEMENT).or_else(|_| run.plan())?;
+    let plan = run.placed_plan()?;
     if plan.provider != ProviderKind::Ssh {
         return Err(ResumeError::NotOnHosts(run.id().to_owned()));
     }

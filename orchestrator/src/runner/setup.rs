@@ -50,7 +50,8 @@ impl Runner {
             .fleet
             .take()
             .map(|ready| SshProvider::new(ready, &plan, Arc::clone(&journal)));
-        let cluster = Cluster::prepare(Arc::clone(&plan), self.run.clone(), journal, builds, events, fleet)?;
+        let cluster = Cluster::prepare(Arc::clone(&plan), self.run.clone(), journal, builds, events, fleet)?
+            .with_release_key(self.job.signing.key.clone());
         cluster.place().await?;
         let clock = RunClock::start();
         self.evidence.clock_started();

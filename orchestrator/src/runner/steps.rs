@@ -283,11 +283,16 @@ impl Runner {
             }
             Step::Leave { absence } => {
                 let absence = self.absence(*absence)?;
-                self.leave(absence).await?;
+                // One whose host was given up has never been there.
+                if !absence.is_for_all_time() {
+                    self.leave(absence).await?;
+                }
             }
             Step::Return { absence } => {
                 let absence = self.absence(*absence)?;
-                self.come_back(&absence);
+                if !absence.is_for_all_time() {
+                    self.come_back(&absence);
+                }
             }
             Step::Drain { up_to_ms } => self.drain(*up_to_ms).await?,
             Step::Collect => self.collect().await,

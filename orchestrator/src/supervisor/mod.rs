@@ -3,17 +3,20 @@
 //! `regatta up` builds, seals and starts this; from then on it lives by itself, in a session of its own, until somebody
 //! stops it, its lease ends, or it is killed. Its nodes end with it in each case.
 
+mod fleet;
 mod protocol;
 mod socket;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use fleet::FleetTerms;
 pub(crate) use protocol::{Answer, ClusterStatus, NodeStatus, Request, Startup};
 pub(crate) use socket::{ask, is_absent};
 
 use crate::{
+    build::ProgramError,
     cluster::{Cluster, ClusterError, STOP_GRACE, http_address},
-    provider::Place,
+    provider::{Place, SshError, SshProvider},
     rundir::{Entry, Journal, RunDir, RunDirError, STORE_FOLDER, used_bytes},
     seal::{SealError, Sealed, Store},
 };
@@ -54,6 +57,12 @@ pub(crate) enum SupervisorError {
     /// The nodes did not start.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    /// The agent or the operator's key cannot be read.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// The hosts were not made ready.
+    #[error(transparent)]
+    Hosts(#[from] SshError),
     /// The control socket or a signal handler cannot be set up.
     #[error("cannot supervise `{run}`: {error}")]
     System {
@@ -70,8 +79,22 @@ struct Ended {
     why: String,
     /// Nodes that had to be killed.
     forced: Vec<String>,
+    /// What went wrong on hosts while everything was removed there.
+    troubles: Vec<String>,
     /// Who asked for it, and waits for the answer.
     asker: Option<UnixStream>,
+}
+
+impl Ended {
+    /// It was told to stop while hosts were made ready; they have nothing of it any more.
+    fn before_it_began() -> Self {
+        Self {
+            why: "stopped by signal".to_owned(),
+            forced: Vec::new(),
+            troubles: Vec::new(),
+            asker: None,
+        }
+    }
 }
 
 /// Everything that a supervisor keeps.
@@ -84,53 +107,79 @@ struct Supervisor {
     ready: std::cell::Cell<bool>,
 }
 
-/// Starts the nodes of the run in `folder` and keeps them until it is told to stop. `tell` gets the steps of the start.
+/// Starts the nodes of the run in `folder` and keeps them until it is told to stop; on hosts with `fleet`. `tell` gets the
+/// steps of the start.
 ///
 /// # Errors
 /// [`SupervisorError`] when the nodes do not start; then none is left.
-pub(crate) async fn supervise(folder: &Path, tell: &dyn Fn(&Startup)) -> Result<(), SupervisorError> {
+pub(crate) async fn supervise(
+    folder: &Path,
+    fleet: Option<FleetTerms>,
+    tell: &dyn Fn(&Startup),
+) -> Result<(), SupervisorError> {
     let run = RunDir::open(folder)?;
     let _lock = run.lock()?;
     let journal = Arc::new(Journal::open(&run)?);
-    let kept = keep(&run, &journal, tell).await;
+    let kept = keep(&run, &journal, fleet, tell).await;
     let (exit_code, sentence) = match &kept {
         Ok(ended) => (0, ended.why.clone()),
         Err(error) => (1, error.to_string()),
     };
     journal.write(Entry::LabEnded { exit_code, sentence })?;
-    let Ended { forced, asker, .. } = kept?;
+    let Ended {
+        forced,
+        troubles,
+        asker,
+        ..
+    } = kept?;
     if let Some(mut stream) = asker {
         // Only now, when nodes, addresses and journal are done with: whoever asked may start the next cluster at once.
         // It may also have gone; the cluster is down all the same.
-        let _ = send(&mut stream, &Answer::Stopped { forced }).await;
+        let _ = send(&mut stream, &Answer::Stopped { forced, troubles }).await;
     }
     Ok(())
 }
 
 /// Prepares and starts the nodes, and keeps them until the end.
-async fn keep(run: &RunDir, journal: &Arc<Journal>, tell: &dyn Fn(&Startup)) -> Result<Ended, SupervisorError> {
+async fn keep(
+    run: &RunDir,
+    journal: &Arc<Journal>,
+    fleet: Option<FleetTerms>,
+    tell: &dyn Fn(&Startup),
+) -> Result<Ended, SupervisorError> {
     let system = |error| SupervisorError::System {
         run: run.id().to_owned(),
         error,
     };
-    let plan = Arc::new(run.plan()?);
+    let mut plan = run.plan()?;
     let store = Store::open(&run.root().with_file_name(STORE_FOLDER))?;
     let sealed = |name: &String| Ok((name.clone(), Sealed::read_from(&run.path("build"), name, &store)?));
-    let builds = plan
+    let mut builds = plan
         .builds
         .keys()
         .map(sealed)
         .collect::<Result<BTreeMap<_, _>, SealError>>()?;
+    let mut signal = std::pin::pin!(stop_signal().map_err(system)?);
+    let mut hosts = None;
+    if let Some(terms) = &fleet {
+        terms.pin(&mut builds)?;
+        let ready = terms.deploy(run, &plan, &builds, journal, tell);
+        let Some(ready) = fleet::unless(signal.as_mut(), ready, journal).await? else {
+            return Ok(Ended::before_it_began());
+        };
+        plan = ready.placed_plan().clone();
+        hosts = Some(SshProvider::new(ready, &plan, Arc::clone(journal)));
+    }
     let listener = socket::listen(run).map_err(system)?;
-    let signal = stop_signal().map_err(system)?;
     let (events, _unheard) = mpsc::unbounded_channel();
+    let plan = Arc::new(plan);
     let cluster = Cluster::prepare(
         Arc::clone(&plan),
         run.clone(),
         Arc::clone(journal),
         builds,
         events,
-        None,
+        hosts,
     )?;
     let supervisor = Supervisor {
         run: run.clone(),
@@ -179,9 +228,14 @@ impl Supervisor {
             () = signal => because("stopped by signal".to_owned()),
         };
         let forced = self.cluster.stop(STOP_GRACE).await;
+        let troubles = self.cluster.clear().await;
         socket::remove(&self.run);
-        let why = why?;
-        Ok(Ended { why, forced, asker })
+        Ok(Ended {
+            why: why?,
+            forced,
+            troubles,
+            asker,
+        })
     }
 
     /// Completes when the run's folder holds more than it may, with its size in bytes.
@@ -198,6 +252,7 @@ impl Supervisor {
 
     /// Does the steps of the plan that start nodes.
     async fn start(&self, tell: &dyn Fn(&Startup)) -> Result<(), SupervisorError> {
+        self.cluster.place().await?;
         for step in &self.plan.steps {
             let (deadline, id) = (Duration::from_millis(step.deadline_ms), step.id);
             let began = Instant::now();
@@ -230,12 +285,29 @@ impl Supervisor {
             let answer = match request {
                 Ok(Ok(Request::Stop {})) => return stream,
                 Ok(Ok(Request::Status {})) => Answer::Status(self.status().await),
+                Ok(Ok(Request::Log { node, offset })) => self.log(&node, offset).await,
                 Ok(Err(error)) => Answer::Refused {
                     reason: error.to_string(),
                 },
                 Err(_) => continue,
             };
             let _ = tokio::time::timeout(REQUEST_DEADLINE, send(&mut stream, &answer)).await;
+        }
+    }
+
+    /// A piece of a log that is on a host.
+    async fn log(&self, node: &str, offset: u64) -> Answer {
+        let refused = |reason: String| Answer::Refused { reason };
+        let Some(node) = self.plan.node(node) else {
+            return refused(format!("there is no node `{node}`"));
+        };
+        match self.cluster.log(node.index, offset).await {
+            Ok(Some((bytes, size))) => Answer::Log {
+                bytes: bytes.into(),
+                size,
+            },
+            Ok(None) => refused(format!("the log of `{}` is in the run's folder", node.name)),
+            Err(error) => refused(error.to_string()),
         }
     }
 

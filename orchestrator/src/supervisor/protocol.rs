@@ -1,5 +1,6 @@
 //! What other terminals ask a supervisor: one line of JSON each way, of bounded length.
 
+use regatta_base::HexBytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::io;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
@@ -15,6 +16,13 @@ pub(crate) enum Request {
     Status {},
     /// Stop all nodes and end.
     Stop {},
+    /// A piece of the log of a node that is on another machine.
+    Log {
+        /// Its name.
+        node: String,
+        /// Where the piece begins.
+        offset: u64,
+    },
 }
 
 /// The answer.
@@ -27,6 +35,16 @@ pub(crate) enum Answer {
     Stopped {
         /// Those that had to be killed.
         forced: Vec<String>,
+        /// What could not be brought back from hosts, or not be removed there.
+        #[serde(default)]
+        troubles: Vec<String>,
+    },
+    /// A piece of a log.
+    Log {
+        /// The bytes; none at the end of the log.
+        bytes: HexBytes,
+        /// How long the log is now.
+        size: u64,
     },
     /// The request makes no sense.
     Refused {
@@ -132,6 +150,7 @@ mod tests {
     fn messages_round_trip() {
         let answer = Answer::Stopped {
             forced: vec!["val-0".to_owned()],
+            troubles: Vec::new(),
         };
         let mut bytes = Vec::new();
         block_on(send(&mut bytes, &answer)).unwrap();

@@ -9,8 +9,9 @@ use std::{fs::File, io, os::fd::AsRawFd, path::PathBuf, time::Duration};
 use tokio::net::{UnixListener, UnixStream};
 
 const NAME: &str = "control.sock";
-/// How long an answer may take. A stop takes as long as the slowest node.
-pub(super) const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
+/// How long an answer may take. A stop takes as long as the slowest node, and on hosts until their logs are here and the
+/// run is removed there.
+pub(super) const ANSWER_DEADLINE: Duration = Duration::from_secs(180);
 
 /// Path of the socket by way of `folder`, which must stay open while it is used.
 fn short_path(folder: &File) -> PathBuf {

@@ -32,7 +32,7 @@ fn beside<W: Future<Output = ()>>(
     let (tell, told) = mpsc::unbounded_channel();
     block_on(async {
         let tell = move |startup: &Startup| drop(tell.send(startup.clone()));
-        let (ended, ()) = tokio::join!(supervise(run.root(), &tell), work(run.clone(), told));
+        let (ended, ()) = tokio::join!(supervise(run.root(), None, &tell), work(run.clone(), told));
         ended
     })
 }
@@ -73,7 +73,11 @@ fn a_cluster_tells_its_status_and_stops_when_asked() {
         }
         assert!(matches!(run.lock(), Err(RunDirError::Busy(_))));
         let stopped = ask(&run, &Request::Stop {}).await.unwrap();
-        assert_eq!(stopped, Answer::Stopped { forced: Vec::new() });
+        let nothing = Answer::Stopped {
+            forced: Vec::new(),
+            troubles: Vec::new(),
+        };
+        assert_eq!(stopped, nothing);
         // Whoever got this answer may take the addresses at once.
         crate::provider::check_free(&run.plan().unwrap()).unwrap();
     });

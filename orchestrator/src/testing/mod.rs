@@ -56,6 +56,7 @@ pub(crate) fn plan(validators: u32) -> Plan {
         budget: PlannedBudget {
             wall_ms: 60_000,
             lease_ms: 60_000,
+            unattended_ms: None,
             disk_bytes: 1 << 30,
             memory_bytes: None,
             hosts: None,

@@ -85,6 +85,11 @@ impl Lab {
         self.start(&["run", scenario, "--binary", programs::node().to_str().unwrap()])
     }
 
+    /// Whatever cluster is up at the end of the test is brought down.
+    pub fn ends_clusters(&mut self) {
+        self.may_have_clusters = true;
+    }
+
     /// Brings up a cluster that stays.
     pub fn up(&mut self, scenario: &str) -> Ended {
         self.may_have_clusters = true;

@@ -2,7 +2,7 @@
 
 use super::{
     ClockBound,
-    wire::{Ask, OUTCOME_BYTES_MAX, Told, receive, send},
+    wire::{Ask, CLOCK_SET, OUTCOME_BYTES_MAX, Told, receive, send},
 };
 use crate::{LoadError, LoadOutcome, LoadProgress, LoadSpec, PrepareProgress, RemoteError, RunClock};
 use regatta_base::decode;
@@ -303,6 +303,9 @@ impl Listener {
         }
         let text = |name: String, value| NamedText { name, value };
         let host = &self.remote.host;
+        for own in outcome.disclosure.iter_mut().filter(|own| own.name == CLOCK_SET) {
+            own.name = format!("clock of {host} was set");
+        }
         outcome.disclosure.extend([
             text("generator".to_owned(), format!("on {host}")),
             text(format!("clock of {host}"), clock),

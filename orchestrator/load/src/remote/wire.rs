@@ -13,6 +13,9 @@ pub(crate) const PIECE_BYTES: usize = 1 << 20;
 /// Longest outcome in bytes: that of some 20 million transactions.
 pub(crate) const OUTCOME_BYTES_MAX: usize = 1 << 30;
 
+/// Under this name a generator discloses that its host's wall clock was set.
+pub(crate) const CLOCK_SET: &str = "clock set";
+
 /// What the lab asks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Ask {

@@ -45,11 +45,17 @@ pub(super) async fn logs(crew: &Crew, run: &RunDir, plan: &Plan) -> Vec<String> 
     troubles
 }
 
+fn log_path(node: &str) -> Result<RelativePath, HostError> {
+    format!("logs/{node}.log").try_into().map_err(|_| HostError::Unexpected)
+}
+
+/// A piece of a node's log from `offset` on, and how long the log is.
+pub(super) async fn log_piece(client: &HostClient, node: &str, offset: u64) -> Result<(Vec<u8>, u64), HostError> {
+    read(client, &log_path(node)?, offset).await
+}
+
 async fn log(client: &HostClient, node: &str) -> Result<Vec<u8>, HostError> {
-    let path: RelativePath = match format!("logs/{node}.log").try_into() {
-        Ok(path) => path,
-        Err(_) => return Err(HostError::Unexpected),
-    };
+    let path = log_path(node)?;
     let (first, size) = read(client, &path, 0).await?;
     let mut offset = first.len() as u64;
     let mut bytes = first;

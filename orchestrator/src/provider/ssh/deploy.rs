@@ -59,6 +59,11 @@ pub(crate) struct FleetReady {
 }
 
 impl FleetReady {
+    /// The plan with the nodes of failed hosts on spare ones, or away.
+    pub(crate) fn placed_plan(&self) -> &Plan {
+        &self.plan
+    }
+
     /// Lets go of hosts that were made ready for nothing.
     pub(crate) async fn give_up(self, journal: &Journal) {
         collect::remove(&self.crew, &self.run, journal).await;
@@ -180,7 +185,7 @@ fn terms(plan: &Plan, run: &RunDir, builds: &BTreeMap<String, Sealed>) -> Result
     pinned.dedup();
     Ok(RunTerms {
         run: run.id().parse()?,
-        lease_ms: plan.budget.lease_ms,
+        lease_ms: plan.budget.unattended_ms.unwrap_or(plan.budget.lease_ms),
         policy: Policy {
             pinned,
             threshold: 1,
@@ -426,11 +431,15 @@ fn facts_text(client: &HostClient) -> String {
 }
 
 /// Bounds between two clocks in words. Clocks count from the start of each machine, so only the width is of use.
-pub(super) fn clock_text(bounds: ClockBounds) -> String {
-    if bounds == ClockBounds::UNKNOWN {
-        return "not known".to_owned();
+pub(super) fn clock_text(bounds: ClockBounds, steps: u32) -> String {
+    let known = match bounds {
+        ClockBounds::UNKNOWN => "not known".to_owned(),
+        bounds => format!("known to ± {} µs", format::integer(bounds.half_width_us())),
+    };
+    match steps {
+        0 => known,
+        steps => format!("{known}; one of the two stepped {steps} times"),
     }
-    format!("known to ± {} µs", format::integer(bounds.half_width_us()))
 }
 
 /// Nodes of `lost` hosts are never started: nobody sends them load, nobody waits for them, and the report says so.
@@ -442,7 +451,13 @@ fn stay_away(plan: &mut Plan, lost: &[u32]) {
         .filter(|node| lost_node(node))
         .map(|node| node.index)
         .collect();
-    for &node in &away {
+    // They do not come and go either. Steps of the plan point at absences by position: all keep theirs.
+    let (mut noted, absences) = (BTreeSet::new(), plan.churn.absences.iter_mut());
+    for absence in absences.filter(|absence| away.contains(&absence.node)) {
+        (absence.at_ms, absence.until_ms) = (0, None);
+        noted.insert(absence.node);
+    }
+    for &node in away.iter().filter(|node| !noted.contains(*node)) {
         let index = plan.churn.absences.len() as u32;
         plan.churn.absences.push(PlannedAbsence {
             index,

@@ -186,7 +186,7 @@ impl SshProvider {
         let clock = |client: &Arc<crate::fleet::HostClient>| Disclosure {
             section: "hosts".to_owned(),
             name: format!("{}: clock against the lab's", client.target().name),
-            value: deploy::clock_text(client.clock()),
+            value: deploy::clock_text(client.clock(), client.clock_steps()),
         };
         self.facts
             .iter()
@@ -264,6 +264,20 @@ impl SshProvider {
         };
         let answer = client.order(order, START_DEADLINE).await;
         answer.map(drop).map_err(|error| SshError::Host {
+            host: client.target().name.clone(),
+            error,
+        })
+    }
+
+    /// A piece of a node's log from `offset` on, and how long the log is.
+    ///
+    /// # Errors
+    /// What its host said.
+    pub(crate) async fn log(&self, node: &PlannedNode, offset: u64) -> Result<(Vec<u8>, u64), SshError> {
+        let no_host = || SshError::NoHost(node.name.clone());
+        let client = node.host.and_then(|host| self.crew.client(host)).ok_or_else(no_host)?;
+        let piece = collect::log_piece(client, &node.name, offset).await;
+        piece.map_err(|error| SshError::Host {
             host: client.target().name.clone(),
             error,
         })

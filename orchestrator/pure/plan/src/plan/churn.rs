@@ -32,6 +32,15 @@ impl PlannedChurn {
         nodes
     }
 
+    /// Nodes that are never there, ascending.
+    #[must_use]
+    pub fn never(&self) -> Vec<u32> {
+        let never = self.absences.iter().filter(|absence| absence.is_for_all_time());
+        let mut nodes: Vec<u32> = never.map(|absence| absence.node).collect();
+        nodes.sort_unstable();
+        nodes
+    }
+
     /// Nodes that do not return, ascending.
     #[must_use]
     pub fn gone(&self) -> Vec<u32> {
@@ -74,6 +83,12 @@ impl PlannedAbsence {
     #[must_use]
     pub fn is_late_start(&self) -> bool {
         self.at_ms == 0
+    }
+
+    /// Whether the node is not there at any time.
+    #[must_use]
+    pub fn is_for_all_time(&self) -> bool {
+        self.is_late_start() && self.until_ms.is_none()
     }
 
     /// Whether the node is away at `at_ms`, or was within `margin_ms` before.

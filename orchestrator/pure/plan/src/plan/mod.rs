@@ -324,4 +324,7 @@ pub struct PlannedBudget {
     /// Most bytes that networks between hosts carry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer_bytes: Option<u64>,
+    /// How long nodes on hosts go on while no lab looks after them, in milliseconds; `lease_ms` without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unattended_ms: Option<u64>,
 }

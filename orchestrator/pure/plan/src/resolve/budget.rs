@@ -16,6 +16,9 @@ const PHASE_MAX: Duration = Duration::from_secs(7 * 86_400);
 const KEEP_SNAPSHOTS: std::ops::RangeInclusive<u32> = 2..=16;
 const JOURNAL_FILE: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 30;
 
+/// Shortest time that nodes on hosts go on while nobody looks after them.
+const UNATTENDED_MIN: Duration = Duration::from_secs(10);
+
 /// Checks what needs no nodes.
 pub(super) fn check(draft: &mut Draft<'_>) {
     check_phases(draft);
@@ -65,6 +68,23 @@ fn check_phases(draft: &mut Draft<'_>) {
                 "raise it or shorten the phases",
             );
         }
+    }
+    check_unattended(draft);
+}
+
+/// Shorter than connections take to come back, hosts would end what is looked after; longer than the lease, it would end
+/// nothing.
+fn check_unattended(draft: &mut Draft<'_>) {
+    let Some(unattended) = draft.scenario.budget.unattended else {
+        return;
+    };
+    let (at, lease) = ("budget.unattended", draft.scenario.budget.lease);
+    if draft.scenario.provider.kind != ProviderKind::Ssh {
+        let message = "`unattended` has no effect: nodes on this machine end with their lab";
+        draft.error(Code::BudgetTooSmall, at, message, "remove it, or use kind = \"ssh\"");
+    } else if unattended < UNATTENDED_MIN || unattended > lease {
+        let message = format!("`unattended` of {unattended} is not between {UNATTENDED_MIN} and the lease of {lease}");
+        draft.error(Code::BudgetTooSmall, at, message, "use unattended = \"10m\"");
     }
 }
 

@@ -5,7 +5,7 @@ mod expand;
 use super::Draft;
 use crate::{
     diagnostic::{Code, Problem},
-    scenario::{Churn, Distribution, Leave, ProviderKind},
+    scenario::{Churn, Distribution, Leave},
     units::Duration,
 };
 use rand::{RngExt, rngs::ChaCha8Rng};
@@ -100,7 +100,6 @@ pub(super) fn resolve(draft: &mut Draft<'_>) {
     let problems = draft.problems.len();
     for (index, churn) in draft.scenario.churn.iter().enumerate() {
         let path = format!("churn.{index}");
-        check_provider(draft, &path);
         add_drawn(draft, &mut guests, index, &path, churn);
         add_listed(draft, &mut guests, &path, churn);
     }
@@ -110,19 +109,6 @@ pub(super) fn resolve(draft: &mut Draft<'_>) {
     }
     draft.churn = expand::expand(draft, guests);
     spare_late_targets(draft);
-}
-
-fn check_provider(draft: &mut Draft<'_>, path: &str) {
-    let provider = draft.scenario.provider.kind;
-    if provider == ProviderKind::Ssh {
-        let message = format!("churn is not supported by the `{provider}` provider yet");
-        draft.error(
-            Code::Unsupported,
-            path,
-            message,
-            "use kind = \"local\" or kind = \"sim\"",
-        );
-    }
 }
 
 /// Nodes of a group with distributions.
@@ -242,7 +228,6 @@ fn add_joins(draft: &mut Draft<'_>, guests: &mut BTreeMap<u32, Guest>) {
     for (index, group) in draft.scenario.group.iter().enumerate() {
         let Some(join) = group.join else { continue };
         let path = format!("group.{index}.join");
-        check_provider(draft, &path);
         let end_ms = super::phases(draft.scenario).load_ms();
         if join.0 == 0 || join.millis() >= end_ms {
             let message = format!("`{}` starts at {join}, outside the load", group.name);

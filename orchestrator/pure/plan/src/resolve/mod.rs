@@ -204,6 +204,7 @@ impl<'a> Draft<'a> {
             budget: PlannedBudget {
                 wall_ms: budget.wall.millis(),
                 lease_ms: budget.lease.millis(),
+                unattended_ms: budget.unattended.map(|unattended| unattended.millis()),
                 disk_bytes: budget.disk.0,
                 memory_bytes: budget.memory.map(|size| size.0),
                 hosts: budget.hosts,

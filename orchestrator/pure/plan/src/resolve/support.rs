@@ -65,8 +65,8 @@ fn injects(provider: ProviderKind, fault: FaultKind) -> bool {
     let real = anywhere || matches!(fault, Link | Skew | DiskFull | DiskSlow);
     match provider {
         ProviderKind::Sim => anywhere,
-        ProviderKind::Ssh => real,
-        // The lab limits processes of its own machine alone, and brings releases to nodes on it.
+        ProviderKind::Ssh => real || fault == Upgrade,
+        // The lab limits processes of its own machine alone.
         ProviderKind::Local | ProviderKind::Netns => real || matches!(fault, Cpu | Upgrade),
     }
 }

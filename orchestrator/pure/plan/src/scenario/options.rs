@@ -40,6 +40,8 @@ pub struct Budget {
     pub wall: Duration,
     /// Longest life of a cluster that stays up.
     pub lease: Duration,
+    /// For `ssh`: how long nodes on hosts go on while no lab is there to look after them; `lease` unless given.
+    pub unattended: Option<Duration>,
     /// Most bytes in the run's folder, the nodes' data included; for `ssh`, in that of each host.
     pub disk: Size,
     /// Most memory of all nodes together; without it, what the host has.
@@ -56,6 +58,7 @@ impl Default for Budget {
         Self {
             wall: defaults::WALL,
             lease: defaults::LEASE,
+            unattended: None,
             disk: defaults::DISK,
             memory: None,
             hosts: None,

@@ -373,6 +373,25 @@ fn budgets_limit_hosts_and_bytes() {
 }
 
 #[test]
+fn nodes_that_nobody_looks_after_go_on_for_a_time_that_the_scenario_says() {
+    let with = |unattended: &str| {
+        let budget = format!("[budget]\nlease = \"1h\"\nunattended = \"{unattended}\"\n");
+        fleet(&["slots = 8"], "") + &budget
+    };
+    assert_eq!(plan(&with("10s")).budget.unattended_ms, Some(10_000));
+    assert_eq!(plan(&with("1h")).budget.unattended_ms, Some(3_600_000));
+    assert_eq!(plan(&fleet(&["slots = 8"], "")).budget.unattended_ms, None);
+    for bad in ["9s", "3601s"] {
+        assert!(
+            problems(&with(bad)).contains("is not between 10s and the lease of 1h"),
+            "{bad}"
+        );
+    }
+    let local = with("10s").replace("\"ssh\"", "\"local\"");
+    assert!(problems(&local).contains("`unattended` has no effect"));
+}
+
+#[test]
 fn costs_grow_with_hosts_nodes_and_load() {
     let of = |hosts: usize, rate: u32| {
         let text = fleet(&vec!["slots = 8"; hosts], "") + &format!("[[load]]\nrate = {rate}\n");
