@@ -60,6 +60,7 @@ fn config(test: u8, number: u8, validators: u8) -> NodeConfig {
             empty_blocks: false,
             round_timeout_ms: 500,
             round_timeout_ms_max: 5000,
+            silent_heights: 1,
             batch_bytes: 64 * 1024,
             batch_delay_ms: 4,
             vote_topology: VoteTopology::Relay,

@@ -1,5 +1,6 @@
 //! Whole worlds: agreement, faults, determinism, and that a planted fork is one.
 
+mod far;
 mod faults;
 mod runs;
 mod snapshots;
