@@ -235,6 +235,29 @@ async fn a_full_disk_refuses_transactions_and_says_why() {
 }
 
 #[tokio::test]
+async fn what_snapshots_take_counts_into_the_quota() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut configuration = config(13, 1, 1);
+    configuration.store.disk_bytes_max = 1 << 20;
+    // Set aside when the node starts, and still on the disk.
+    let snapshots = crate::snapshots::folder(&folder.path().join("data"));
+    std::fs::create_dir_all(&snapshots).unwrap();
+    let file = crate::snapshots::path(&snapshots, 0, 7);
+    std::fs::write(&file, vec![0; 1 << 20]).unwrap();
+    let node = start(&configuration, &key(1), folder.path(), true, CancellationToken::new()).unwrap();
+    until_ready(&node).await;
+    let results = submit(&node, vec![put(1)]).await;
+    assert_eq!(results[0].rejected, Some(Reject::DiskFull));
+    end(node).await;
+    // The next start removes it, and there is room.
+    let node = begin(&configuration, 1, folder.path());
+    until_ready(&node).await;
+    assert_eq!(submit(&node, vec![put(1)]).await[0].rejected, None);
+    assert!(!file.with_extension("damaged").exists());
+    end(node).await;
+}
+
+#[tokio::test]
 async fn a_stopped_node_answers_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let node = begin(&config(6, 1, 1), 1, folder.path());

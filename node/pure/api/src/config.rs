@@ -191,7 +191,7 @@ impl Default for MempoolConfig {
 pub struct StoreConfig {
     /// Whether a record is flushed to the device before what depends on it leaves the node.
     pub durable: bool,
-    /// Most bytes that the journal may take; beyond it transactions are refused.
+    /// Most bytes that the journal and snapshots may take; beyond it transactions are refused.
     pub disk_bytes_max: u64,
     /// A file of the journal takes no more records from this many bytes on; files are removed as a whole.
     pub segment_bytes: u64,

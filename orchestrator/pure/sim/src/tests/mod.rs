@@ -6,7 +6,8 @@ mod runs;
 mod snapshots;
 
 use crate::{
-    Costs, DiskModel, HostSetup, MEASURED, MILLISECOND, MachineModel, Nanos, NetworkModel, Observation, Setup, World,
+    Costs, DiskModel, HostSetup, LinkShift, MEASURED, MILLISECOND, MachineModel, Nanos, NetworkModel, Observation,
+    Setup, Trouble, World,
 };
 use bytes::Bytes;
 use regatta_api::NodeConfig;
