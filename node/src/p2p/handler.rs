@@ -24,8 +24,6 @@ pub(super) enum StreamNews {
     Open(Stream),
     /// It cannot be opened: the other side speaks another protocol or another chain.
     Failed(String),
-    /// The other side opened a stream where it should not.
-    Extra,
 }
 
 type Request = ConnectionHandlerEvent<ReadyUpgrade<StreamProtocol>, (), StreamNews>;
@@ -33,7 +31,6 @@ type Request = ConnectionHandlerEvent<ReadyUpgrade<StreamProtocol>, (), StreamNe
 /// Opens or accepts the stream of one connection.
 pub(super) struct LinkHandler {
     protocol: StreamProtocol,
-    accepts: bool,
     events: VecDeque<Request>,
 }
 
@@ -44,26 +41,13 @@ impl LinkHandler {
             let protocol = SubstreamProtocol::new(ReadyUpgrade::new(protocol.clone()), ());
             events.push_back(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
         }
-        Self {
-            protocol,
-            accepts: !dialled,
-            events,
-        }
+        Self { protocol, events }
     }
 
     fn tell(&mut self, news: StreamNews) {
         if self.events.len() < EVENTS_MAX {
             self.events.push_back(ConnectionHandlerEvent::NotifyBehaviour(news));
         }
-    }
-
-    fn inbound(&mut self, stream: Stream) {
-        let first = std::mem::take(&mut self.accepts);
-        self.tell(if first {
-            StreamNews::Open(stream)
-        } else {
-            StreamNews::Extra
-        });
     }
 }
 
@@ -90,7 +74,9 @@ impl ConnectionHandler for LinkHandler {
 
     fn on_connection_event(&mut self, event: ConnectionEvent<'_, Self::InboundProtocol, Self::OutboundProtocol>) {
         match event {
-            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol, .. }) => self.inbound(protocol),
+            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol, .. }) => {
+                self.tell(StreamNews::Open(protocol));
+            }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, .. }) => {
                 self.tell(StreamNews::Open(protocol));
             }

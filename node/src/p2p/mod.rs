@@ -1,6 +1,6 @@
 //! Authenticated links to the configured peers, and to nobody else.
 //!
-//! A libp2p swarm (TCP, Noise, Yamux) proves who is on the other side; each link then is one stream of
+//! A libp2p swarm (TCP, Noise) proves who is on the other side; each link then is the one stream of its connection, of
 //! length-prefixed frames. Of each pair the side with the lower key dials first; the other one dials
 //! too when no connection comes.
 
@@ -17,6 +17,7 @@ mod outbox;
 mod queue;
 mod reasons;
 mod shape;
+mod single;
 mod transport;
 
 pub use board::PeerBoard;

@@ -12,6 +12,7 @@ use super::{
     queue::LinkQueue,
     reasons::{RefusalLog, explain_dial, explain_inbound, root},
     shape::Line,
+    single::Single,
     transport::OwnAddressTcp,
 };
 use crate::{
@@ -25,7 +26,6 @@ use libp2p::{
     identity::Keypair,
     noise,
     swarm::{Config, ConnectionId, DialError, ListenError, SwarmEvent, dial_opts::DialOpts},
-    yamux,
 };
 use rand::{SeedableRng as _, rngs::StdRng};
 use regatta_api::{NodeConfig, metrics::Metric};
@@ -45,7 +45,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Longest handshake, Noise and Yamux together.
+/// Longest handshake: Noise, and what to run over it.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection without a stream is closed after this long.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(5);
@@ -55,8 +55,6 @@ const HANDSHAKES_SPARE: usize = 32;
 const CUT_PAUSE: Duration = Duration::from_millis(100);
 /// Dials at a time: handshakes are costly, and hundreds at once would time out together.
 const DIALS_MAX: usize = 8;
-/// Streams that a connection may have: ours is one, the rest is room for closing ones.
-const STREAMS_MAX: usize = 4;
 /// Events of one connection that wait for the swarm.
 const CONNECTION_EVENTS: usize = 4;
 
@@ -170,18 +168,16 @@ fn make_slots(config: &NodeConfig, own: &PublicKey) -> Result<(Vec<Slot>, BTreeM
 
 fn make_swarm(tcp: OwnAddressTcp, identity: &Keypair, admission: Admission) -> Result<Swarm<Admission>, NetworkError> {
     let noise = noise::Config::new(identity).map_err(|error| NetworkError::Protocol(error.to_string()))?;
-    let mut yamux = yamux::Config::default();
-    yamux.set_max_num_streams(STREAMS_MAX);
     let transport: Boxed<(PeerId, StreamMuxerBox)> = tcp
         .upgrade(Version::V1Lazy)
         .authenticate(noise)
-        .multiplex(yamux)
+        .multiplex(Single)
         .timeout(HANDSHAKE_TIMEOUT)
         .boxed();
     let config = Config::with_tokio_executor()
         .with_idle_connection_timeout(STREAM_TIMEOUT)
         .with_per_connection_event_buffer_size(CONNECTION_EVENTS)
-        .with_max_negotiating_inbound_streams(STREAMS_MAX);
+        .with_max_negotiating_inbound_streams(1);
     Ok(Swarm::new(transport, admission, identity.public().to_peer_id(), config))
 }
 
@@ -394,11 +390,6 @@ impl Task {
                 self.slots[peer].state = State::Closing;
                 self.swarm.close_connection(connection);
             }
-            StreamNews::Extra => {
-                self.shared.meter.add(Metric::FramesInvalid, 1);
-                tracing::warn!(peer = self.slots[peer].name, "the peer opened a second stream");
-                self.swarm.close_connection(connection);
-            }
         }
     }
 
@@ -411,16 +402,18 @@ impl Task {
             self.swarm.close_connection(connection);
             return;
         }
-        let stream = Cuttable::new(stream, peer, Arc::clone(&self.board));
+        let mut stream = Cuttable::new(stream, peer, Arc::clone(&self.board));
         let line = Line::new(peer, Arc::clone(&self.board));
         let queue = Arc::new(LinkQueue::default());
         let (shared, ends, link_queue) = (self.shared.clone(), self.ends.clone(), Arc::clone(&queue));
         self.tell(NetworkEvent::Up(peer)).await;
         self.outbox.set(peer, Some(queue));
         let task = tokio::spawn(async move {
-            let end = link::run(stream, line, link_queue, shared).await;
+            let end = link::run(&mut stream, line, link_queue, shared).await;
             // Fails only when the network has stopped.
             let _ = ends.send(Ended { peer, connection, end }).await;
+            // The connection ends with its stream: not before it is said why.
+            drop(stream);
         });
         let slot = &mut self.slots[peer];
         tracing::info!(peer = slot.name, "link up");

@@ -1,7 +1,7 @@
 //! Hard limits of the protocol: nothing that a peer or client sends may exceed them.
 
 /// Version of the protocol between nodes; neighbours with another one are refused. A build's manifest states it too.
-pub const PEER_PROTOCOL_VERSION: u32 = 5;
+pub const PEER_PROTOCOL_VERSION: u32 = 6;
 /// Largest transaction in bytes, signature and header included.
 pub const TRANSACTION_BYTES_MAX: usize = 256 * 1024;
 /// Largest batch of transactions in bytes.
