@@ -5,6 +5,7 @@
 //! too when no connection comes.
 
 mod admission;
+mod ahead;
 mod backoff;
 mod board;
 mod cut;

@@ -263,7 +263,10 @@ mod tests {
             assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
             let waker = noop_waker();
             let mut cx = Context::from_waker(&waker);
-            assert!(matches!(Pin::new(&mut near).poll_write(&mut cx, b"x"), Poll::Ready(Err(_))));
+            assert!(matches!(
+                Pin::new(&mut near).poll_write(&mut cx, b"x"),
+                Poll::Ready(Err(_))
+            ));
         }
     }
 

@@ -3,7 +3,10 @@
 //! libp2p's own TCP transport lets the system choose the source address of a dial. Where many nodes
 //! share a host, each on a loopback address of its own, the other side would then see 127.0.0.1.
 
-use super::identity::{multiaddr, socket_address};
+use super::{
+    ahead::ReadAhead,
+    identity::{multiaddr, socket_address},
+};
 use futures::{FutureExt as _, future::BoxFuture};
 use libp2p::{
     Multiaddr, Transport,
@@ -35,6 +38,9 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 /// A connection whose data stays unacknowledged for this long is dead, in milliseconds.
 #[cfg(target_os = "linux")]
 const UNACKNOWLEDGED_MS_MAX: u32 = 20_000;
+
+/// A connection of this transport.
+pub(super) type Connection = ReadAhead<Compat<TcpStream>>;
 
 /// Listens on one address and dials from its IP address.
 #[derive(Debug)]
@@ -97,7 +103,7 @@ fn new_socket(address: SocketAddr) -> io::Result<TcpSocket> {
 }
 
 /// Sets what every connection needs: no delay for small writes, and notice of a peer that vanished.
-fn prepare(stream: TcpStream) -> io::Result<Compat<TcpStream>> {
+fn prepare(stream: TcpStream) -> io::Result<Connection> {
     stream.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
     SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
@@ -107,10 +113,10 @@ fn prepare(stream: TcpStream) -> io::Result<Compat<TcpStream>> {
         nix::sys::socket::sockopt::TcpUserTimeout,
         &UNACKNOWLEDGED_MS_MAX,
     )?;
-    Ok(stream.compat())
+    Ok(ReadAhead::new(stream.compat()))
 }
 
-async fn connect(from: IpAddr, to: SocketAddr) -> io::Result<Compat<TcpStream>> {
+async fn connect(from: IpAddr, to: SocketAddr) -> io::Result<Connection> {
     let socket = new_socket(to)?;
     if !from.is_unspecified() {
         socket.bind(SocketAddr::new(from, 0))?;
@@ -121,10 +127,10 @@ async fn connect(from: IpAddr, to: SocketAddr) -> io::Result<Compat<TcpStream>> 
 }
 
 impl Transport for OwnAddressTcp {
-    type Output = Compat<TcpStream>;
+    type Output = Connection;
     type Error = io::Error;
-    type ListenerUpgrade = Ready<io::Result<Compat<TcpStream>>>;
-    type Dial = BoxFuture<'static, io::Result<Compat<TcpStream>>>;
+    type ListenerUpgrade = Ready<io::Result<Connection>>;
+    type Dial = BoxFuture<'static, io::Result<Connection>>;
 
     fn listen_on(&mut self, id: ListenerId, address: Multiaddr) -> Result<(), TransportError<io::Error>> {
         let own = self.listener.local_addr().map_err(TransportError::Other)?;
@@ -215,9 +221,9 @@ mod tests {
         let dial = transport.dial(to, dial_options()).unwrap();
         let (stream, accepted) = tokio::join!(dial, listener.accept());
         let (stream, _) = (stream.unwrap(), accepted.unwrap());
-        assert!(!getsockopt(stream.get_ref(), sockopt::ReusePort).unwrap());
+        assert!(!getsockopt(stream.get_ref().get_ref(), sockopt::ReusePort).unwrap());
         assert!(!getsockopt(&transport.listener, sockopt::ReusePort).unwrap());
-        assert!(stream.get_ref().local_addr().unwrap().is_ipv4());
+        assert!(stream.get_ref().get_ref().local_addr().unwrap().is_ipv4());
     }
 
     #[tokio::test]

@@ -1,6 +1,9 @@
 //! 32-byte BLAKE3 digests, separated by domain.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error, Visitor},
+};
 use std::{fmt, str::FromStr};
 
 /// A BLAKE3 digest: 32 bytes, hexadecimal where people read it, raw bytes on the wire.
@@ -78,14 +81,26 @@ pub fn serialize_hex<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok
 /// # Errors
 /// A length other than `N`, or text that is not hexadecimal.
 pub fn deserialize_hex<'de, const N: usize, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; N], D::Error> {
-    use serde::de::Error;
     if deserializer.is_human_readable() {
         let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
         parse_hex(&text).map_err(D::Error::custom)
     } else {
-        let bytes = serde_bytes::ByteBuf::deserialize(deserializer)?;
-        <[u8; N]>::try_from(bytes.as_slice())
-            .map_err(|_| D::Error::invalid_length(bytes.len(), &"a fixed-size byte string"))
+        deserializer.deserialize_bytes(Exactly::<N>)
+    }
+}
+
+/// Takes a byte string of `N` bytes from where it lies: a certificate has a hundred of them.
+struct Exactly<const N: usize>;
+
+impl<const N: usize> Visitor<'_> for Exactly<N> {
+    type Value = [u8; N];
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a byte string of {N} bytes")
+    }
+
+    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<[u8; N], E> {
+        bytes.try_into().map_err(|_| E::invalid_length(bytes.len(), &self))
     }
 }
 

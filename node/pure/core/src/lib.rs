@@ -13,6 +13,7 @@ mod links;
 mod mutants;
 mod neighbourhood;
 mod node;
+mod peers;
 mod record;
 mod releases;
 mod snapshot;

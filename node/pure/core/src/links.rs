@@ -2,6 +2,7 @@
 
 use crate::{
     event::PeerIndex,
+    peers::PeerSet,
     wire::{KeyPrefix, prefix},
 };
 use regatta_base::PublicKey;
@@ -19,7 +20,8 @@ pub(crate) struct Link {
     pub(crate) up: bool,
     pub(crate) wants_votes: bool,
     pub(crate) distance: u8,
-    neighbours: BTreeSet<KeyPrefix>,
+    /// Those of this node's neighbours to which it has links. Each message that is passed on asks for all of them.
+    covers: PeerSet,
 }
 
 /// All configured neighbours, by position in the configuration.
@@ -39,7 +41,7 @@ impl Links {
             up: false,
             wants_votes: false,
             distance: DISTANCE_MAX,
-            neighbours: BTreeSet::new(),
+            covers: PeerSet::default(),
         };
         let own_distance = if is_validator { 0 } else { DISTANCE_MAX };
         Self {
@@ -78,17 +80,18 @@ impl Links {
 
     /// Takes in what a neighbour says of its links; returns the common neighbours that it has lost.
     pub(crate) fn set_topology(&mut self, peer: PeerIndex, distance: u8, neighbours: &[KeyPrefix]) -> Vec<PeerIndex> {
-        let neighbours: BTreeSet<KeyPrefix> = neighbours.iter().copied().collect();
+        let stated: BTreeSet<KeyPrefix> = neighbours.iter().copied().collect();
+        let mut covers = PeerSet::default();
+        let linked = self.list.iter().enumerate();
+        linked
+            .filter(|(_, link)| stated.contains(&link.prefix))
+            .for_each(|(other, _)| covers.insert(other));
         let Some(link) = self.list.get_mut(peer) else {
             return Vec::new();
         };
         link.distance = distance.min(DISTANCE_MAX);
-        let before = std::mem::replace(&mut link.neighbours, neighbours);
-        let after = self.list[peer].neighbours.clone();
-        let is_lost = |other: &PeerIndex| {
-            let prefix = self.list[*other].prefix;
-            before.contains(&prefix) && !after.contains(&prefix)
-        };
+        let before = std::mem::replace(&mut link.covers, covers);
+        let is_lost = |other: &PeerIndex| before.contains(*other) && !covers.contains(*other);
         self.up().filter(is_lost).collect()
     }
 
@@ -96,7 +99,7 @@ impl Links {
         if let Some(link) = self.list.get_mut(peer) {
             link.up = false;
             link.distance = DISTANCE_MAX;
-            link.neighbours.clear();
+            link.covers = PeerSet::default();
         }
     }
 
@@ -111,10 +114,9 @@ impl Links {
 
     /// Whether `source` has a link to `peer`, so that what `source` sent everybody need not be passed on.
     pub(crate) fn covers(&self, source: PeerIndex, peer: PeerIndex) -> bool {
-        let (Some(source), Some(peer)) = (self.list.get(source), self.list.get(peer)) else {
-            return false;
-        };
-        source.up && source.neighbours.contains(&peer.prefix)
+        self.list
+            .get(source)
+            .is_some_and(|link| link.up && link.covers.contains(peer))
     }
 
     /// Links to the nearest validator, [`DISTANCE_MAX`] when none is known.

@@ -4,12 +4,13 @@
 //! neither fill the journal nor push out what is known of others. A proof stands by itself: whoever gets one
 //! from a neighbour checks both signatures before keeping it, and passes it on once.
 
-use super::{Chain, encoded, gossip::PeerSet};
+use super::{Chain, encoded};
 use crate::{
     context::{Context, Purpose},
     event::{LogLevel, PeerIndex, Protocol},
     job::Job,
     node::NodeError,
+    peers::PeerSet,
     record::{Record, RecordNumber},
     wire::{Body, Plain},
 };

@@ -4,7 +4,7 @@
 //! that comes up gets everything its other end lacks, so that flooding is complete over whatever links
 //! exist, and a vote crosses each link at most about once.
 
-use crate::event::PeerIndex;
+use crate::{event::PeerIndex, peers::PeerSet};
 use regatta_base::{Digest, Height, HexBytes, Round, encode};
 use regatta_consensus::{Content, Message, Phase};
 use std::collections::BTreeMap;
@@ -36,28 +36,6 @@ pub(crate) fn key_of(message: &Message) -> Option<MessageKey> {
         }
         Message::TimeoutQuorum(certificate) => Some((certificate.height, 6, certificate.round, 0, Digest::ZERO)),
         _ => None,
-    }
-}
-
-/// A set of neighbours.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct PeerSet([u64; 8]);
-
-impl PeerSet {
-    pub(crate) fn insert(&mut self, peer: PeerIndex) {
-        if let Some(word) = self.0.get_mut(peer / 64) {
-            *word |= 1 << (peer % 64);
-        }
-    }
-
-    pub(crate) fn remove(&mut self, peer: PeerIndex) {
-        if let Some(word) = self.0.get_mut(peer / 64) {
-            *word &= !(1 << (peer % 64));
-        }
-    }
-
-    pub(crate) fn contains(&self, peer: PeerIndex) -> bool {
-        self.0.get(peer / 64).is_some_and(|word| word & (1 << (peer % 64)) != 0)
     }
 }
 
@@ -195,17 +173,5 @@ mod tests {
         gossip.arrived(key(1, 0), 0);
         gossip.refuse(&key(1, 0));
         assert_eq!(gossip.arrived(key(1, 0), 1), Arrival::New);
-    }
-
-    #[test]
-    fn peer_sets_hold_every_possible_peer() {
-        let mut set = PeerSet::default();
-        for peer in [0, 63, 64, regatta_base::limits::PEERS_MAX - 1] {
-            assert!(!set.contains(peer));
-            set.insert(peer);
-            assert!(set.contains(peer));
-        }
-        set.remove(63);
-        assert!(!set.contains(63) && set.contains(64));
     }
 }

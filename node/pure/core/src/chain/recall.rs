@@ -4,11 +4,12 @@
 //! they cross sparse graphs and links that come and go. They are kept for half a minute, not on the disk, and in
 //! bounded number. Only the release is a record.
 
-use super::{Chain, gossip::PeerSet};
+use super::Chain;
 use crate::{
     context::{Context, Purpose},
     event::{LogLevel, PeerIndex, Protocol, Time},
     job::Job,
+    peers::PeerSet,
     record::Record,
     wire::{Body, Plain},
 };
