@@ -44,6 +44,7 @@ mod system {
     mod snapshots;
     mod starts;
     mod upgrades;
+    mod upgrades_back;
     mod upgrades_by_lab;
     mod upgrades_refused;
     mod watching;

@@ -1,0 +1,81 @@
+//! Networks that go back to an older build on purpose.
+
+use super::support::{
+    network::Network,
+    releases::{Made, Signer},
+    wait::until,
+};
+use regatta_api::view::{ReleaseStage, UpgradeView};
+use regatta_base::Digest;
+use regatta_seal::Document;
+
+/// Brings a release and all pieces of its program to one node.
+fn bring(network: &Network, index: usize, document: &Document, made: &Made) {
+    let taken = network.offer(index, document).unwrap();
+    let pieces = taken.missing.into_iter();
+    pieces.for_each(|chunk| network.bring(index, &made.piece(chunk)).unwrap());
+}
+
+/// Another build of the node with `tail` behind its end.
+fn build(signer: &Signer, tail: &[u8]) -> Vec<u8> {
+    [signer.next_build().as_slice(), tail].concat()
+}
+
+fn running(network: &Network, index: usize) -> Result<Digest, String> {
+    network
+        .ask(network.client(index).version())
+        .map(|version| version.binary)
+}
+
+/// Waits until every node has become the program of the release, and not only tries it.
+fn wait_all_run(network: &mut Network, made: &Made, number: u64) {
+    let is_settled = |view: &UpgradeView| {
+        let release = view.release.as_ref();
+        release.is_some_and(|release| release.number == number && release.stage == ReleaseStage::Settled)
+            && view.running == made.digest()
+    };
+    until("all to run the released program", || {
+        for index in 0..network.nodes.len() {
+            let view = network.upgrade(index)?;
+            if !is_settled(&view) {
+                return Err(format!("node {index}: {view:?}"));
+            }
+        }
+        Ok(())
+    });
+    for index in 0..network.nodes.len() {
+        network.wait_ready(index);
+    }
+}
+
+#[test]
+fn a_network_goes_back_to_an_older_build_only_where_the_release_allows_it() {
+    let signer = Signer::new();
+    let mut network = Network::new(4, 0).trusting(&signer).started();
+    // Sealed in this order, so that the second has the greater sequence.
+    let mut older = signer.make(3, build(&signer, b", older"), 0, 10);
+    let newer = signer.make(1, build(&signer, b", newer"), network.height(0) + 40, 10);
+    let sequence = older.manifest.sequence;
+    assert!(sequence < newer.manifest.sequence);
+    bring(&network, 0, &signer.document(&newer), &newer);
+    wait_all_run(&mut network, &newer, 1);
+    for index in 0..4 {
+        assert_eq!(network.upgrade(index).unwrap().sequence_min, newer.manifest.sequence);
+    }
+    older.release.activate_at = network.height(0) + 40;
+    for allowed in [None, Some(sequence + 1)] {
+        (older.release.number, older.release.allow_rollback_to) = (2, allowed);
+        let refused = network.offer(2, &signer.document(&older)).unwrap_err();
+        assert!(refused.contains("sequence"), "{allowed:?}: {refused}");
+    }
+    (older.release.number, older.release.allow_rollback_to) = (3, Some(sequence));
+    bring(&network, 2, &signer.document(&older), &older);
+    wait_all_run(&mut network, &older, 3);
+    network.assert_agreement();
+    // The node that is started by hand as the first program becomes the one that the network went back to.
+    network.kill(1);
+    network.start(1);
+    network.wait_ready(1);
+    assert_eq!(running(&network, 1), Ok(older.digest()));
+    network.assert_agreement();
+}
