@@ -1,4 +1,4 @@
-//! Networks that go back to an older build on purpose.
+//! Upgrades that need two signatures, and that go back to an older build on purpose.
 
 use super::support::{
     network::Network,
@@ -6,8 +6,20 @@ use super::support::{
     wait::until,
 };
 use regatta_api::view::{ReleaseStage, UpgradeView};
-use regatta_base::Digest;
-use regatta_seal::Document;
+use regatta_base::{Digest, SecretKey};
+use regatta_seal::{Bundle, Document};
+
+/// A document with the signatures of both under each of its parts.
+fn by_both(one: &Signer, other: &SecretKey, made: &Made) -> Document {
+    let mut document = one.document(made);
+    let bundle = Bundle::sign(&made.manifest, other);
+    let mut release = made.release.clone();
+    release.build = bundle.digest();
+    let second = release.sign(&bundle, other);
+    document.signatures.extend(second.signatures);
+    document.manifest_signatures.extend(second.manifest_signatures);
+    document
+}
 
 /// Brings a release and all pieces of its program to one node.
 fn bring(network: &Network, index: usize, document: &Document, made: &Made) {
@@ -46,6 +58,54 @@ fn wait_all_run(network: &mut Network, made: &Made, number: u64) {
     for index in 0..network.nodes.len() {
         network.wait_ready(index);
     }
+}
+
+#[test]
+fn two_of_three_keys_must_have_signed_and_one_that_signs_twice_is_one() {
+    let signer = Signer::new();
+    let (second, third) = (SecretKey::from_seed([71; 32]), SecretKey::from_seed([72; 32]));
+    let mut network = Network::new(4, 0).trusting(&signer);
+    for node in &mut network.nodes {
+        node.config
+            .upgrade
+            .trusted_keys
+            .extend([second.public(), third.public()]);
+        node.config.upgrade.threshold = 2;
+    }
+    let mut network = network.started();
+    let old = running(&network, 0).unwrap();
+    let made = signer.make(1, signer.next_build(), network.height(0) + 40, 10);
+    let alone = signer.document(&made);
+    let both = by_both(&signer, &second, &made);
+    let twice = |document: &Document| {
+        let mut twice = document.clone();
+        twice.signatures.extend(document.signatures.clone());
+        twice.manifest_signatures.extend(document.manifest_signatures.clone());
+        twice
+    };
+    let stranger = by_both(&signer, &SecretKey::from_seed([99; 32]), &made);
+    let mut build_by_one = both.clone();
+    build_by_one.manifest_signatures.truncate(1);
+    let mut release_by_one = both.clone();
+    release_by_one.signatures.truncate(1);
+    for (index, bad) in [alone.clone(), twice(&alone), stranger, build_by_one, release_by_one]
+        .into_iter()
+        .enumerate()
+    {
+        let refused = network.offer(index % 4, &bad).unwrap_err();
+        assert!(refused.contains("1 valid signatures"), "{index}: {refused}");
+    }
+    (0..4).for_each(|index| assert_eq!(network.upgrade(index).unwrap().release, None));
+    assert_eq!(running(&network, 1), Ok(old));
+    bring(&network, 1, &both, &made);
+    wait_all_run(&mut network, &made, 1);
+    network.assert_agreement();
+    // The one that was not asked the first time counts as much.
+    let next = signer.make(2, build(&signer, b", again"), network.height(0) + 40, 10);
+    bring(&network, 3, &by_both(&signer, &third, &next), &next);
+    wait_all_run(&mut network, &next, 2);
+    network.assert_agreement();
+    assert!((0..4).all(|index| !network.process(index).has_ended()));
 }
 
 #[test]
