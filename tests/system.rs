@@ -27,6 +27,7 @@ mod system {
     mod fleet_loads;
     mod fleet_runs;
     mod fleet_up;
+    mod foreign;
     mod hostile;
     mod idle;
     mod instances;
@@ -35,7 +36,6 @@ mod system {
     mod limits;
     mod misconduct;
     mod namespaces;
-    mod parity;
     mod partitions;
     mod power;
     mod recovery;

@@ -1,8 +1,10 @@
-//! Less time on the processor for one process: a control group of its own, of either version of them, made for a fault and
-//! gone after it.
+//! Less time on the processor or less memory for one process: a control group of its own, of either version of them, made
+//! for a fault and gone after it.
 //!
 //! A group is named after the lab that made it. A lab that is killed leaves an empty one, since its nodes end with it; the
 //! next lab removes it.
+
+pub(crate) mod memory;
 
 use regatta_process::start_ticks;
 use std::{
@@ -20,11 +22,13 @@ const QUOTA_US_MIN: u64 = 1000;
 /// Why there is no group.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CgroupError {
-    /// The system has none that limits processors, or does not show it.
+    /// The system has none that limits this, or does not show it.
     #[error(
-        "no control group here limits time on processors\n  help: mount cgroup2, or the `cpu` controller of version 1"
+        "no control group here limits {}\n  help: mount cgroup2, or the `{}` controller of version 1",
+        .0.what(),
+        .0.name()
     )]
-    None,
+    None(Controller),
     /// The system refused.
     #[error(
         "control group `{path}`: {error}\n  help: run as root, or in a group that is delegated to you (systemd-run --user --scope -p Delegate=yes)"
@@ -44,9 +48,19 @@ enum Version {
     Two,
 }
 
+/// What a group limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Controller {
+    /// Time on processors.
+    Cpu,
+    /// Memory.
+    Memory,
+}
+
 /// Where groups are made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
+    controller: Controller,
     version: Version,
     /// The group that new ones are made in.
     parent: PathBuf,
@@ -69,25 +83,47 @@ fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, CgroupError> {
     })
 }
 
+impl Controller {
+    /// As the system calls it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Memory => "memory",
+        }
+    }
+
+    fn what(self) -> &'static str {
+        match self {
+            Self::Cpu => "time on processors",
+            Self::Memory => "memory",
+        }
+    }
+}
+
 impl Place {
-    /// Finds where this process may make groups that limit processors, and makes one to see.
+    /// Finds where this process may make groups that limit so, and makes one to see.
     ///
     /// # Errors
     /// [`CgroupError`] when it may not.
-    pub(crate) fn find() -> Result<Self, CgroupError> {
-        let groups = fs::read_to_string("/proc/self/cgroup").map_err(|_| CgroupError::None)?;
-        let mounts = fs::read_to_string("/proc/self/mounts").map_err(|_| CgroupError::None)?;
-        let place = Self::of(&groups, &mounts, &|path| fs::read_to_string(path).unwrap_or_default())
-            .ok_or(CgroupError::None)?;
-        let probe = place.parent.join(name("probe"));
+    pub(crate) fn find(controller: Controller) -> Result<Self, CgroupError> {
+        let none = || CgroupError::None(controller);
+        let groups = fs::read_to_string("/proc/self/cgroup").map_err(|_| none())?;
+        let mounts = fs::read_to_string("/proc/self/mounts").map_err(|_| none())?;
+        let read = |path: &Path| fs::read_to_string(path).unwrap_or_default();
+        let place = Self::of(controller, &groups, &mounts, &read).ok_or_else(none)?;
+        let probe = place.parent.join(name(&format!("probe-{}", controller.name())));
         at(&probe, fs::create_dir(&probe).or_else(known))?;
-        let limit = place.version.write(&probe, QUOTA_US_MIN);
+        let limit = match controller {
+            Controller::Cpu => place.version.write(&probe, QUOTA_US_MIN),
+            Controller::Memory => memory::probe(&place, &probe),
+        };
         at(&probe, fs::remove_dir(&probe))?;
         limit.map(|()| place)
     }
 
     /// Where that is, by what the system says of groups and mounts; `read` reads a file of a group.
-    fn of(groups: &str, mounts: &str, read: &dyn Fn(&Path) -> String) -> Option<Self> {
+    fn of(controller: Controller, groups: &str, mounts: &str, read: &dyn Fn(&Path) -> String) -> Option<Self> {
+        let wanted = controller.name();
         let own = |controllers: &str| {
             groups.lines().find_map(|line| {
                 let mut fields = line.splitn(3, ':').skip(1);
@@ -102,9 +138,10 @@ impl Place {
                 (*fields.get(2)? == kind && has).then(|| PathBuf::from(fields[1]))
             })
         };
-        if let (Some(group), Some(root)) = (own("cpu"), mount("cgroup", "cpu")) {
+        if let (Some(group), Some(root)) = (own(wanted), mount("cgroup", wanted)) {
             let home = root.join(group);
             return Some(Self {
+                controller,
                 version: Version::One,
                 parent: home.clone(),
                 home,
@@ -119,8 +156,9 @@ impl Place {
             home.parent()?.to_owned()
         };
         let controls = read(&parent.join("cgroup.subtree_control"));
-        let limits = controls.split_whitespace().any(|name| name == "cpu");
+        let limits = controls.split_whitespace().any(|name| name == wanted);
         limits.then_some(Self {
+            controller,
             version: Version::Two,
             parent,
             home,
@@ -201,28 +239,28 @@ impl Limited {
     /// [`CgroupError`] when the system refuses.
     pub(crate) fn lift(mut self) -> Result<(), CgroupError> {
         self.is_lifted = true;
-        self.remove()
+        remove(&self.path, &self.home)
     }
+}
 
-    fn remove(&self) -> Result<(), CgroupError> {
-        let procs = self.path.join("cgroup.procs");
-        let home = self.home.join("cgroup.procs");
-        for pid in at(&procs, fs::read_to_string(&procs))?.lines() {
-            match fs::write(&home, pid) {
-                // It has ended in the meantime.
-                Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => {}
-                other => at(&home, other)?,
-            }
+/// Brings the processes of a group back to `home` and removes it.
+fn remove(group: &Path, home: &Path) -> Result<(), CgroupError> {
+    let (procs, home) = (group.join("cgroup.procs"), home.join("cgroup.procs"));
+    for pid in at(&procs, fs::read_to_string(&procs))?.lines() {
+        match fs::write(&home, pid) {
+            // It has ended in the meantime.
+            Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => {}
+            other => at(&home, other)?,
         }
-        at(&self.path, fs::remove_dir(&self.path))
     }
+    at(group, fs::remove_dir(group))
 }
 
 impl Drop for Limited {
     fn drop(&mut self) {
         if !self.is_lifted {
             // What stays is empty once its process has ended, and the next lab's sweep takes it.
-            let _ = self.remove();
+            let _ = remove(&self.path, &self.home);
         }
     }
 }
@@ -268,7 +306,7 @@ mod tests {
     const UNIFIED: &str = "cgroup2 /sys/fs/cgroup cgroup2 rw,nsdelegate 0 0\n";
 
     fn place(groups: &str, mounts: &str, controls: &str) -> Option<Place> {
-        Place::of(groups, mounts, &|_| controls.to_owned())
+        Place::of(Controller::Cpu, groups, mounts, &|_| controls.to_owned())
     }
 
     #[test]
@@ -289,6 +327,13 @@ mod tests {
         assert_eq!(place("0::/a/b\n", UNIFIED, "memory pids"), None);
         assert_eq!(place("4:memory:/a\n", MOUNTS, ""), None);
         assert_eq!(place("", "", ""), None);
+        let memory = |controls: &str| {
+            Place::of(Controller::Memory, "4:memory:/a\n0::/u/b\n", UNIFIED, &|_| {
+                controls.to_owned()
+            })
+        };
+        assert_eq!(memory("cpu memory").unwrap().parent, Path::new("/sys/fs/cgroup/u"));
+        assert_eq!(memory("cpu"), None);
     }
 
     #[test]
@@ -321,7 +366,7 @@ mod tests {
 
     #[test]
     fn a_limited_process_gets_its_share_until_the_limit_is_lifted() {
-        let place = match Place::find() {
+        let place = match Place::find(Controller::Cpu) {
             Ok(place) => place,
             // A machine without them says so, which is what its labs say as well.
             Err(error) => return assert!(error.to_string().contains("help:"), "{error}"),
@@ -351,7 +396,7 @@ mod tests {
 
     #[test]
     fn what_a_dead_lab_left_is_swept_and_the_rest_stays() {
-        let place = match Place::find() {
+        let place = match Place::find(Controller::Cpu) {
             Ok(place) => place,
             Err(error) => return assert!(error.to_string().contains("help:"), "{error}"),
         };

@@ -58,6 +58,40 @@ fn a_validator_without_time_on_the_processor_catches_up_when_it_has_it_again() {
 }
 
 #[test]
+fn a_node_lives_or_dies_with_little_memory_and_the_network_goes_on_when_it_has_it_back() {
+    let lab = Lab::new();
+    let scenario = lab.scenario(
+        "[phases]\nwarmup = \"2s\"\nmeasure = \"12s\"\ncooldown = \"1s\"\ndrain = \"20s\"\n\
+         [[load]]\nrate = 20\nsize = 128\ntarget = \"full\"\n\
+         [[fault]]\nat = \"2s\"\nfor = \"2s\"\nkind = \"memory\"\nmemory = \"512MiB\"\nnodes = [\"val-1\"]\n\
+         [[fault]]\nat = \"5s\"\nfor = \"3s\"\nkind = \"memory\"\nmemory = \"1MiB\"\nnodes = [\"val-2\"]\n",
+    );
+    let ended = lab.start_run(&scenario).wait();
+    if ended.code() == Some(2) {
+        return ended.failure(2, &["the fault `memory` cannot be made here", "help:"]);
+    }
+    // All nodes have one ledger in the end, so the one that died is back and has caught up.
+    let run = lab.latest();
+    run.assert_correct();
+    let result = run.result();
+    assert_eq!(result["record"]["partial"], false, "{}", ended.stderr);
+    let events = result["record"]["events"].as_array().unwrap();
+    let text = |begin: &str| {
+        let texts = events.iter().filter_map(|event| event["text"].as_str());
+        texts.filter(|text| text.starts_with(begin)).collect::<Vec<_>>()
+    };
+    let lived = text("memory val-1 512MiB, made by control groups: val-1 lived with at most ");
+    assert_eq!(lived.len(), 1, "{events:#?}");
+    let died = text("memory val-2 1MiB, made by control groups: val-2 ");
+    assert!(died.len() == 1 && died[0].contains("killed"), "{events:#?}");
+    let again = events.iter().filter(|event| event["kind"] == "restart").count();
+    assert_eq!(again, 1, "{events:#?}");
+    for recovery in result["summary"]["recoveries"].as_array().unwrap() {
+        assert!(recovery["first_block_ms"].is_number(), "no block after {recovery:#}");
+    }
+}
+
+#[test]
 fn faults_of_links_pauses_and_lost_disks_heal_and_the_run_goes_on() {
     let lab = Lab::new();
     let scenario = lab.scenario(

@@ -99,6 +99,7 @@ impl Node {
         let arguments = if again { &self.spec.again } else { &self.spec.arguments };
         let argument = |text: &String| OsString::from(if text == AGENT_PID { &own } else { text });
         let spec = ProcessSpec {
+            foreign: None,
             name: self.name().to_string(),
             program: program.path(),
             held: Some(program),

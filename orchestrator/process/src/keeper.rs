@@ -6,7 +6,8 @@
 //! no other process can have got it.
 
 use crate::{
-    Exit, Place, Process, ProcessSpec, StartError,
+    Exit, LAUNCH, Place, Process, ProcessSpec, StartError,
+    foreign::Container,
     log::NodeLog,
     process::{Order, State},
     start_ticks,
@@ -120,13 +121,22 @@ async fn start(
     tasks: &TaskTracker,
 ) -> io::Result<Process> {
     let log = NodeLog::open(&spec.log, spec.log_bytes_max)?;
-    let child = spawn(&spec, place.as_ref()).await?;
+    let container = match &spec.foreign {
+        Some(foreign) => Container::start(&foreign.launcher)?,
+        None => None,
+    };
+    let child = spawn(&spec, place.as_ref(), container.as_ref()).await?;
     let pid = child
         .id()
         .ok_or_else(|| io::Error::other("the process ended at once"))?;
     let (orders, inbox) = mpsc::unbounded_channel();
     let (state, watched) = watch::channel(State::Running(None));
-    let supervision = supervise(child, log, inbox, state, closing.clone());
+    let kept = Kept {
+        has_group: spec.foreign.is_some(),
+        announcement: spec.foreign.and_then(|foreign| foreign.announcement),
+        container,
+    };
+    let supervision = supervise(child, log, inbox, (state, kept), closing.clone());
     tasks.spawn_local(async move {
         // The program's path may name this descriptor, and an interpreter opens it when it likes.
         let _held = spec.held;
@@ -142,10 +152,18 @@ async fn start(
 
 /// Executes the program; tries again while a file that was just written counts as busy, which another thread's child
 /// causes between its fork and its exec.
-async fn spawn(spec: &ProcessSpec, place: Option<&Place>) -> io::Result<Child> {
+async fn spawn(spec: &ProcessSpec, place: Option<&Place>, container: Option<&Container>) -> io::Result<Child> {
     let mut attempts = 0;
     loop {
-        let mut command = Command::new(&spec.program);
+        let mut command = match &spec.foreign {
+            Some(foreign) => {
+                let mut command = Command::new(&foreign.launcher);
+                command.args(LAUNCH).arg(&spec.program);
+                command.envs(foreign.environment.iter().map(|(key, value)| (key, value)));
+                command
+            }
+            None => Command::new(&spec.program),
+        };
         command
             .args(&spec.arguments)
             .stdin(Stdio::piped())
@@ -157,9 +175,13 @@ async fn spawn(spec: &ProcessSpec, place: Option<&Place>) -> io::Result<Child> {
         if let Some(folder) = &spec.folder {
             command.current_dir(folder);
         }
-        let result = match place {
-            Some(place) => within(place, || command.spawn()),
+        let mut born = || match container {
+            Some(container) => container.within(|| command.spawn()),
             None => command.spawn(),
+        };
+        let result = match place {
+            Some(place) => within(place, born),
+            None => born(),
         };
         match result {
             Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && attempts < BUSY_ATTEMPTS_MAX => {
@@ -180,6 +202,14 @@ fn within<T>(place: &Place, work: impl FnOnce() -> io::Result<T>) -> io::Result<
     result
 }
 
+/// What a program of others has beside its process.
+struct Kept {
+    /// Signals go to all of its group.
+    has_group: bool,
+    announcement: Option<String>,
+    container: Option<Container>,
+}
+
 /// Everything about one running process.
 struct Supervised {
     child: Child,
@@ -188,13 +218,16 @@ struct Supervised {
     ordered: bool,
     forced: bool,
     kill_at: Option<Instant>,
+    has_group: bool,
+    /// Text of the line that is the announcement, where not simply the first one is.
+    announcement: Option<String>,
 }
 
 async fn supervise(
     mut child: Child,
     log: NodeLog,
     mut orders: mpsc::UnboundedReceiver<Order>,
-    state: watch::Sender<State>,
+    (state, kept): (watch::Sender<State>, Kept),
     closing: CancellationToken,
 ) {
     let mut stdin = child.stdin.take();
@@ -207,12 +240,14 @@ async fn supervise(
         ordered: false,
         forced: false,
         kill_at: None,
+        has_group: kept.has_group,
+        announcement: kept.announcement,
     };
     let status = loop {
         let kill_at = this.kill_at;
         tokio::select! {
             line = next_line(&mut stdout) => this.printed(&line),
-            line = next_line(&mut stderr) => this.log.write_line(&line),
+            line = next_line(&mut stderr) => this.complained(&line),
             order = orders.recv() => {
                 let ends = matches!(order, None | Some(Order::Stop(_) | Order::Kill));
                 this.obey(order.unwrap_or(Order::Kill));
@@ -226,6 +261,9 @@ async fn supervise(
         }
     };
     drop(stdin);
+    if let Some(container) = kept.container {
+        container.end().await;
+    }
     let rest = async {
         drain(stdout, &mut this.log).await;
         drain(stderr, &mut this.log).await;
@@ -235,9 +273,21 @@ async fn supervise(
 }
 
 impl Supervised {
-    /// Takes a line of stdout: the first one is the node's announcement.
+    /// Takes a line of stderr: only a wanted text makes it an announcement.
+    fn complained(&mut self, line: &[u8]) {
+        if self.announcement.is_some() {
+            self.printed(line);
+        } else {
+            self.log.write_line(line);
+        }
+    }
+
+    /// Takes a line of stdout: the first one, or the first with the wanted text, is the announcement.
     fn printed(&mut self, line: &[u8]) {
         let text = String::from_utf8_lossy(line).into_owned();
+        if self.announcement.as_ref().is_some_and(|wanted| !text.contains(wanted)) {
+            return self.log.write_line(line);
+        }
         self.state.send_if_modified(|state| {
             let first = *state == State::Running(None);
             if first {
@@ -275,7 +325,8 @@ impl Supervised {
     /// Signals the process. Its id is known exactly as long as it has not been waited for.
     fn signal(&self, signal: Signal) {
         if let Some(pid) = self.child.id().and_then(|pid| i32::try_from(pid).ok()) {
-            let _ = kill(Pid::from_raw(pid), signal);
+            let whom = if self.has_group { -pid } else { pid };
+            let _ = kill(Pid::from_raw(whom), signal);
         }
     }
 

@@ -7,6 +7,7 @@
 //! HostSampler::new().sample(at)   what the host is busy with
 //! ```
 
+mod foreign;
 mod held;
 mod host;
 mod keeper;
@@ -17,6 +18,7 @@ mod process;
 mod tests;
 mod usage;
 
+pub use foreign::{Foreign, HOLD, LAUNCH, hold, launch};
 pub use held::HeldFile;
 pub use host::HostSampler;
 pub use keeper::Keeper;

@@ -1,6 +1,6 @@
 //! A process that was started: what it was started from, its state, and the orders that it takes.
 
-use crate::Exit;
+use crate::{Exit, Foreign};
 use std::{any::Any, ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
 
@@ -21,6 +21,8 @@ pub struct ProcessSpec {
     pub log: PathBuf,
     /// Most bytes of the log.
     pub log_bytes_max: u64,
+    /// What is different where it is a program of others.
+    pub foreign: Option<Foreign>,
 }
 
 /// Why a process did not start.

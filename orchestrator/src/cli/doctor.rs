@@ -5,7 +5,7 @@ use super::{
     output::{print, print_json, table},
 };
 use crate::{
-    cgroup::Place,
+    cgroup::{Controller, Place},
     provider::{AddressClaim, HostLimits, probe_namespaces},
 };
 use clap::Args;
@@ -40,7 +40,14 @@ struct Finding {
 
 impl Doctor {
     pub(super) async fn execute(&self, global: &Global) -> Outcome {
-        let mut findings = vec![cargo().await, compiler().await, addresses(), namespaces(), groups()];
+        let mut findings = vec![
+            cargo().await,
+            compiler().await,
+            addresses(),
+            namespaces(),
+            groups(Controller::Cpu),
+            groups(Controller::Memory),
+        ];
         findings.extend(limits(&HostLimits::read(&global.runs)));
         if global.json {
             print_json(&findings)?;
@@ -132,19 +139,23 @@ fn namespaces() -> Finding {
 }
 
 /// As namespaces: one kind of fault needs them.
-fn groups() -> Finding {
-    let found = match Place::find() {
-        Ok(place) => format!("{}: faults of kind \"cpu\" work here", place.describe()),
+fn groups(controller: Controller) -> Finding {
+    let (what, kind) = match controller {
+        Controller::Cpu => ("processor shares", "cpu"),
+        Controller::Memory => ("memory limits", "memory"),
+    };
+    let found = match Place::find(controller) {
+        Ok(place) => format!("{}: faults of kind \"{kind}\" work here", place.describe()),
         Err(error) => {
             let reason = error.to_string();
             format!(
-                "not to be had ({}): no faults of kind \"cpu\"",
+                "not to be had ({}): no faults of kind \"{kind}\"",
                 reason.lines().next().unwrap_or_default()
             )
         }
     };
     Finding {
-        what: "processor shares",
+        what,
         good: true,
         found,
         help: "",

@@ -40,8 +40,9 @@ impl Logs {
         let usage = |text: String| CliError::Usage(format!("error: {text}"));
         let run = RunDir::find(&global.runs, &self.run).map_err(|error| usage(error.to_string()))?;
         let plan = run.plan()?;
-        if plan.node(&self.node).is_none() {
-            let names: Vec<&str> = plan.nodes.iter().map(|node| node.name.as_str()).take(20).collect();
+        let names = (0..plan.places() as u32).map(|place| plan.name_at(place));
+        if names.clone().all(|name| name != self.node) {
+            let names: Vec<&str> = names.take(20).collect();
             return Err(usage(format!(
                 "run {} has no node `{}`\n  help: its nodes are {}",
                 run.id(),

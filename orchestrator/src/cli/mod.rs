@@ -4,6 +4,7 @@ mod compare;
 mod doctor;
 mod down;
 mod export;
+mod foreign;
 mod hosts;
 mod keygen;
 mod load;
@@ -95,6 +96,7 @@ enum Verb {
     Doctor(doctor::Doctor),
     Schema(schema::Schema),
     Supervise(supervise::Supervise),
+    Foreign(foreign::Foreign),
 }
 
 /// Why a verb ends without its own exit code.
@@ -161,6 +163,7 @@ async fn execute(cli: Cli) -> Outcome {
         Verb::Doctor(verb) => verb.execute(global).await,
         Verb::Schema(verb) => verb.execute(),
         Verb::Supervise(verb) => verb.execute().await,
+        Verb::Foreign(verb) => verb.execute(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::CliError;
 use crate::{
-    cgroup::Place,
+    cgroup::{Controller, Place},
     rundir::{RunDir, sweep},
     supervisor::{Answer, ClusterStatus, Request, ask, is_absent},
 };
@@ -43,10 +43,12 @@ pub(super) fn report_sweep(runs: &Path) {
 
 /// Removes control groups that dead labs left. Where there are none to make, none can be left.
 fn sweep_groups() {
-    match Place::find().map(|place| place.sweep()) {
-        Ok(Ok(0)) | Err(_) => {}
-        Ok(Ok(count)) => eprintln!("note: removed {count} empty control groups that a lab left that died"),
-        Ok(Err(error)) => eprintln!("warning: {error}"),
+    for controller in [Controller::Cpu, Controller::Memory] {
+        match Place::find(controller).map(|place| place.sweep()) {
+            Ok(Ok(0)) | Err(_) => {}
+            Ok(Ok(count)) => eprintln!("note: removed {count} empty control groups that a lab left that died"),
+            Ok(Err(error)) => eprintln!("warning: {error}"),
+        }
     }
 }
 

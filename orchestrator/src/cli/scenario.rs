@@ -1,7 +1,12 @@
 //! From a scenario file and options to a plan, with every problem printed at once.
 
 use super::{CliError, Global, output::print_json};
-use crate::{cluster::choose_network, inventory, provider::capabilities, rundir::RunDir};
+use crate::{
+    cluster::{check_programs, choose_network},
+    inventory,
+    provider::capabilities,
+    rundir::RunDir,
+};
 use anstream::eprintln;
 use clap::Args;
 use regatta_plan::{
@@ -73,6 +78,7 @@ impl ScenarioArgs {
         let resolved = Self::resolved(global, &source, &capabilities(kind, &global.runs))?;
         let scenario = source.scenario().cloned().unwrap_or_default();
         let text = if is_changed { to_toml(&scenario)? } else { text };
+        check_programs(&resolved.plan).map_err(|error| CliError::Usage(format!("error: {error}")))?;
         Ok(Loaded {
             plan: resolved.plan,
             scenario,
@@ -109,6 +115,11 @@ impl ScenarioArgs {
         self.include(&mut source)?;
         let resolved = Self::resolved(global, &source, &Capabilities::elsewhere(ProviderKind::Netns))?;
         let scenario = source.scenario().cloned().unwrap_or_default();
+        if !scenario.process.is_empty() {
+            let text = "error: programs of others ([[process]]) are not exported\n  help: leave them out, and add them to \
+                        what the engine reads";
+            return Err(CliError::Usage(text.to_owned()));
+        }
         Ok(Loaded {
             plan: resolved.plan,
             text: to_toml(&scenario)?,

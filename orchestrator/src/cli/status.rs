@@ -5,7 +5,7 @@ use super::{
     output::{print, print_json, table},
     runs::{live_clusters, the_cluster},
 };
-use crate::supervisor::{ClusterStatus, NodeStatus};
+use crate::supervisor::{ClusterStatus, NodeStatus, ProgramStatus};
 use clap::Args;
 
 /// Show the clusters that are up, or the nodes of one
@@ -69,7 +69,25 @@ fn nodes(status: &ClusterStatus) -> String {
     let head = ["node", "role", "control", "pid", "height", "links", "pending", "state"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(status.nodes.iter().map(row));
-    table(&rows)
+    table(&rows) + &programs(&status.programs)
+}
+
+/// A table of the programs of others, where there are any.
+fn programs(programs: &[ProgramStatus]) -> String {
+    if programs.is_empty() {
+        return String::new();
+    }
+    let mut rows = vec![["program", "address", "pid", "state"].map(str::to_owned).to_vec()];
+    rows.extend(programs.iter().map(|program| {
+        let pid = program.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
+        vec![
+            program.name.clone(),
+            program.address.clone(),
+            pid,
+            program.state.clone(),
+        ]
+    }));
+    format!("\n{}", table(&rows))
 }
 
 fn row(node: &NodeStatus) -> Vec<String> {
@@ -99,6 +117,12 @@ mod tests {
             up_s: 3,
             lease_left_s: 9,
             namespace: None,
+            programs: vec![ProgramStatus {
+                name: "web-0".to_owned(),
+                address: "127.60.0.9".to_owned(),
+                pid: Some(78),
+                state: "running".to_owned(),
+            }],
             nodes: vec![NodeStatus {
                 name: "val-0".to_owned(),
                 role: "validator".to_owned(),
@@ -120,5 +144,6 @@ mod tests {
                 .ends_with("77   -       -      -        killed by signal 9"),
             "{table}"
         );
+        assert!(table.ends_with("web-0    127.60.0.9  78   running\n"), "{table}");
     }
 }

@@ -4,15 +4,18 @@
 
 mod config;
 mod elsewhere;
+mod foreign;
 mod patience;
 mod wait;
 
 pub(crate) use config::{ConfigError, chain, node_configs, node_key};
+pub(crate) use foreign::{ForeignError, check_programs};
 pub(crate) use patience::Patience;
 pub(crate) use wait::Look;
 
 use crate::{
     build::purpose,
+    cgroup::{CgroupError, memory::Groups},
     load::Endpoint,
     provider::{
         AddressClaim, AddressError, Exit, Probe, Process, ProcessSpec, Provider, ProviderError, SshError, SshProvider,
@@ -69,6 +72,12 @@ pub(crate) enum ClusterError {
     /// Something is not on its host.
     #[error(transparent)]
     Host(#[from] SshError),
+    /// A program of others does not run.
+    #[error(transparent)]
+    Foreign(#[from] ForeignError),
+    /// The memory of a node cannot be limited later.
+    #[error(transparent)]
+    Memory(#[from] CgroupError),
     /// A process did not start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -150,6 +159,8 @@ pub(crate) enum NodeEvent {
         node: u32,
         /// How.
         exit: Exit,
+        /// Whether the kernel killed it for want of the memory that a fault took away.
+        starved: bool,
     },
 }
 
@@ -165,13 +176,15 @@ pub(crate) struct Cluster {
     release_key: Option<PathBuf>,
     /// Programs that were released to nodes since the start.
     released: Mutex<Vec<(u32, Digest)>>,
-    /// The newest process of each node, in plan order.
+    /// The newest process of each place: of nodes in plan order, then of programs of others.
     processes: Mutex<Vec<Option<Process>>>,
     events: mpsc::UnboundedSender<NodeEvent>,
     /// Held while a node is started again or ended on the timeline, so that one is done before the other begins.
     lives: Vec<tokio::sync::Mutex<()>>,
     /// One task for each process that was started: it notes the end.
     watchers: Mutex<Vec<JoinHandle<()>>>,
+    /// Groups of the nodes whose memory the plan limits.
+    memory: Arc<Groups>,
     _claim: Option<AddressClaim>,
 }
 
@@ -205,8 +218,9 @@ impl Cluster {
             config::write_configs(&plan, &run, &trusted(&plan, &builds))?;
         }
         Ok(Self {
-            processes: Mutex::new(vec![None; plan.nodes.len()]),
-            lives: plan.nodes.iter().map(|_| tokio::sync::Mutex::default()).collect(),
+            processes: Mutex::new(vec![None; plan.places()]),
+            memory: Arc::new(Groups::of(&plan)?),
+            lives: (0..plan.places()).map(|_| tokio::sync::Mutex::default()).collect(),
             plan,
             run,
             journal,
@@ -256,10 +270,7 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError`] names what is wrong with a program or why a process did not start.
     pub(crate) async fn spawn(&self, nodes: &[u32]) -> Result<(), ClusterError> {
-        debug_assert!(
-            nodes.iter().all(|&node| (node as usize) < self.plan.nodes.len()),
-            "{nodes:?}"
-        );
+        debug_assert!(nodes.iter().all(|&node| self.plan.is_node(node)), "{nodes:?}");
         if let Some(fleet) = self.provider.fleet() {
             return self.spawn_elsewhere(fleet, nodes).await;
         }
@@ -301,8 +312,10 @@ impl Cluster {
             ),
             log: self.run.log(&node.name),
             log_bytes_max: LOG_BYTES_MAX,
+            foreign: None,
         };
         let process = self.provider.start(node.index, spec).await?;
+        self.memory.enter(node.index, process.pid())?;
         self.took(node, process, digest)
     }
 
@@ -318,7 +331,7 @@ impl Cluster {
         })?;
         let (index, pid) = (node.index, process.pid());
         let _ = self.events.send(NodeEvent::Started { node: index, pid });
-        self.watch(node, process.clone());
+        self.watch(node.index, &node.name, process.clone());
         let before = self.locked()[index as usize].replace(process);
         debug_assert!(
             before.is_none_or(|before| before.exit().is_some()),
@@ -328,19 +341,29 @@ impl Cluster {
     }
 
     /// Tells the journal and whoever listens when the process ends.
-    fn watch(&self, node: &PlannedNode, process: Process) {
-        let (index, name) = (node.index, node.name.clone());
+    fn watch(&self, index: u32, name: &str, process: Process) {
+        let name = name.to_owned();
         let (journal, events) = (Arc::clone(&self.journal), self.events.clone());
+        let memory = Arc::clone(&self.memory);
         let watcher = tokio::spawn(async move {
             let exit = process.ended().await;
+            let starved = exit.signal == Some(9) && !exit.ordered && memory.was_starved(index);
             // The run goes on without this line when the disk is full; the report shows the exit as well.
             let _ = journal.write(Entry::NodeEnded {
                 node: name,
                 pid: process.pid(),
-                exit: exit.to_string(),
+                exit: if starved {
+                    format!("{exit} by the kernel, out of memory")
+                } else {
+                    exit.to_string()
+                },
                 ordered: exit.ordered,
             });
-            let _ = events.send(NodeEvent::Ended { node: index, exit });
+            let _ = events.send(NodeEvent::Ended {
+                node: index,
+                exit,
+                starved,
+            });
         });
         self.watchers
             .lock()
@@ -360,6 +383,11 @@ impl Cluster {
     pub(crate) fn pid(&self, node: u32) -> Option<u32> {
         let process = self.process(node)?;
         process.exit().is_none().then(|| process.pid())
+    }
+
+    /// Groups of the nodes whose memory the plan limits.
+    pub(crate) fn memory(&self) -> &Groups {
+        &self.memory
     }
 
     /// The plan that the nodes are of.
@@ -436,9 +464,16 @@ impl Cluster {
     /// those that had to be killed.
     pub(crate) async fn stop(&self, grace: Duration) -> Vec<String> {
         let processes: Vec<Option<Process>> = self.locked().clone();
-        let stops = self.plan.nodes.iter().zip(processes).map(|(node, process)| async move {
+        let stops = (0..).zip(processes).map(|(place, process)| async move {
+            let (name, is_node) = (self.plan.name_at(place), self.plan.is_node(place));
+            let grace = if is_node {
+                grace
+            } else {
+                foreign::FOREIGN_GRACE.min(grace)
+            };
             let exit = process?.stop(grace).await;
-            exit.forced.then(|| node.name.clone())
+            // That a program of others has to be killed says nothing about it.
+            (exit.forced && is_node).then(|| name.to_owned())
         });
         let forced = join_all(stops).await;
         let watchers = std::mem::take(&mut *self.watchers.lock().unwrap_or_else(PoisonError::into_inner));

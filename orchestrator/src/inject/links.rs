@@ -50,7 +50,7 @@ pub(super) fn touched(plan: &Plan, fault: &PlannedFault) -> BTreeSet<u32> {
 
 /// Lets the switch between namespaces make `fault` of the packets that it carries.
 pub(super) fn order_switch(switch: &Switch, plan: &Plan, fault: &PlannedFault) {
-    let sides = || Partition::new(plan.nodes.len(), &fault.sets, fault.one_way);
+    let sides = || Partition::new(plan.places(), &fault.sets, fault.one_way);
     if fault.kind == FaultKind::Partition && !fault.sets.is_empty() {
         switch.part(fault.index, sides());
     } else {

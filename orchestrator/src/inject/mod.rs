@@ -9,7 +9,7 @@ pub(crate) use links::shape;
 pub(crate) use upgrade::{Standing, program, standing};
 
 use crate::{
-    cgroup::{CgroupError, Limited, Place},
+    cgroup::{CgroupError, Controller, Limited, Place, memory::Begun},
     cluster::{Cluster, ClusterError, Look, Patience},
 };
 use futures::future::{join_all, try_join_all};
@@ -20,8 +20,8 @@ use regatta_plan::{
     scenario::{FaultKind, ProviderKind},
 };
 use std::{
-    collections::BTreeSet,
-    sync::Arc,
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex as StdMutex, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::sync::Mutex;
@@ -93,6 +93,8 @@ pub(crate) struct Injector {
     on: Mutex<Vec<PlannedFault>>,
     /// Processes with less time on the processor, by their fault.
     limited: Mutex<Vec<(u32, Limited)>>,
+    /// What was seen of faults that are undone, in words.
+    seen: StdMutex<BTreeMap<u32, String>>,
 }
 
 impl Injector {
@@ -101,6 +103,7 @@ impl Injector {
             cluster,
             on: Mutex::default(),
             limited: Mutex::default(),
+            seen: StdMutex::default(),
         }
     }
 
@@ -143,7 +146,7 @@ impl Injector {
             FaultKind::Skew | FaultKind::DiskFull | FaultKind::DiskSlow => self.order_nodes(&on, fault).await?,
             FaultKind::Upgrade => upgrade::release(cluster, fault).await?,
             FaultKind::Cpu => self.limit(fault).await?,
-            kind => return Err(InjectError::Unsupported(kind)),
+            FaultKind::Memory => self.limit_memory(fault).await?,
         }
         Ok(())
     }
@@ -157,7 +160,7 @@ impl Injector {
         let FaultExtent::Cpu(share_ppm) = fault.extent else {
             return Err(InjectError::Unsupported(fault.kind));
         };
-        let place = Place::find().map_err(failed)?;
+        let place = Place::find(Controller::Cpu).map_err(failed)?;
         let mut limited = self.limited.lock().await;
         for &node in &fault.nodes {
             // One that is away has no time to lose.
@@ -166,6 +169,63 @@ impl Injector {
             }
         }
         Ok(())
+    }
+
+    /// Leaves each node of `fault` so much memory. One that holds more and cannot give it back ends at once.
+    async fn limit_memory(&self, fault: &PlannedFault) -> Result<(), InjectError> {
+        let FaultExtent::Memory(bytes) = fault.extent else {
+            return Err(InjectError::Unsupported(fault.kind));
+        };
+        for &node in &fault.nodes {
+            let begun = self.cluster.memory().limit(node, bytes);
+            let begun = begun.map_err(|error| InjectError::Limit {
+                fault: fault.index,
+                error,
+            })?;
+            if begun == Begun::HeldMore {
+                self.cluster.kill(node).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the nodes of `fault` their memory back, and notes what they made of it.
+    fn lift_memory(&self, fault: &PlannedFault) -> Result<(), InjectError> {
+        let mut seen = Vec::new();
+        for &node in &fault.nodes {
+            let lifted = self.cluster.memory().lift(node);
+            let lifted = lifted.map_err(|error| InjectError::Limit {
+                fault: fault.index,
+                error,
+            })?;
+            seen.push(format!("{} {lifted}", self.cluster.plan().name_at(node)));
+        }
+        let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(fault.index, seen.join("; "));
+        Ok(())
+    }
+
+    /// What was seen of a fault that is undone, in words, where there is anything to see.
+    pub(crate) fn take_seen(&self, fault: u32) -> Option<String> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.remove(&fault)
+    }
+
+    /// Starts nodes again, from verified programs with the data that they have, and waits until they listen.
+    async fn start_again(&self, fault: &PlannedFault, nodes: &[u32]) -> Result<(), InjectError> {
+        let not_healed = |error| InjectError::NotHealed {
+            fault: fault.index,
+            error,
+        };
+        let mut lives = Vec::new();
+        for &node in nodes {
+            lives.push(self.cluster.life(node).await);
+        }
+        let (nodes, others) = self.cluster.sorted(nodes);
+        self.cluster.start_foreign(&others).await.map_err(not_healed)?;
+        self.cluster.spawn(&nodes).await.map_err(not_healed)?;
+        let listening = self.cluster.wait_listening(&nodes, REJOIN_DEADLINE).await;
+        listening.map_err(not_healed)
     }
 
     /// Gives the nodes of `fault` their time back.
@@ -187,21 +247,9 @@ impl Injector {
     /// # Errors
     /// [`InjectError::NotHealed`] when a node does not start.
     pub(crate) async fn heal(&self, fault: &PlannedFault) -> Result<(), InjectError> {
-        let not_healed = |error| InjectError::NotHealed {
-            fault: fault.index,
-            error,
-        };
         let cluster = &self.cluster;
         match fault.kind {
-            FaultKind::Crash => {
-                let mut lives = Vec::new();
-                for &node in &fault.nodes {
-                    lives.push(cluster.life(node).await);
-                }
-                cluster.spawn(&fault.nodes).await.map_err(not_healed)?;
-                let listening = cluster.wait_listening(&fault.nodes, REJOIN_DEADLINE).await;
-                listening.map_err(not_healed)?;
-            }
+            FaultKind::Crash => self.start_again(fault, &fault.nodes).await?,
             FaultKind::Pause => fault.nodes.iter().for_each(|&node| cluster.pause(node, false)),
             FaultKind::Partition | FaultKind::Link => {
                 cluster.switch().into_iter().for_each(|switch| switch.heal(fault.index));
@@ -209,7 +257,12 @@ impl Injector {
             FaultKind::Skew | FaultKind::DiskFull | FaultKind::DiskSlow => {}
             FaultKind::Upgrade => upgrade::wait(cluster, fault, REJOIN_DEADLINE).await?,
             FaultKind::Cpu => self.lift(fault).await?,
-            kind => return Err(InjectError::Unsupported(kind)),
+            FaultKind::Memory => {
+                self.lift_memory(fault)?;
+                let ended = fault.nodes.iter().filter(|&&node| !cluster.is_running(node));
+                let ended: Vec<u32> = ended.copied().collect();
+                self.start_again(fault, &ended).await?;
+            }
         }
         let mut on = self.on.lock().await;
         on.retain(|other| other.index != fault.index);
@@ -230,14 +283,15 @@ impl Injector {
     /// # Errors
     /// [`InjectError::NotHealed`] when one does not in time.
     pub(crate) async fn wait_back(&self, fault: &PlannedFault) -> Result<(), InjectError> {
-        if fault.kind != FaultKind::Crash {
+        if !matches!(fault.kind, FaultKind::Crash | FaultKind::Memory) {
             return Ok(());
         }
         let began = Instant::now();
-        let waits = fault.nodes.iter().map(|&node| self.wait_back_of(fault, node));
+        let (nodes, _) = self.cluster.sorted(&fault.nodes);
+        let waits = nodes.iter().map(|&node| self.wait_back_of(fault, node));
         // All of them, so that the error names each that is not back.
         let waiting: Vec<(String, String)> = join_all(waits).await.into_iter().flatten().collect();
-        let back = self.cluster.all_back(fault.nodes.len(), began, waiting);
+        let back = self.cluster.all_back(nodes.len(), began, waiting);
         back.map_err(|error| InjectError::NotHealed {
             fault: fault.index,
             error,
@@ -280,7 +334,8 @@ impl Injector {
             .iter()
             .filter(|fault| matches!(fault.kind, FaultKind::Crash | FaultKind::Pause));
         let away: BTreeSet<u32> = away.flat_map(|fault| fault.nodes.iter().copied()).collect();
-        let orders = nodes.difference(&away).map(|&node| {
+        let nodes = nodes.difference(&away).filter(|&&node| cluster.plan().is_node(node));
+        let orders = nodes.map(|&node| {
             let faults = links::faults_of(cluster.plan(), on, node);
             async move {
                 let ordered = cluster.client(node).set_link_faults(&faults).await;
@@ -310,7 +365,7 @@ impl Injector {
 }
 
 /// What a node makes of its clock and its disk while the faults of `on` are on.
-pub(crate) fn node_faults(on: &[PlannedFault], node: u32) -> NodeFaults {
+fn node_faults(on: &[PlannedFault], node: u32) -> NodeFaults {
     let mut faults = NodeFaults::default();
     for fault in on.iter().filter(|fault| fault.nodes.contains(&node)) {
         match (fault.kind, fault.extent) {
@@ -330,7 +385,7 @@ fn troubles(plan: &Plan, fault: &PlannedFault, node: u32) -> bool {
 }
 
 /// Whether a node makes it of its own clock or disk.
-pub(crate) fn is_made_by_node(kind: FaultKind) -> bool {
+fn is_made_by_node(kind: FaultKind) -> bool {
     matches!(kind, FaultKind::Skew | FaultKind::DiskFull | FaultKind::DiskSlow)
 }
 
@@ -352,7 +407,7 @@ pub(crate) fn means(provider: ProviderKind, fault: &PlannedFault) -> &'static st
         ", made inside the node"
     } else if fault.kind == FaultKind::Upgrade {
         ", over the air"
-    } else if fault.kind == FaultKind::Cpu {
+    } else if matches!(fault.kind, FaultKind::Cpu | FaultKind::Memory) {
         ", made by control groups"
     } else {
         ""

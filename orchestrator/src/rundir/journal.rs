@@ -64,6 +64,15 @@ pub(crate) enum Entry {
         /// More about it, for people.
         text: String,
     },
+    /// A program of others was started.
+    ProgramStarted {
+        /// Its name.
+        name: String,
+        /// Its process.
+        pid: u32,
+        /// Start time of the process in clock ticks since boot: with the id it means this process and no other.
+        start_ticks: u64,
+    },
     /// A node's process ended.
     NodeEnded {
         /// The node.

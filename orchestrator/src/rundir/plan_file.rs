@@ -24,18 +24,34 @@ pub(super) fn check(plan: &Plan) -> Result<(), String> {
         .iter()
         .flat_map(|instance| instance.validators.iter().map(|&(node, _)| node));
     let targets = plan.loads.iter().flat_map(|load| load.targets.iter().copied());
-    let struck = plan.faults.iter().flat_map(|fault| fault.nodes.iter().copied());
+    for (process, place) in plan.processes.iter().zip(plan.nodes.len() as u32..) {
+        check_name(&process.name).map_err(|error| error.to_string())?;
+        if process.place != place || process.command.is_empty() {
+            return Err(format!(
+                "process `{}` has no command, or another place than {place}",
+                process.name
+            ));
+        }
+    }
+    let sides = plan.faults.iter().flat_map(|fault| fault.sets.iter().flatten());
+    let struck = plan.faults.iter().flat_map(|fault| fault.nodes.iter()).chain(sides);
+    let started = plan.steps.iter().flat_map(|step| match &step.step {
+        Step::Processes { places } => places.as_slice(),
+        _ => &[],
+    });
+    let placed = struck
+        .chain(started)
+        .copied()
+        .find(|&place| place as usize >= plan.places());
+    if let Some(place) = placed {
+        return Err(format!("there is no node {place} among {}", plan.nodes.len()));
+    }
     let away = plan.churn.absences.iter().map(|absence| absence.node);
     let stepped = plan.steps.iter().flat_map(|step| match &step.step {
         Step::Spawn { nodes } | Step::WaitReady { nodes } => nodes.as_slice(),
         _ => &[],
     });
-    let mut named = edges
-        .chain(voters)
-        .chain(targets)
-        .chain(struck)
-        .chain(away)
-        .chain(stepped.copied());
+    let mut named = edges.chain(voters).chain(targets).chain(away).chain(stepped.copied());
     match named.find(|&node| node as usize >= plan.nodes.len()) {
         Some(node) => Err(format!("there is no node {node} among {}", plan.nodes.len())),
         None => Ok(()),

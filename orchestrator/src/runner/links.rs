@@ -83,7 +83,7 @@ async fn measure(cluster: &Arc<Cluster>, live: &Arc<Live>, probes: Vec<Probe>, m
 fn probes(plan: &Plan, links: &PlannedLinks, light: bool) -> Vec<Probe> {
     let model = attested_model(plan, links);
     let mut pairs: BTreeMap<(usize, usize), (u32, u32)> = BTreeMap::new();
-    let nodes = || plan.nodes.iter().map(|node| node.index);
+    let nodes = || 0..plan.places() as u32;
     let others = nodes().flat_map(|a| nodes().filter(move |&b| a < b).map(move |b| (a, b)));
     for (a, b) in plan.edges.iter().copied().chain(others) {
         let (x, y) = (model.regions[a as usize], model.regions[b as usize]);
@@ -102,7 +102,7 @@ fn probes(plan: &Plan, links: &PlannedLinks, light: bool) -> Vec<Probe> {
 }
 
 fn row(plan: &Plan, model: &Model, probe: &Probe, observed: &Observed, at: (u64, Moment)) -> LinkProbe {
-    let name = |node: u32| plan.nodes[node as usize].name.clone();
+    let name = |place: u32| plan.name_at(place).to_owned();
     let path = model.path(probe.from, probe.to);
     let (at_ms, moment) = at;
     LinkProbe {

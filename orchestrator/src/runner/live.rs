@@ -90,7 +90,7 @@ struct State {
 impl Fault {
     fn event(&self, plan: &Plan, end_ms: u64, how: &str) -> Event {
         let node = match self.fault.nodes.as_slice() {
-            [one] => plan.nodes[*one as usize].name.clone(),
+            [one] => plan.name_at(*one).to_owned(),
             _ => String::new(),
         };
         Event {
@@ -269,6 +269,16 @@ impl Live {
         self.state().faults.values().map(|open| open.fault.clone()).collect()
     }
 
+    /// Adds what was seen of a fault to its words, and returns them while it is on.
+    pub(super) fn fault_seen(&self, fault: u32, seen: Option<&str>) -> Option<String> {
+        let mut state = self.state();
+        let open = state.faults.get_mut(&fault)?;
+        if let Some(seen) = seen {
+            open.text = format!("{}: {seen}", open.text);
+        }
+        Some(open.text.clone())
+    }
+
     /// A fault is undone now; returns it in words, if it was on.
     pub(super) fn fault_ended(&self, fault: u32) -> Option<String> {
         let end_ms = self.clock.now_ms();
@@ -282,7 +292,7 @@ impl Live {
     pub(super) fn heartbeat(&self) -> Heartbeat {
         let state = self.state();
         debug_assert!(state.loads.len() <= self.plan.loads.len());
-        let heights = state.sampler.as_ref().and_then(|sampler| heights(sampler));
+        let heights = state.sampler.as_ref().and_then(|sampler| heights(sampler, &self.plan));
         let loads = state.loads.iter().map(LoadHandle::progress);
         Heartbeat {
             elapsed_ms: self.clock.now_ms(),
@@ -341,8 +351,8 @@ impl Live {
                     )| OpenFault {
                         id: *id,
                         text: text.clone(),
-                        nodes: fault.nodes.clone(),
-                        sides: fault.sets.clone(),
+                        nodes: self.nodes_among(&fault.nodes),
+                        sides: fault.sets.iter().map(|side| self.nodes_among(side)).collect(),
                         since_ms: *start_ms,
                         until_ms: state.timeline_ms.map(|start| start.saturating_add(fault.until_ms)),
                         by_hand: state.by_hand.contains_key(id),
@@ -354,11 +364,64 @@ impl Live {
         }
     }
 
+    /// Those of some places that are nodes': whoever draws knows no others.
+    fn nodes_among(&self, places: &[u32]) -> Vec<u32> {
+        places
+            .iter()
+            .copied()
+            .filter(|&place| self.plan.is_node(place))
+            .collect()
+    }
+
+    /// Takes note of a started or ended program of others; that one ends by itself is no reason to end a run.
+    fn program_event(&self, event: NodeEvent) {
+        let name = |place: u32| self.plan.name_at(place).to_owned();
+        match event {
+            NodeEvent::Started { node, pid } => {
+                if let Some(sampler) = &self.state().sampler {
+                    sampler.watch(Watched {
+                        name: name(node),
+                        kind: ProcessKind::Program,
+                        pid: pid.cast_signed(),
+                        elsewhere: false,
+                        data_dir: Some(self.run.data(&name(node))),
+                        http: None,
+                    });
+                }
+            }
+            NodeEvent::Ended { node, exit, .. } => {
+                let text = (!exit.ordered).then(|| exit.to_string());
+                if let Some(sampler) = &self.state().sampler {
+                    sampler.ended(&name(node), text.clone());
+                }
+                if let Some(text) = text {
+                    self.note(EventKind::Note, &name(node), format!("ended by itself: {text}"));
+                }
+            }
+        }
+    }
+
     /// Takes note of a started or ended node.
     fn node_event(&self, event: NodeEvent, interrupts: &Interrupts) {
         match event {
+            NodeEvent::Started { node, .. } | NodeEvent::Ended { node, .. } if !self.plan.is_node(node) => {
+                self.program_event(event);
+            }
             NodeEvent::Started { node, pid } => self.node_started(node, pid),
-            NodeEvent::Ended { node, exit } => {
+            NodeEvent::Ended {
+                node,
+                exit,
+                starved: true,
+            } => {
+                self.state().lives.entry(node).or_default().0 = Life::Ended;
+                let name = &self.plan.nodes[node as usize].name;
+                let text = format!("{exit} by the kernel, out of memory under a fault");
+                if let Some(sampler) = &self.state().sampler {
+                    sampler.ended(name, Some(text.clone()));
+                }
+                self.note(EventKind::Crash, name, text);
+            }
+            NodeEvent::Ended { node, exit, .. } => {
                 self.state().lives.entry(node).or_default().0 = Life::Ended;
                 let name = &self.plan.nodes[node as usize].name;
                 if let Some(sampler) = &self.state().sampler {
@@ -406,12 +469,13 @@ impl Live {
 }
 
 /// Lowest and highest height among the latest samples.
-fn heights(sampler: &Sampler) -> Option<(u64, u64)> {
+fn heights(sampler: &Sampler, plan: &Plan) -> Option<(u64, u64)> {
     let latest = sampler.latest();
+    let is_node = |name: &str| name != LAB_PROCESS && plan.processes.iter().all(|process| process.name != name);
     let heights = || {
         latest
             .iter()
-            .filter(|(name, _)| name != LAB_PROCESS)
+            .filter(|(name, _)| is_node(name))
             .map(|(_, sample)| sample.height)
     };
     Some((heights().min()?, heights().max()?))

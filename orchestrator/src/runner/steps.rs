@@ -269,6 +269,10 @@ impl Runner {
                 links::attest(&field.cluster, &field.live, Moment::Before).await;
                 self.connect_loads().await?;
             }
+            Step::Processes { places } => {
+                self.prepare_field().await?;
+                self.field()?.cluster.start_foreign(places).await?;
+            }
             Step::Load { load } => self.start_load(*load)?,
             Step::Warmup { .. } => self.enter(PhaseKind::Warmup)?,
             Step::Measure { .. } => self.enter(PhaseKind::Measure)?,
@@ -437,11 +441,13 @@ impl Runner {
             let text = text.unwrap_or_else(|| "it had ended before".to_owned());
             let back = match injector.heal(&healed).await {
                 Ok(()) => {
+                    let seen = injector.take_seen(healed.index);
+                    let text = live.fault_seen(healed.index, seen.as_deref()).unwrap_or(text.clone());
                     live.fault_ended(healed.index);
                     // The run goes on without this line when the disk is full; the report has the fault as well.
                     let _ = journal.write(Entry::FaultEnded {
                         fault: healed.index,
-                        text: text.clone(),
+                        text,
                     });
                     injector.wait_back(&healed).await
                 }
@@ -576,5 +582,6 @@ fn is_setup(step: &Step) -> bool {
             | Step::Spawn { .. }
             | Step::WaitReady { .. }
             | Step::WaitLinks { .. }
+            | Step::Processes { .. }
     )
 }

@@ -10,13 +10,13 @@ mod socket;
 mod tests;
 
 pub(crate) use fleet::FleetTerms;
-pub(crate) use protocol::{Answer, ClusterStatus, NodeStatus, Request, Startup};
+pub(crate) use protocol::{Answer, ClusterStatus, NodeStatus, ProgramStatus, Request, Startup};
 pub(crate) use socket::{ask, is_absent};
 
 use crate::{
     build::ProgramError,
     cluster::{Cluster, ClusterError, STOP_GRACE, http_address},
-    provider::{Place, SshError, SshProvider},
+    provider::{Exit, Place, SshError, SshProvider},
     rundir::{Entry, Journal, RunDir, RunDirError, STORE_FOLDER, used_bytes},
     seal::{SealError, Sealed, Store},
 };
@@ -260,6 +260,7 @@ impl Supervisor {
                 Step::Spawn { nodes } => self.cluster.spawn(nodes).await?,
                 Step::WaitReady { nodes } => self.cluster.wait_listening(nodes, deadline).await?,
                 Step::WaitLinks { .. } => self.cluster.wait_links(deadline).await?,
+                Step::Processes { places } => self.cluster.start_foreign(places).await?,
                 _ => continue,
             }
             let took_ms = began.elapsed().as_secs_f64() * 1e3;
@@ -311,18 +312,27 @@ impl Supervisor {
         }
     }
 
+    fn programs(&self) -> Vec<ProgramStatus> {
+        let programs = self.cluster.foreign_states().into_iter();
+        let status = programs.map(|(planned, found)| ProgramStatus {
+            name: planned.name.clone(),
+            address: planned.address.to_string(),
+            pid: found.pid,
+            state: state(found.pid, found.exit.as_ref()),
+        });
+        status.collect()
+    }
+
     async fn status(&self) -> ClusterStatus {
         let up = self.started.elapsed();
         let lease = Duration::from_millis(self.plan.budget.lease_ms);
         let states = self.cluster.states();
-        let nodes = self.plan.nodes.iter().zip(states).map(|(node, (_, pid, exit))| {
-            let state = match (pid, exit) {
-                (None, _) => "not started".to_owned(),
-                (Some(_), None) => "running".to_owned(),
-                (Some(_), Some(exit)) => exit.to_string(),
-            };
-            node_status(node, pid, state)
-        });
+        let nodes = self
+            .plan
+            .nodes
+            .iter()
+            .zip(states)
+            .map(|(node, (_, pid, exit))| node_status(node, pid, state(pid, exit.as_ref())));
         ClusterStatus {
             run: self.run.id().to_owned(),
             pid: std::process::id(),
@@ -331,8 +341,18 @@ impl Supervisor {
             lease_left_s: lease.saturating_sub(up).as_secs(),
             // The number alone is told: a status is no reason to fail.
             namespace: self.cluster.switch().and_then(|_| Place::current().ok()?.number().ok()),
+            programs: self.programs(),
             nodes: stream::iter(nodes).buffered(ASKED_AT_ONCE).collect().await,
         }
+    }
+}
+
+/// Whether a process runs, or how it ended.
+fn state(pid: Option<u32>, exit: Option<&Exit>) -> String {
+    match (pid, exit) {
+        (None, _) => "not started".to_owned(),
+        (Some(_), None) => "running".to_owned(),
+        (Some(_), Some(exit)) => exit.to_string(),
     }
 }
 

@@ -71,6 +71,22 @@ pub(crate) struct ClusterStatus {
     pub namespace: Option<u64>,
     /// The nodes, in plan order.
     pub nodes: Vec<NodeStatus>,
+    /// Programs of others, in plan order.
+    #[serde(default)]
+    pub programs: Vec<ProgramStatus>,
+}
+
+/// How a program of others is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ProgramStatus {
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub address: String,
+    /// Its process, when it was started.
+    pub pid: Option<u32>,
+    /// `running`, `not started`, or how it ended.
+    pub state: String,
 }
 
 /// How one node is.

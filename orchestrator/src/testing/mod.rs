@@ -70,6 +70,7 @@ pub(crate) fn plan(validators: u32) -> Plan {
         hosts: Vec::new(),
         hosts_lost_max: 0,
         targets: BTreeMap::new(),
+        processes: Vec::new(),
     }
 }
 

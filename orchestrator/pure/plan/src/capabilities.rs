@@ -26,6 +26,8 @@ pub struct Capabilities {
     pub namespaces_refused: Option<String>,
     /// Why this user cannot make control groups that limit processors, where that is so.
     pub cgroups_refused: Option<String>,
+    /// Why this user cannot make control groups that limit memory, where that is so.
+    pub memory_limits_refused: Option<String>,
     /// Whether the lab was built for tests, so that simulated nodes can break the protocol.
     pub simulates_misconduct: bool,
 }
@@ -54,6 +56,7 @@ impl Capabilities {
             taken_networks: Vec::new(),
             namespaces_refused: None,
             cgroups_refused: None,
+            memory_limits_refused: None,
             simulates_misconduct: false,
         }
     }
@@ -73,6 +76,7 @@ impl Default for Capabilities {
             taken_networks: Vec::new(),
             namespaces_refused: None,
             cgroups_refused: None,
+            memory_limits_refused: None,
             simulates_misconduct: false,
         }
     }

@@ -100,3 +100,5 @@ pub const SSH_PORT: u16 = 22;
 pub const SLOTS: u32 = 1;
 /// Programs for hosts of a fleet: static, so that they run whatever the host has installed.
 pub const FLEET_TARGET: &str = "x86_64-unknown-linux-musl";
+/// Longest wait until a program of others is ready.
+pub const PROCESS_READY: Duration = Duration::from_millis(30_000);

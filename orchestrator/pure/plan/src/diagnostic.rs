@@ -157,6 +157,8 @@ codes! {
     BadJump = 67,
     /// An inventory of hosts that cannot be read.
     BadInventory = 68,
+    /// A program of others that cannot be run as it is written.
+    BadProcess = 75,
 }
 
 impl fmt::Display for Code {

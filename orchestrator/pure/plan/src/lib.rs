@@ -27,7 +27,7 @@ pub use objective::{Comparison, Metric, Objective, Scope, Unit};
 pub use plan::{
     BuildSource, Estimate, FaultExtent, GraphFacts, LOG_BYTES_MAX, LinkChange, LinkConditions, Plan, PlannedAbsence,
     PlannedBudget, PlannedChurn, PlannedFault, PlannedHost, PlannedInstance, PlannedLinks, PlannedLoad, PlannedNode,
-    PlannedPhases, PlannedStep, PlannedWorld, Step,
+    PlannedPhases, PlannedProcess, PlannedStep, PlannedWorld, ReadyWhen, Step,
 };
 pub use resolve::{Resolved, hosts, resolve};
 pub use scenario::Scenario;

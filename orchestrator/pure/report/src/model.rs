@@ -382,6 +382,8 @@ pub enum ProcessKind {
     Node,
     /// The lab itself: generator and sampler.
     Lab,
+    /// A program of others that ran beside the nodes.
+    Program,
 }
 
 /// One process over the run.

@@ -54,7 +54,7 @@ pub(crate) enum NetnsError {
 }
 
 impl NetnsProvider {
-    /// Makes a namespace for each node of `plan` and moves the calling thread into one of its own, from where it reaches
+    /// Makes a namespace for each node and each program of others of `plan` and moves the calling thread into one of its own, from where it reaches
     /// all nodes. Threads that it starts from then on are there as well.
     ///
     /// # Errors
@@ -66,7 +66,7 @@ impl NetnsProvider {
         let mut changes = plan.faults.iter().filter_map(regatta_plan::PlannedFault::link);
         let single = changes.any(|change| change.loss_ppm.is_some() || change.rate_bits.is_some());
         let large = !model.acts_on_packets() && !single;
-        let mut addresses: Vec<_> = plan.nodes.iter().map(|node| node.address).collect();
+        let mut addresses = plan.addresses();
         addresses.push(links.lab);
         let namespaces = namespace::make(&addresses, links.prefix, large)?;
         let (devices, mut places) = switch::unplug(&addresses, namespaces);
@@ -134,8 +134,8 @@ impl Drop for NetnsProvider {
 
 /// The links of a plan as the switch takes them, and as measurements must find them.
 pub(crate) fn model(plan: &Plan, links: &PlannedLinks) -> Model {
-    let region = |name: &Option<String>| {
-        let name = name.as_deref().unwrap_or_default();
+    let region = |name: Option<&str>| {
+        let name = name.unwrap_or_default();
         links
             .regions
             .iter()
@@ -143,7 +143,7 @@ pub(crate) fn model(plan: &Plan, links: &PlannedLinks) -> Model {
             .unwrap_or_default()
     };
     Model {
-        regions: plan.nodes.iter().map(|node| region(&node.region)).collect(),
+        regions: plan.regions().map(region).collect(),
         delay_ns: links.delay_ns.clone(),
         jitter_ppm: links.jitter_ppm,
         loss_ppm: links.loss_ppm,

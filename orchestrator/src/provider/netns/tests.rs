@@ -229,6 +229,7 @@ fn shell(folder: &Path, script: &str) -> ProcessSpec {
         arguments: vec!["-c".into(), script.into()],
         log: folder.join("sh.log"),
         log_bytes_max: 1 << 20,
+        foreign: None,
     }
 }
 

@@ -180,6 +180,8 @@ impl Simulation {
             // Simulated nodes are part of this program, and the report comes last.
             Step::Build { .. } | Step::Seal { .. } | Step::VerifySeal { .. } | Step::Deploy { .. } => {}
             Step::WaitReady { .. } | Step::Report => {}
+            // No plan of simulated nodes has any: what is none of ours has real time alone.
+            Step::Processes { .. } => return Err(StepError::OutOfOrder),
         }
         Ok(())
     }

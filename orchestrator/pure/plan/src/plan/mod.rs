@@ -5,6 +5,7 @@ pub(crate) mod estimate;
 mod fault;
 mod host;
 mod links;
+mod process;
 mod render;
 mod simulated;
 mod step;
@@ -14,6 +15,7 @@ pub use estimate::{Estimate, LOG_BYTES_MAX};
 pub use fault::{FaultExtent, LinkChange, PlannedFault};
 pub use host::{PlannedHost, Replaced};
 pub use links::{LinkConditions, PlannedLinks};
+pub use process::{PlannedProcess, ReadyWhen};
 pub use simulated::PlannedWorld;
 pub use step::{PlannedStep, Step};
 
@@ -83,6 +85,9 @@ pub struct Plan {
     /// Targets of the compiler by name of the build, where it is not this machine's.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub targets: BTreeMap<String, String>,
+    /// Programs of others beside the nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<PlannedProcess>,
 }
 
 fn is_zero(number: &u32) -> bool {

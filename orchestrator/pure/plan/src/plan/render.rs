@@ -39,6 +39,7 @@ impl Plan {
         self.write_costs(out)?;
         self.write_hosts(out, ROWS_MAX)?;
         self.write_nodes(out)?;
+        self.write_processes(out)?;
         self.write_graph(out)?;
         self.write_instances(out)?;
         for load in &self.loads {
@@ -77,6 +78,22 @@ impl Plan {
         match self.nodes.len().saturating_sub(ROWS_MAX) {
             0 => Ok(()),
             more => writeln!(out, "... and {more} more nodes"),
+        }
+    }
+
+    fn write_processes(&self, out: &mut String) -> std::fmt::Result {
+        for process in self.processes.iter().take(ROWS_MAX) {
+            let (name, address) = (&process.name, process.address);
+            writeln!(
+                out,
+                "program   {name} at {address}, {}: {}",
+                process.start,
+                process.command.join(" ")
+            )?;
+        }
+        match self.processes.len().saturating_sub(ROWS_MAX) {
+            0 => Ok(()),
+            more => writeln!(out, "          ... and {more} more programs of others"),
         }
     }
 
@@ -177,7 +194,7 @@ impl Plan {
     /// A fault in words: what, to whom, how much.
     #[must_use]
     pub fn describe_fault(&self, fault: &PlannedFault) -> String {
-        let name = |node: &u32| self.nodes[*node as usize].name.as_str();
+        let name = |place: &u32| self.name_at(*place);
         let list = |nodes: &[u32]| match nodes.len().saturating_sub(ROWS_MAX) {
             0 => nodes.iter().map(name).collect::<Vec<&str>>().join(", "),
             more => {

@@ -85,6 +85,11 @@ pub enum Step {
         /// Position in the plan's faults.
         fault: u32,
     },
+    /// Start programs of others and wait until they are ready.
+    Processes {
+        /// Their places.
+        places: Vec<u32>,
+    },
     /// A node leaves by itself.
     Leave {
         /// Position in the plan's absences.
@@ -127,6 +132,7 @@ impl fmt::Display for Step {
             Self::Cooldown { length_ms } => write!(f, "cool down {} s", seconds(length_ms)),
             Self::Inject { fault } => write!(f, "inject fault {fault}"),
             Self::Heal { fault } => write!(f, "heal fault {fault}"),
+            Self::Processes { places } => write!(f, "start {} programs of others", places.len()),
             Self::Leave { absence } => write!(f, "leave {absence}"),
             Self::Return { absence } => write!(f, "return {absence}"),
             Self::Drain { up_to_ms } => write!(f, "drain, at most {} s", seconds(up_to_ms)),

@@ -65,7 +65,9 @@ pub(super) fn links(draft: &Draft<'_>) -> Option<PlannedLinks> {
 /// Regions of the nodes; `""` for nodes without one.
 pub(super) fn regions(draft: &Draft<'_>) -> BTreeSet<String> {
     let region = |node: &crate::PlannedNode| node.region.clone().unwrap_or_default();
-    draft.nodes.iter().map(region).collect()
+    let processes = draft.processes.iter();
+    let others = processes.map(|process| process.region.clone().unwrap_or_default());
+    draft.nodes.iter().map(region).chain(others).collect()
 }
 
 /// One-way delay from a region to another as the scenario says it.

@@ -11,6 +11,7 @@ mod links;
 mod load;
 mod nodes;
 mod peering;
+mod processes;
 mod simulated;
 mod slo;
 mod steps;
@@ -20,7 +21,7 @@ pub(crate) mod tests;
 
 use crate::{
     Capabilities, GraphFacts, Plan, PlannedBudget, PlannedChurn, PlannedFault, PlannedHost, PlannedInstance,
-    PlannedLoad, PlannedNode, PlannedPhases, Source, defaults,
+    PlannedLoad, PlannedNode, PlannedPhases, PlannedProcess, Source, defaults,
     diagnostic::{Code, Diagnostics, Problem, Severity},
     objective::Objective,
     plan::{BuildSource, PLAN_VERSION},
@@ -123,6 +124,7 @@ struct Draft<'a> {
     faults: Vec<PlannedFault>,
     churn: PlannedChurn,
     objectives: Vec<Objective>,
+    processes: Vec<PlannedProcess>,
 }
 
 impl<'a> Draft<'a> {
@@ -145,6 +147,7 @@ impl<'a> Draft<'a> {
             faults: Vec::new(),
             churn: PlannedChurn::default(),
             objectives: Vec::new(),
+            processes: Vec::new(),
         }
     }
 
@@ -156,6 +159,7 @@ impl<'a> Draft<'a> {
         if !nodes::resolve(self) {
             return;
         }
+        processes::resolve(self);
         fleet::resolve(self);
         peering::resolve(self);
         consensus::resolve(self);
@@ -218,6 +222,7 @@ impl<'a> Draft<'a> {
             hosts: self.hosts,
             hosts_lost_max: self.hosts_lost_max,
             targets: targets(scenario),
+            processes: self.processes,
         };
         plan.steps = steps::steps(&plan);
         plan
@@ -278,6 +283,14 @@ impl<'a> Draft<'a> {
             self.problems.push(Problem { help, ..problem });
         }
         nodes
+    }
+
+    /// The name of a node or process.
+    fn name_at(&self, place: u32) -> &str {
+        let node = self.nodes.get(place as usize).map(|node| node.name.as_str());
+        let process = || self.processes.iter().find(|process| process.place == place);
+        node.or_else(|| process().map(|process| process.name.as_str()))
+            .unwrap_or_default()
     }
 
     /// What somebody who wrote `name` may have meant.

@@ -1,6 +1,6 @@
 //! Groups become nodes with names, addresses, regions and builds.
 
-use super::{Draft, NODES_MAX, links};
+use super::{Draft, NODES_MAX, links, processes};
 use crate::{
     PlannedNode,
     diagnostic::Code,
@@ -39,7 +39,7 @@ pub(super) fn resolve(draft: &mut Draft<'_>) -> bool {
         );
         return false;
     }
-    check_range(draft, total);
+    check_range(draft, total + processes::count(draft));
     for (index, group) in scenario.group.iter().enumerate() {
         add_group(draft, index, group);
     }
@@ -52,7 +52,7 @@ fn add_group(draft: &mut Draft<'_>, index: usize, group: &Group) {
     check_group(draft, &path, group);
     let (net, network) = (&draft.scenario.net, links::network(draft));
     let start = draft.nodes.len() as u32;
-    let regions = regions(draft, &format!("{path}.regions"), group);
+    let regions = regions(draft, &format!("{path}.regions"), group.count, &group.regions);
     for (offset, region) in (0..group.count).zip(regions) {
         let index = start + offset;
         draft.nodes.push(PlannedNode {
@@ -101,12 +101,17 @@ fn check_group(draft: &mut Draft<'_>, path: &str, group: &Group) {
     draft.check_build(&group.build, &format!("{path}.build"));
 }
 
-/// The region of each node of `group`: dealt so that every prefix of the nodes keeps the shares as well as it can.
-fn regions(draft: &mut Draft<'_>, path: &str, group: &Group) -> Vec<Option<String>> {
-    if group.regions.is_empty() {
-        return vec![None; group.count as usize];
+/// The region of each of `count` nodes: dealt so that every prefix of the nodes keeps the shares as well as it can.
+pub(super) fn regions(
+    draft: &mut Draft<'_>,
+    path: &str,
+    count: u32,
+    shares: &BTreeMap<String, u32>,
+) -> Vec<Option<String>> {
+    if shares.is_empty() {
+        return vec![None; count as usize];
     }
-    let total: u64 = group.regions.values().map(|share| u64::from(*share)).sum();
+    let total: u64 = shares.values().map(|share| u64::from(*share)).sum();
     if total == 0 {
         draft.error(
             Code::BadWeight,
@@ -114,15 +119,14 @@ fn regions(draft: &mut Draft<'_>, path: &str, group: &Group) -> Vec<Option<Strin
             "all regions have share 0",
             "give at least one region a share",
         );
-        return vec![None; group.count as usize];
+        return vec![None; count as usize];
     }
     let mut given: BTreeMap<&String, i64> = BTreeMap::new();
-    let deal = (1..=i64::from(group.count)).map(|nodes| {
+    let deal = (1..=i64::from(count)).map(|nodes| {
         let lack = |region: &String, share: u32| {
             i64::from(share) * nodes - given.get(region).copied().unwrap_or(0) * total as i64
         };
-        let region = group
-            .regions
+        let region = shares
             .iter()
             .rev()
             .max_by_key(|(region, share)| lack(region, **share))

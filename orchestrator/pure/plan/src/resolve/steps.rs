@@ -2,7 +2,7 @@
 
 use crate::{
     plan::{Plan, PlannedStep, Step},
-    scenario::ProviderKind,
+    scenario::{ProcessStart, ProviderKind},
 };
 
 /// Nodes that are started at once: enough to be quick, few enough that a failure is noticed early.
@@ -59,6 +59,7 @@ fn before(plan: &Plan) -> Vec<Draft> {
         let hosts = plan.hosts_used().len() as u32;
         steps.push((Step::Deploy { hosts }, None, DEPLOY_MS + HOST_MS * u64::from(hosts)));
     }
+    steps.extend(processes(plan, ProcessStart::BeforeNodes));
     let late = plan.churn.late();
     let is_late = |node: &u32| late.binary_search(node).is_ok();
     let nodes = plan.nodes.iter().map(|node| node.index);
@@ -72,7 +73,24 @@ fn before(plan: &Plan) -> Vec<Draft> {
     let links = plan.edges.iter().filter(|(a, b)| !is_late(a) && !is_late(b));
     let edges = links.count() as u32;
     steps.push((Step::WaitLinks { edges }, None, all + LINK_MS * u64::from(edges)));
+    steps.extend(processes(plan, ProcessStart::AfterNodes));
     steps
+}
+
+/// A step for each group of programs of others, in the order of the scenario.
+fn processes(plan: &Plan, start: ProcessStart) -> Vec<Draft> {
+    let mut steps: Vec<(&str, Vec<u32>, u64)> = Vec::new();
+    for process in plan.processes.iter().filter(|process| process.start == start) {
+        match steps.last_mut() {
+            Some((group, places, _)) if *group == process.group => places.push(process.place),
+            _ => steps.push((&process.group, vec![process.place], process.ready_within_ms)),
+        }
+    }
+    let step = |(_, places, ready_ms): (&str, Vec<u32>, u64)| {
+        let deadline_ms = BASE_MS + NODE_MS * places.len() as u64 + ready_ms;
+        (Step::Processes { places }, None, deadline_ms)
+    };
+    steps.into_iter().map(step).collect()
 }
 
 /// Steps at their times; of those at one time, phases begin before loads, faults end before others begin, and nodes

@@ -6,7 +6,7 @@ use super::Draft;
 use crate::{
     defaults,
     diagnostic::Code,
-    scenario::{ArrivalKind, Build, FaultKind, Generator, LoadMode, ProviderKind, TransactionKind},
+    scenario::{ArrivalKind, Build, DiskFate, FaultKind, Generator, LoadMode, ProviderKind, TransactionKind},
 };
 
 /// Refuses everything of the schema that nothing carries out.
@@ -39,25 +39,44 @@ fn check_faults(draft: &mut Draft<'_>) {
     for (path, kind) in listed.chain(drawn) {
         if !injects(scenario.provider.kind, kind) {
             unsupported(draft, &path, &format!("the fault `{kind}`"), "use kind = \"crash\"");
-        } else if let Some(reason) = draft.host.cgroups_refused.clone().filter(|_| kind == FaultKind::Cpu) {
+        } else if let Some(reason) = groups_refused(draft, kind) {
             let message = format!("the fault `{kind}` cannot be made here: {}", first_line(&reason));
             let help =
                 "run as root, or in a control group that is delegated to you; `regatta doctor` shows what there is";
             draft.error(Code::Unsupported, &path, message, help);
         }
     }
+    for (index, fault) in scenario.fault.iter().enumerate() {
+        if fault.disk == Some(DiskFate::Lost) && scenario.provider.kind == ProviderKind::Sim {
+            unsupported(
+                draft,
+                &format!("fault.{index}.disk"),
+                "a lost disk",
+                "use disk = \"kept\"",
+            );
+        }
+    }
+}
+
+/// Why this machine cannot limit what a fault of this kind limits.
+fn groups_refused(draft: &Draft<'_>, kind: FaultKind) -> Option<String> {
+    match kind {
+        FaultKind::Cpu => draft.host.cgroups_refused.clone(),
+        FaultKind::Memory => draft.host.memory_limits_refused.clone(),
+        _ => None,
+    }
 }
 
 /// Whether a provider can do this fault to its nodes.
 fn injects(provider: ProviderKind, fault: FaultKind) -> bool {
-    use FaultKind::{Cpu, Crash, DiskFull, DiskSlow, Link, Partition, Pause, Skew, Upgrade};
-    let anywhere = matches!(fault, Crash | Pause | Partition | Link | Skew | DiskFull | DiskSlow);
+    use FaultKind::{Cpu, Crash, DiskFull, DiskSlow, Link, Memory, Partition, Pause, Skew, Upgrade};
+    let anywhere = matches!(fault, Crash | Pause | Partition);
+    let real = anywhere || matches!(fault, Link | Skew | DiskFull | DiskSlow);
     match provider {
-        // A simulated node has no process to limit and no program to replace.
         ProviderKind::Sim => anywhere,
-        ProviderKind::Ssh => anywhere || fault == Upgrade,
+        ProviderKind::Ssh => real || fault == Upgrade,
         // The lab limits processes of its own machine alone.
-        ProviderKind::Local | ProviderKind::Netns => anywhere || matches!(fault, Cpu | Upgrade),
+        ProviderKind::Local | ProviderKind::Netns => real || matches!(fault, Cpu | Memory | Upgrade),
     }
 }
 

@@ -7,6 +7,7 @@ mod fleet;
 mod golden;
 mod namespaces;
 mod plans;
+mod processes;
 pub(crate) mod properties;
 mod simulated;
 

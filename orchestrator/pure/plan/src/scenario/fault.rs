@@ -116,7 +116,7 @@ pub enum FaultKind {
     DiskSlow,
     /// Less time on the processor.
     Cpu,
-    /// Less memory; the node is killed if it needs more, and started again.
+    /// Less memory; the kernel kills a node that needs more, which is started again when the fault ends.
     Memory,
 }
 

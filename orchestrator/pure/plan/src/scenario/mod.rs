@@ -6,6 +6,7 @@ mod load;
 mod network;
 mod options;
 mod peering;
+mod process;
 mod provider;
 
 pub use churn::{Absence, Churn, Distribution, Leave};
@@ -14,6 +15,7 @@ pub use load::{ArrivalKind, Load, LoadMode, Rate, TransactionKind};
 pub use network::{Behaviour, Build, Consensus, Group, Link, Net, Network, Role, Validators, VoteTopology};
 pub use options::{Budget, NodeOptions, Phases};
 pub use peering::{Generator, Peering};
+pub use process::{ProcessGroup, ProcessStart, Ready};
 pub use provider::{Host, Provider, ProviderKind};
 
 use crate::defaults;
@@ -43,6 +45,8 @@ pub struct Scenario {
     pub link: Option<Link>,
     /// Nodes, by kind; a group's nodes are named `GROUP-0`, `GROUP-1`, ...
     pub group: Vec<Group>,
+    /// Programs of others that run beside the nodes; a group's processes are named `GROUP-0`, `GROUP-1`, ...
+    pub process: Vec<ProcessGroup>,
     /// Who is connected to whom: named generators and explicit edges, fixed for the whole run.
     pub peering: Peering,
     /// Consensus instances on this network.
@@ -81,6 +85,7 @@ impl Default for Scenario {
             build: BTreeMap::from([(defaults::BUILD.to_owned(), source)]),
             link: None,
             group: Vec::new(),
+            process: Vec::new(),
             peering: Peering::default(),
             consensus: Vec::new(),
             phases: Phases::default(),

@@ -10,6 +10,8 @@ use crate::{
 
 /// Most lines of the document.
 pub(super) const LINES_MAX: usize = 60;
+/// Programs of others that are listed.
+const PROGRAMS_MAX: usize = 4;
 const PROBLEMS_MAX: usize = 8;
 const CHECKS_MAX: usize = 12;
 const INSTANCES_MAX: usize = 6;
@@ -218,8 +220,38 @@ fn cost(result: &RunResult) -> Vec<String> {
     if lab > 0.0 {
         lines.push(format!("| lab | | | {} s in all | | | |", format::number(lab)));
     }
+    lines.extend(programs(result));
     lines.push(String::new());
     lines
+}
+
+/// A table of the programs of others, where there are any.
+fn programs(result: &RunResult) -> Vec<String> {
+    let is_program = |process: &&Process| process.kind == ProcessKind::Program;
+    let programs: Vec<&Process> = result.record.processes.iter().filter(is_program).collect();
+    let rows = programs.iter().take(PROGRAMS_MAX).map(|program| {
+        let memory = program.samples.iter().map(|sample| sample.rss_bytes).max().unwrap_or(0);
+        format!(
+            "| program {} | {} s | ≤ {} | {} | {} |",
+            escape(&program.name),
+            format::number(program.cpu_total_s),
+            format::bytes(memory as f64),
+            program.restarts,
+            escape(program.exit.as_deref().unwrap_or("by the lab"))
+        )
+    });
+    let more = programs.len().saturating_sub(PROGRAMS_MAX);
+    let rest = (more > 0).then(|| format!("| and {more} more, in result.json | | | | |"));
+    let rows: Vec<String> = rows.chain(rest).collect();
+    if rows.is_empty() {
+        return rows;
+    }
+    let head = [
+        "",
+        "| program | cpu | memory | restarts | ended |",
+        "|---|---:|---:|---:|---|",
+    ];
+    head.map(str::to_owned).into_iter().chain(rows).collect()
 }
 
 /// Text that Markdown and HTML leave alone.

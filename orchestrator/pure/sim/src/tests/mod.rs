@@ -1,13 +1,11 @@
 //! Whole worlds: agreement, faults, determinism, and that a planted fork is one.
 
-mod far;
 mod faults;
 mod runs;
 mod snapshots;
 
 use crate::{
-    Costs, DiskModel, HostSetup, LinkShift, MEASURED, MILLISECOND, MachineModel, Nanos, NetworkModel, Observation,
-    Setup, Trouble, World,
+    Costs, DiskModel, HostSetup, MEASURED, MILLISECOND, MachineModel, Nanos, NetworkModel, Observation, Setup, World,
 };
 use bytes::Bytes;
 use regatta_api::NodeConfig;

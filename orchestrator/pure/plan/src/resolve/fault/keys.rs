@@ -4,13 +4,15 @@ use super::super::{Draft, phases};
 use crate::{
     diagnostic::{Code, Problem},
     scenario::{Fault, FaultKind},
-    units::Duration,
+    units::{Duration, Size},
 };
 
 /// Most packets that a link may lose: what nodes can make of their own links, and more than any that is of use.
 const LOSS_MAX: f64 = 0.5;
 /// Longest delay of a link or a disk.
 const DELAY_MAX: Duration = Duration::from_secs(60);
+/// Least memory that a limit leaves.
+const MEMORY_MIN: Size = Size(1 << 20);
 /// Farthest that a clock is ahead.
 const OFFSET_MAX: Duration = Duration::from_secs(3600);
 
@@ -181,5 +183,9 @@ fn check_amounts(draft: &mut Draft<'_>, path: &str, fault: &Fault) {
             format!("{share} of a core is nothing"),
             "use \"1%\" or more, or `pause`",
         );
+    }
+    if let Some(memory) = fault.memory.filter(|memory| *memory < MEMORY_MIN) {
+        let help = "use \"1MiB\" or more, or `crash`";
+        refuse("memory", format!("no program runs in {memory}"), help);
     }
 }

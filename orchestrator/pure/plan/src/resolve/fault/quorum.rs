@@ -35,7 +35,7 @@ pub(super) fn check_overlaps(draft: &mut Draft<'_>, faults: &[Placed]) {
             shared.map(|node| (node, earlier.until_ms))
         });
         if let Some((node, until)) = clash {
-            let name = &draft.nodes[node as usize].name;
+            let name = draft.name_at(node);
             let until = Duration::from_millis(until);
             let message = format!("`{name}` already has a fault until {until}");
             draft.error(

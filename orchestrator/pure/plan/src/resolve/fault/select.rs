@@ -1,6 +1,6 @@
 //! Who a fault is done to: names, shares, cuts of the graph, and leaders that are not known yet.
 
-use super::super::Draft;
+use super::super::{Draft, processes};
 use crate::{
     diagnostic::{Code, Problem},
     scenario::{Fault, FaultKind},
@@ -41,7 +41,7 @@ pub(super) fn nodes(
         if name == CUT {
             chosen.extend(cut(draft, &path, vertex_cut, "nodes"));
         } else {
-            chosen.extend(named(draft, &path, label, name));
+            chosen.extend(named(draft, &path, label, name, fault));
         }
     }
     (chosen.into_iter().collect(), None)
@@ -69,7 +69,7 @@ pub(super) fn sets(draft: &mut Draft<'_>, path: &str, label: &str, fault: &Fault
     }
     let mut bridge = BTreeSet::new();
     for (index, name) in fault.bridge.iter().enumerate() {
-        bridge.extend(named(draft, &format!("{path}.bridge.{index}"), label, name));
+        bridge.extend(named(draft, &format!("{path}.bridge.{index}"), label, name, fault));
     }
     let mut sides: Vec<BTreeSet<u32>> = Vec::new();
     for (side, names) in fault.sets.iter().enumerate() {
@@ -79,14 +79,19 @@ pub(super) fn sets(draft: &mut Draft<'_>, path: &str, label: &str, fault: &Fault
             if name == CUT {
                 chosen.extend(cut(draft, &path, edge_cut, "links"));
             } else {
-                chosen.extend(named(draft, &path, label, name));
+                chosen.extend(named(draft, &path, label, name, fault));
             }
         }
         chosen.retain(|node| !bridge.contains(node));
         sides.push(chosen);
     }
     let taken: BTreeSet<u32> = sides.iter().flatten().chain(&bridge).copied().collect();
-    let count = draft.nodes.len() as u32;
+    let others = if processes::suffers(draft, fault) {
+        draft.processes.len()
+    } else {
+        0
+    };
+    let count = (draft.nodes.len() + others) as u32;
     for (side, names) in sides.iter_mut().zip(&fault.sets) {
         if names.iter().any(|name| name == REST) {
             side.extend((0..count).filter(|node| !taken.contains(node)));
@@ -112,15 +117,22 @@ fn check_sides(draft: &mut Draft<'_>, path: &str, kind: FaultKind, sides: &[Vec<
     let mut seen = BTreeSet::new();
     let twice = sides.iter().flatten().find(|node| !seen.insert(**node));
     if let Some(&node) = twice {
-        let message = format!("`{}` is on two sides", draft.nodes[node as usize].name);
+        let message = format!("`{}` is on two sides", draft.name_at(node));
         draft.error(Code::DuplicateName, &path, message, "list each node in one set");
     }
 }
 
 /// A random share, or what any name stands for.
-fn named(draft: &mut Draft<'_>, path: &str, label: &str, name: &str) -> Vec<u32> {
+fn named(draft: &mut Draft<'_>, path: &str, label: &str, name: &str, fault: &Fault) -> Vec<u32> {
     let Some(share) = name.strip_prefix("share:") else {
-        return draft.select(name, path);
+        let mut chosen = processes::select(draft, name, path, fault);
+        let region = name.strip_prefix("region:");
+        let has_nodes = draft.nodes.iter().any(|node| node.region.as_deref() == region);
+        // Names of processes and regions with processes alone are no mistakes.
+        if chosen.is_empty() || name == "all" || (region.is_some() && has_nodes) {
+            chosen.extend(draft.select(name, path));
+        }
+        return chosen;
     };
     let (share, of) = share.split_once(':').unwrap_or((share, "all"));
     let Some(share) = share.parse::<Ratio>().ok().filter(|share| share.0 > 0.0) else {

@@ -154,7 +154,7 @@ fn plans_say_of_each_fault_what_whom_and_how_much() {
 #[test]
 fn links_between_bad_and_worse_of_a_nemesis() {
     assert_codes(&["nemesis.kinds=[]"], &[Code::BadAmount]);
-    assert_codes(&["nemesis.kinds=[\"memory\"]"], &[Code::Unsupported, Code::Unsupported]);
+    assert_codes(&["nemesis.kinds=[\"memory\"]"], &[Code::Unsupported]);
     assert_codes(&["nemesis.at_once=0"], &[Code::BadAmount]);
     assert_codes(&["nemesis.length=[\"5s\",\"2s\"]"], &[Code::BadAmount]);
     assert_codes(&["nemesis.nodes=[\"nobody\"]"], &[Code::UnknownNode]);
@@ -242,4 +242,28 @@ fn an_upgrade_names_a_second_build_and_nodes_that_it_shares_with_the_others() {
     let same = format!("fault=[{}]", upgrade("1s", "\"val\"", "main"));
     assert_codes(&[&same], &[Code::SameBuild]);
     assert_codes(&[next, "fault=[]"], &[Code::Unsupported]);
+}
+
+#[test]
+fn memory_is_limited_where_the_machine_can_and_never_to_nothing() {
+    let fault = |memory: &str| {
+        format!("fault=[{{at=\"1s\",for=\"1s\",kind=\"memory\",memory=\"{memory}\",nodes=[\"val-1\"]}}]")
+    };
+    let planned = plan_with(&[&fault("24MiB")]).faults.remove(0);
+    assert_eq!(
+        (planned.kind, planned.extent),
+        (FaultKind::Memory, FaultExtent::Memory(24 << 20))
+    );
+    assert_codes(&[&fault("900KiB")], &[Code::BadAmount]);
+    let host = Capabilities {
+        memory_limits_refused: Some("control group `/x`: no\n  help: y".to_owned()),
+        ..Capabilities::default()
+    };
+    let problems = resolve(&Source::read("s.toml", SOUND, &[fault("24MiB")]), &host)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        problems.contains("the fault `memory` cannot be made here: control group `/x`: no"),
+        "{problems}"
+    );
 }

@@ -233,8 +233,8 @@ fn loads_and_faults_that_come_later() {
       --> --set load.0.mix={opaque=1,kudos=1}
        = help: use `opaque`, `put` or `blob`
     "#);
-    insta::assert_snapshot!(rendered(&["fault.0.kind=memory", "fault.0.memory=64MiB"]), @r#"
-    error[T041]: the fault `memory` is not supported by the `local` provider yet
+    insta::assert_snapshot!(rendered(&["provider.kind=sim", "fault.0.kind=memory", "fault.0.memory=64MiB"]), @r#"
+    error[T041]: the fault `memory` is not supported by the `sim` provider yet
       --> --set fault.0.kind=memory
        = help: use kind = "crash"
     "#);

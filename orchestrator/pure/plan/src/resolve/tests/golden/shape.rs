@@ -37,7 +37,7 @@ fn unknown_keys_get_the_nearest_name() {
     insta::assert_snapshot!(rendered(&["frobnicate=1"]), @r#"
     error[T002]: unknown key `frobnicate`
       --> --set frobnicate=1
-       = help: use one of `budget`, `build`, `churn`, `consensus`, `fault`, `group`, `link`, `load`, `name`, `nemesis`, `net`, `node`, `peering`, `phases`, `provider`, `question`, `schema`, `seed`, `slo`
+       = help: use one of `budget`, `build`, `churn`, `consensus`, `fault`, `group`, `link`, `load`, `name`, `nemesis`, `net`, `node`, `peering`, `phases`, `process`, `provider`, `question`, `schema`, `seed`, `slo`
     "#);
 }
 
