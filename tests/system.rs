@@ -36,6 +36,7 @@ mod system {
     mod limits;
     mod misconduct;
     mod namespaces;
+    mod parity;
     mod partitions;
     mod power;
     mod recovery;

@@ -278,6 +278,7 @@ pub(crate) fn config((index, size): (usize, usize), others: &[usize], vote_topol
             empty_blocks: false,
             round_timeout_ms: 500,
             round_timeout_ms_max: 5000,
+            silent_heights: 1,
             batch_bytes: 64 * 1024,
             batch_delay_ms: 2,
             vote_topology,

@@ -200,6 +200,7 @@ pub fn start_in(
         replies: BTreeMap::new(),
         requests_taken: 0,
         disk_full: false,
+        disk_bytes_max: config.store.disk_bytes_max,
         journal_state: journal_state.clone(),
         journal,
         keeper,

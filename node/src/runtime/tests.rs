@@ -60,6 +60,7 @@ fn config(test: u8, number: u8, validators: u8) -> NodeConfig {
             empty_blocks: false,
             round_timeout_ms: 500,
             round_timeout_ms_max: 5000,
+            silent_heights: 1,
             batch_bytes: 64 * 1024,
             batch_delay_ms: 4,
             vote_topology: VoteTopology::Relay,
@@ -230,6 +231,29 @@ async fn a_full_disk_refuses_transactions_and_says_why() {
         }
     };
     timeout(GUARD, wait).await.expect("the quota is noticed");
+    end(node).await;
+}
+
+#[tokio::test]
+async fn what_snapshots_take_counts_into_the_quota() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut configuration = config(13, 1, 1);
+    configuration.store.disk_bytes_max = 1 << 20;
+    // Set aside when the node starts, and still on the disk.
+    let snapshots = crate::snapshots::folder(&folder.path().join("data"));
+    std::fs::create_dir_all(&snapshots).unwrap();
+    let file = crate::snapshots::path(&snapshots, 0, 7);
+    std::fs::write(&file, vec![0; 1 << 20]).unwrap();
+    let node = start(&configuration, &key(1), folder.path(), true, CancellationToken::new()).unwrap();
+    until_ready(&node).await;
+    let results = submit(&node, vec![put(1)]).await;
+    assert_eq!(results[0].rejected, Some(Reject::DiskFull));
+    end(node).await;
+    // The next start removes it, and there is room.
+    let node = begin(&configuration, 1, folder.path());
+    until_ready(&node).await;
+    assert_eq!(submit(&node, vec![put(1)]).await[0].rejected, None);
+    assert!(!file.with_extension("damaged").exists());
     end(node).await;
 }
 

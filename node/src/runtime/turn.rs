@@ -49,6 +49,8 @@ pub(super) struct Loop {
     pub(super) replies: BTreeMap<RequestId, SubmitAnswer>,
     pub(super) requests_taken: RequestId,
     pub(super) disk_full: bool,
+    /// Most bytes that the journal and snapshots together may take.
+    pub(super) disk_bytes_max: u64,
     pub(super) journal: Journal,
     pub(super) journal_state: watch::Receiver<JournalState>,
     pub(super) keeper: Keeper,
@@ -101,6 +103,7 @@ impl Loop {
             if matches!(wake, Wake::Stop) {
                 return Ok(());
             }
+            self.look_at_quota();
             self.take(wake)?;
             self.take_ready();
             self.tick_when_due();
@@ -175,21 +178,14 @@ impl Loop {
     fn take_journal(&mut self) -> Result<(), RunError> {
         let JournalState {
             durable,
-            full,
             failed,
             first_blocks,
+            ..
         } = self.journal_state.borrow_and_update().clone();
         if let Some(error) = failed {
             return Err(RunError::Store(error));
         }
-        if self.disk_full != full {
-            self.disk_full = full;
-            tracing::warn!(
-                full,
-                "the journal's quota: while it is reached, transactions are refused"
-            );
-            self.step(Event::DiskFull(full));
-        }
+        self.look_at_quota();
         if self.first_blocks != first_blocks {
             for &(instance, first) in &first_blocks {
                 self.step(Event::Snapshot(Report::Pruned { instance, first }));
@@ -203,6 +199,21 @@ impl Loop {
             }
         }
         Ok(())
+    }
+
+    /// Snapshots count into the quota as the journal does, and are written beyond it all the same: they are what lets
+    /// the journal go of its files. How many there are is limited, and how large the state is.
+    fn look_at_quota(&mut self) {
+        let (no_room, journal) = {
+            let state = self.journal_state.borrow();
+            (state.full, state.bytes)
+        };
+        let full = no_room || journal.saturating_add(self.keeper.bytes()) >= self.disk_bytes_max;
+        if self.disk_full != full {
+            self.disk_full = full;
+            tracing::warn!(full, "the disk quota: while it is reached, transactions are refused");
+            self.step(Event::DiskFull(full));
+        }
     }
 
     fn take_result(&mut self, id: JobId, result: JobResult) {

@@ -1,6 +1,6 @@
 //! The thread that writes, reads and removes snapshot files for the node.
 
-use super::{SnapshotFile, SnapshotFileError, SnapshotWriter, path};
+use super::{SnapshotFile, SnapshotFileError, SnapshotWriter, path, used_bytes};
 use bytes::Bytes;
 use regatta_base::Height;
 use regatta_core::{SnapshotOrder, SnapshotReport};
@@ -8,7 +8,11 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
     thread::JoinHandle,
 };
 use tokio::sync::mpsc;
@@ -25,6 +29,7 @@ pub type Report = SnapshotReport;
 #[derive(Debug)]
 pub struct Keeper {
     orders: Option<SyncSender<SnapshotOrder>>,
+    bytes: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -35,11 +40,13 @@ impl Keeper {
     /// [`SnapshotFileError::Io`] when there can be no thread.
     pub fn start(folder: &Path) -> Result<(Self, mpsc::Receiver<Report>), SnapshotFileError> {
         let (orders, receiver) = sync_channel(ORDERS_MAX);
+        let bytes = Arc::new(AtomicU64::new(used_bytes(folder)?));
         let (reports, results) = mpsc::channel(REPORTS_MAX);
         let mut work = Work {
             folder: folder.to_owned(),
             parts: BTreeMap::new(),
             open: None,
+            bytes: Arc::clone(&bytes),
         };
         let thread = std::thread::Builder::new()
             .name("snapshots".to_owned())
@@ -47,9 +54,15 @@ impl Keeper {
             .map_err(SnapshotFileError::io("start the thread for", folder))?;
         let keeper = Self {
             orders: Some(orders),
+            bytes,
             thread: Some(thread),
         };
         Ok((keeper, results))
+    }
+
+    /// Bytes that its files take on the disk.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// Hands an order on; gives the answer back when too many wait.
@@ -96,20 +109,34 @@ struct Work {
     parts: BTreeMap<(usize, Height), SnapshotWriter>,
     /// The file that was read last: chunks are mostly asked for one after the other.
     open: Option<SnapshotFile>,
+    /// What all files take, for the node's quota.
+    bytes: Arc<AtomicU64>,
 }
 
 impl Work {
     fn run(&mut self, orders: &Receiver<SnapshotOrder>, reports: &mpsc::Sender<Report>) {
         while let Ok(order) = orders.recv() {
             let refused = refusal(&order);
+            let is_read = matches!(order, SnapshotOrder::Load { .. });
             let report = self.follow(order).unwrap_or_else(|error| {
                 tracing::warn!(%error, "a snapshot");
                 refused
             });
+            if !is_read {
+                self.count();
+            }
             // The other end is gone when the node stops.
             if report.is_some_and(|report| reports.blocking_send(report).is_err()) {
                 return;
             }
+        }
+    }
+
+    /// Counts what the files take: there are a few of them.
+    fn count(&self) {
+        match used_bytes(&self.folder) {
+            Ok(bytes) => self.bytes.store(bytes, Ordering::Relaxed),
+            Err(error) => tracing::warn!(%error, "the bytes of snapshots are not counted"),
         }
     }
 

@@ -97,5 +97,23 @@ pub fn list(folder: &Path) -> Result<Vec<(usize, Height, PathBuf)>, SnapshotFile
     Ok(found)
 }
 
+/// Bytes of everything in a folder of snapshots, unfinished and damaged files included; none when there is no folder.
+///
+/// # Errors
+/// [`SnapshotFileError::Io`] when the folder cannot be listed.
+pub fn used_bytes(folder: &Path) -> Result<u64, SnapshotFileError> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        other => other.map_err(SnapshotFileError::io("list", folder))?,
+    };
+    let mut bytes = 0;
+    for entry in entries {
+        let entry = entry.map_err(SnapshotFileError::io("list", folder))?;
+        // One that has just been removed takes no room.
+        bytes += entry.metadata().map_or(0, |metadata| metadata.len());
+    }
+    Ok(bytes)
+}
+
 #[cfg(test)]
 mod tests;

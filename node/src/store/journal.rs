@@ -51,6 +51,8 @@ pub struct JournalState {
     pub durable: RecordNumber,
     /// Whether the limit is reached.
     pub full: bool,
+    /// Bytes of its files.
+    pub bytes: u64,
     /// The first block of each instance, by its position in the configuration, since files were removed.
     pub first_blocks: Vec<(usize, Height)>,
     /// Why the writer gave up, if it did.

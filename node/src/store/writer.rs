@@ -287,8 +287,10 @@ impl Writer {
 
     pub(super) fn report_full(&self) {
         let full = self.no_room || self.position.total >= self.options.disk_bytes_max;
-        self.state
-            .send_if_modified(|state| std::mem::replace(&mut state.full, full) != full);
+        self.state.send_if_modified(|state| {
+            state.bytes = self.position.total;
+            std::mem::replace(&mut state.full, full) != full
+        });
     }
 
     /// Opens the last file, or makes the first one.

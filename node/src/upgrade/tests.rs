@@ -65,6 +65,7 @@ impl Fixture {
                 empty_blocks: false,
                 round_timeout_ms: 500,
                 round_timeout_ms_max: 1000,
+                silent_heights: 1,
                 batch_bytes: 1000,
                 batch_delay_ms: 1,
                 vote_topology: VoteTopology::Relay,

@@ -183,7 +183,7 @@ pub(crate) fn continuity(rules: &Rules, ledger: &Ledger) -> Invariant {
     let mut looked_at = format!("{links} blocks name the one before them");
     if later > 0 {
         looked_at.push_str(&format!(
-            "; {later} ledgers begin with a snapshot, on blocks that others have"
+            "; ledgers that begin with a snapshot, on blocks that others have: {later}"
         ));
     }
     if gone > 0 {

@@ -7,8 +7,8 @@ use crate::{
 };
 use regatta_api::{
     config::{
-        ConfigErrors, InstanceConfig, MempoolConfig, NodeConfig, PeerConfig, Retain, SnapshotConfig, StoreConfig,
-        UpgradeConfig, ValidatorConfig, VoteTopology,
+        ConfigErrors, InstanceConfig, MempoolConfig, NodeConfig, PeerConfig, Retain, SILENT_HEIGHTS, SnapshotConfig,
+        StoreConfig, UpgradeConfig, ValidatorConfig, VoteTopology,
     },
     testing::{Behaviour, LinkShape, ShapedLink, TestingConfig},
 };
@@ -148,6 +148,7 @@ fn instance_config(plan: &Plan, instance: &PlannedInstance, keys: &[PublicKey]) 
         empty_blocks: instance.empty_blocks,
         round_timeout_ms: instance.round_timeout_ms,
         round_timeout_ms_max: ROUND_TIMEOUT_MS_MAX.max(instance.round_timeout_ms),
+        silent_heights: SILENT_HEIGHTS,
         batch_bytes: plan.node.batch_bytes.0 as usize,
         batch_delay_ms: plan.node.batch_delay.millis(),
         vote_topology: match instance.vote_topology {

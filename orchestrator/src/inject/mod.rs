@@ -365,7 +365,7 @@ impl Injector {
 }
 
 /// What a node makes of its clock and its disk while the faults of `on` are on.
-fn node_faults(on: &[PlannedFault], node: u32) -> NodeFaults {
+pub(crate) fn node_faults(on: &[PlannedFault], node: u32) -> NodeFaults {
     let mut faults = NodeFaults::default();
     for fault in on.iter().filter(|fault| fault.nodes.contains(&node)) {
         match (fault.kind, fault.extent) {
@@ -385,7 +385,7 @@ fn troubles(plan: &Plan, fault: &PlannedFault, node: u32) -> bool {
 }
 
 /// Whether a node makes it of its own clock or disk.
-fn is_made_by_node(kind: FaultKind) -> bool {
+pub(crate) fn is_made_by_node(kind: FaultKind) -> bool {
     matches!(kind, FaultKind::Skew | FaultKind::DiskFull | FaultKind::DiskSlow)
 }
 

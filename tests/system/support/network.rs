@@ -308,6 +308,7 @@ fn config(index: u8, validators: u8, subnet: Subnet, set: &[PublicKey]) -> NodeC
             empty_blocks: false,
             round_timeout_ms: 500,
             round_timeout_ms_max: 5000,
+            silent_heights: 1,
             batch_bytes: 256 * 1024,
             batch_delay_ms: 4,
             vote_topology: VoteTopology::Relay,

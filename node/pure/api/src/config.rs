@@ -3,7 +3,7 @@
 pub use crate::snapshots::SnapshotConfig;
 
 use crate::testing::{ClockConfig, TestingConfig};
-use regatta_base::{ChainId, InstanceId, PublicKey, limits};
+use regatta_base::{ChainId, Height, InstanceId, PublicKey, limits};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeSet,
@@ -77,6 +77,11 @@ pub struct ValidatorConfig {
     pub weight: u64,
 }
 
+/// Heights of silence after which a leader's turn is given up at once, unless a configuration says otherwise.
+pub const SILENT_HEIGHTS: Height = 1;
+/// Most heights of silence that may be asked for.
+pub const SILENT_HEIGHTS_MAX: Height = 1_000_000;
+
 /// One consensus instance that this node follows or votes in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -95,6 +100,13 @@ pub struct InstanceConfig {
     /// Longest round, in milliseconds.
     #[serde(default = "default_round_timeout_ms_max")]
     pub round_timeout_ms_max: u64,
+    /// So many heights a leader that let its turn pass must have been silent for its next turn to be given up at once;
+    /// 0 waits for it at every turn.
+    #[serde(
+        default = "default_silent_heights",
+        skip_serializing_if = "is_default_silent_heights"
+    )]
+    pub silent_heights: Height,
     /// A batch is sent when it holds this many bytes.
     #[serde(default = "default_batch_bytes")]
     pub batch_bytes: usize,
@@ -131,6 +143,12 @@ pub enum VoteTopology {
 
 fn default_block_interval_ms() -> u64 {
     10
+}
+fn default_silent_heights() -> Height {
+    SILENT_HEIGHTS
+}
+fn is_default_silent_heights(heights: &Height) -> bool {
+    *heights == SILENT_HEIGHTS
 }
 fn default_round_timeout_ms() -> u64 {
     500
@@ -173,7 +191,7 @@ impl Default for MempoolConfig {
 pub struct StoreConfig {
     /// Whether a record is flushed to the device before what depends on it leaves the node.
     pub durable: bool,
-    /// Most bytes that the journal may take; beyond it transactions are refused.
+    /// Most bytes that the journal and snapshots may take; beyond it transactions are refused.
     pub disk_bytes_max: u64,
     /// A file of the journal takes no more records from this many bytes on; files are removed as a whole.
     pub segment_bytes: u64,
@@ -444,6 +462,13 @@ impl InstanceConfig {
                 "instance `{id}`: help: 1 <= round_timeout_ms <= round_timeout_ms_max"
             ));
         }
+        if self.silent_heights > SILENT_HEIGHTS_MAX {
+            problems.push(format!(
+                "instance `{id}`: silent_heights is {}; help: at most {SILENT_HEIGHTS_MAX}, or 0 to wait for a leader at \
+                 every turn",
+                self.silent_heights
+            ));
+        }
         let snapshots = self.snapshots.problem();
         problems.extend(snapshots.map(|problem| format!("instance `{id}`: {problem}")));
         let mut keys = BTreeSet::new();
@@ -490,6 +515,7 @@ mod tests {
                 empty_blocks: false,
                 round_timeout_ms: 500,
                 round_timeout_ms_max: 1000,
+                silent_heights: 5,
                 batch_bytes: 1000,
                 batch_delay_ms: 4,
                 vote_topology: VoteTopology::Relay,
@@ -520,6 +546,7 @@ mod tests {
         config.peers.push(config.peers[0].clone());
         config.instances[0].validators[0].weight = 0;
         config.instances[0].batch_bytes = 0;
+        config.instances[0].silent_heights = SILENT_HEIGHTS_MAX + 1;
         config.instances[0].snapshots.keep = 1;
         config.testing.clock.rate_permille = 0;
         config.testing.links = vec![ShapedLink {
@@ -530,7 +557,7 @@ mod tests {
             },
         }];
         let errors = config.check().unwrap_err();
-        assert_eq!(errors.0.len(), 8, "{errors}");
+        assert_eq!(errors.0.len(), 9, "{errors}");
         assert!(errors.0.iter().all(|problem| problem.contains("help: ")), "{errors}");
     }
 

@@ -1,5 +1,9 @@
 //! What handling costs on a processor: the table that keeps throughput from being fiction.
 
+mod measured;
+
+pub use measured::MEASURED;
+
 use crate::{Nanos, work::Amount};
 use regatta_core::{Event, Protocol};
 
@@ -65,41 +69,6 @@ pub struct Costs {
     /// Replaying a record at start.
     pub replay_ns: Nanos,
 }
-
-/// Values for 2 cores of a server processor with AVX-512, November 2026. Signatures, steps, frames of consensus and
-/// execution agree within a half with what `cargo bench -p regatta-benches --bench costs` measures there, which times the
-/// node's own code by kind of event inside a simulated network. What turns, writes and the bytes of transport cost is
-/// estimated from single streams; whole runs (`reports/parity`) show what that makes of CPU and latency.
-pub const MEASURED: Costs = Costs {
-    turn_ns: 9_000,
-    write_ns: 6_000,
-    send_ns: 700,
-    send_byte_ps: 1_500,
-    receive_ns: 900,
-    receive_byte_ps: 1_500,
-    consensus_ns: 3_000,
-    consensus_byte_ps: 6_000,
-    frame_ns: 1_500,
-    frame_byte_ps: 400,
-    done_ns: 1_500,
-    signature_ns: 42_000,
-    signature_batch_ns: 30_000,
-    signature_batched_ns: 22_000,
-    transaction_byte_ps: 1_000,
-    transaction_ns: 1_200,
-    execute_ns: 1_500,
-    block_ns: 25_000,
-    step_ns: 22_000,
-    record_ns: 1_000,
-    record_byte_ps: 700,
-    flush_ns: 25_000,
-    request_ns: 60_000,
-    publish_ns: 12_000,
-    tick_ns: 1_500,
-    connect_ns: 1_300_000,
-    start_ns: 3_000_000,
-    replay_ns: 20_000,
-};
 
 /// Nothing costs anything: only delays are left.
 pub const FREE: Costs = Costs {

@@ -25,8 +25,9 @@ mod world;
 
 pub use costs::{Costs, FREE, MEASURED};
 pub use disk::DiskModel;
+pub use host::Trouble;
 pub use machine::MachineModel;
-pub use network::NetworkModel;
+pub use network::{LinkShift, NetworkModel};
 pub use setup::{HostSetup, Setup, SimError};
 pub use world::{Handling, HostView, Observation, Probe, Statistics, World};
 

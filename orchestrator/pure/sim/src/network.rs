@@ -43,6 +43,19 @@ pub struct NetworkModel {
     pub duplicate_ppm: u32,
 }
 
+/// What a fault makes of one direction of a link.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LinkShift {
+    /// Nanoseconds that it takes longer.
+    pub delay_ns: Nanos,
+    /// Variation of the whole delay in millionths, in place of what it was.
+    pub jitter_ppm: Option<u32>,
+    /// Lost packets in millionths, in place of what it was.
+    pub loss_ppm: Option<u32>,
+    /// Bits per second of this direction alone, beside what the cards carry.
+    pub rate_bits: Option<u64>,
+}
+
 impl Default for NetworkModel {
     /// One computer: tens of microseconds from write to wake-up, no loss, no limit.
     fn default() -> Self {
@@ -62,9 +75,7 @@ impl Default for NetworkModel {
 impl NetworkModel {
     /// Time that `bytes` occupy a card.
     pub(crate) fn wire_ns(&self, bytes: usize) -> Nanos {
-        let bits = bytes as u64 * 8;
-        self.rate_bits
-            .map_or(0, |rate| bits.saturating_mul(1_000_000_000) / rate.max(1))
+        self.rate_bits.map_or(0, |rate| wire_ns(rate, bytes))
     }
 
     /// Bytes that pass a card in `time`.
@@ -74,26 +85,29 @@ impl NetworkModel {
     }
 
     /// One way from region to region, without and with this frame's jitter.
-    fn one_way(&self, from: usize, to: usize, rng: &mut ChaCha8Rng) -> (Nanos, Nanos) {
-        let base = self.delay_ns[from][to];
-        if self.jitter_ppm == 0 {
+    fn one_way(&self, (from, to): (usize, usize), shift: &LinkShift, rng: &mut ChaCha8Rng) -> (Nanos, Nanos) {
+        let base = self.delay_ns[from][to].saturating_add(shift.delay_ns);
+        let jitter_ppm = shift.jitter_ppm.unwrap_or(self.jitter_ppm);
+        if jitter_ppm == 0 {
             return (base, base);
         }
-        let spread = base.saturating_mul(u64::from(self.jitter_ppm)) / MILLION;
+        let spread = base.saturating_mul(u64::from(jitter_ppm)) / MILLION;
         let jitter = rng.random_range(0..=2 * spread);
         (base, (base + jitter).saturating_sub(spread))
     }
 
     /// How much later a frame is because packets of it are lost: each time the sender learns of it after a round trip
-    /// when more packets follow, otherwise after a timeout that doubles.
-    fn retransmissions(&self, bytes: usize, round_trip: Nanos, rng: &mut ChaCha8Rng) -> Nanos {
-        if self.loss_ppm == 0 {
+    /// when more packets follow, otherwise after a timeout that doubles. `loss` is the share of them in millionths.
+    fn retransmissions(bytes: usize, loss: u32, round_trip: Nanos, rng: &mut ChaCha8Rng) -> Nanos {
+        /// A connection that loses nearly everything ends before this many attempts.
+        const ATTEMPTS_MAX: u32 = 12;
+        if loss == 0 {
             return 0;
         }
         let (mut packets, mut late, mut timeout) = (bytes.div_ceil(PACKET_BYTES).max(1), 0, RETRANSMIT_NS + round_trip);
-        loop {
+        for _ in 0..ATTEMPTS_MAX {
             let lost = (0..packets)
-                .filter(|_| rng.random_range(0..MILLION) < u64::from(self.loss_ppm))
+                .filter(|_| rng.random_range(0..MILLION) < u64::from(loss))
                 .count();
             if lost == 0 {
                 return late;
@@ -107,7 +121,14 @@ impl NetworkModel {
             }
             packets = lost;
         }
+        late
     }
+}
+
+/// Time that `bytes` take at a rate in bits per second.
+fn wire_ns(rate: u64, bytes: usize) -> Nanos {
+    let bits = bytes as u64 * 8;
+    bits.saturating_mul(1_000_000_000) / rate.max(1)
 }
 
 /// One host's card: control frames go before payload that waits.
@@ -160,6 +181,10 @@ pub(crate) struct Lane {
     pub(crate) held: Vec<Frame>,
     pub(crate) held_bytes: u64,
     pub(crate) held_since: Nanos,
+    /// What a fault makes of it.
+    pub(crate) shift: LinkShift,
+    /// What leaves at the rate that a fault leaves.
+    slow: Card,
 }
 
 impl Lane {
@@ -172,8 +197,12 @@ impl Lane {
         frame: &Frame,
         rng: &mut ChaCha8Rng,
     ) -> (Nanos, Option<Nanos>) {
-        let (base, delay) = model.one_way(from, to, rng);
-        let wish = left + delay + model.retransmissions(frame.bytes.len(), 2 * base, rng);
+        let shift = self.shift;
+        let wire = shift.rate_bits.map_or(0, |rate| wire_ns(rate, frame.bytes.len()));
+        let left = self.slow.pass(left, wire, frame.class);
+        let (base, delay) = model.one_way((from, to), &shift, rng);
+        let loss = shift.loss_ppm.unwrap_or(model.loss_ppm);
+        let wish = left + delay + NetworkModel::retransmissions(frame.bytes.len(), loss, 2 * base, rng);
         if model.reorder_ppm > 0 && rng.random_range(0..MILLION) < u64::from(model.reorder_ppm) {
             return (wish + rng.random_range(0..=model.reorder_ns), None);
         }
@@ -211,11 +240,14 @@ impl Lane {
         (std::mem::take(&mut self.held), retry_at(self.held_since, now))
     }
 
-    /// The connection is gone, and with it whatever was under way; whether the direction is blocked stays.
+    /// The connection is gone, and with it whatever was under way; what faults make of the direction stays.
     pub(crate) fn reset(&mut self) {
-        let blocked_since = self.blocked_since;
-        *self = Self::default();
-        self.blocked_since = blocked_since;
+        let (blocked_since, shift) = (self.blocked_since, self.shift);
+        *self = Self {
+            blocked_since,
+            shift,
+            ..Self::default()
+        };
     }
 }
 
@@ -266,6 +298,47 @@ mod tests {
     }
 
     #[test]
+    fn a_fault_of_a_direction_adds_its_delay_loses_and_sends_at_its_rate() {
+        let frame = frame(1000, TrafficClass::Control);
+        let arrivals = |shift: LinkShift| -> Vec<Nanos> {
+            let (mut lane, mut rng) = (
+                Lane {
+                    shift,
+                    ..Lane::default()
+                },
+                seed::rng(6, "test"),
+            );
+            let arrive = |_| lane.arrivals(&model(40), (0, 0), 0, &frame, &mut rng).0;
+            (0..50).map(arrive).collect()
+        };
+        let slower = LinkShift {
+            delay_ns: 5 * MILLISECOND,
+            rate_bits: Some(8_000_000),
+            ..LinkShift::default()
+        };
+        let expected: Vec<Nanos> = (1..=50).map(|sent| (45 + sent) * MILLISECOND).collect();
+        assert_eq!(arrivals(slower), expected);
+        let lossy = LinkShift {
+            loss_ppm: Some(500_000),
+            ..LinkShift::default()
+        };
+        assert!(arrivals(lossy)[49] > 240 * MILLISECOND);
+        let all = LinkShift {
+            loss_ppm: Some(1_000_000),
+            ..LinkShift::default()
+        };
+        assert!(
+            arrivals(all)[0] > UNACKNOWLEDGED_NS,
+            "nothing arrives while the connection lives"
+        );
+        let varied = LinkShift {
+            jitter_ppm: Some(100_000),
+            ..LinkShift::default()
+        };
+        assert!(arrivals(varied).iter().any(|at| *at != 40 * MILLISECOND));
+    }
+
+    #[test]
     fn jitter_stays_in_its_bounds_and_keeps_the_order() {
         let model = NetworkModel {
             jitter_ppm: 100_000,
@@ -280,12 +353,8 @@ mod tests {
 
     #[test]
     fn about_the_given_share_of_single_packets_is_late_by_a_retransmission() {
-        let model = NetworkModel {
-            loss_ppm: 100_000,
-            ..model(10)
-        };
         let mut rng = seed::rng(2, "test");
-        let late = |rng: &mut ChaCha8Rng| model.retransmissions(100, 20 * MILLISECOND, rng);
+        let late = |rng: &mut ChaCha8Rng| NetworkModel::retransmissions(100, 100_000, 20 * MILLISECOND, rng);
         let delays: Vec<Nanos> = (0..10_000).map(|_| late(&mut rng)).collect();
         let share = delays.iter().filter(|&&delay| delay > 0).count();
         assert!((900..1100).contains(&share), "{share} of 10,000");
@@ -295,14 +364,10 @@ mod tests {
 
     #[test]
     fn a_long_frame_repairs_its_losses_in_round_trips() {
-        let model = NetworkModel {
-            loss_ppm: 10_000,
-            ..model(10)
-        };
         let mut rng = seed::rng(3, "test");
         let round_trip = 20 * MILLISECOND;
         let delays: Vec<Nanos> = (0..100)
-            .map(|_| model.retransmissions(1 << 20, round_trip, &mut rng))
+            .map(|_| NetworkModel::retransmissions(1 << 20, 10_000, round_trip, &mut rng))
             .collect();
         assert!(
             delays.iter().all(|&delay| delay >= round_trip),

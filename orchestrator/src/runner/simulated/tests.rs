@@ -160,6 +160,64 @@ fn crashes_pauses_and_partitions_happen_at_their_times_and_heal() {
 }
 
 #[test]
+fn clocks_disks_and_links_go_wrong_and_heal() {
+    let faults = "[[fault]]\nat = \"500ms\"\nfor = \"500ms\"\nkind = \"link\"\nnodes = [\"full-0\"]\ndelay = \"30ms\"\nloss = \"1%\"\n\
+        [[fault]]\nat = \"600ms\"\nfor = \"600ms\"\nkind = \"skew\"\nnodes = [\"val-1\"]\noffset = \"300ms\"\n\
+        [[fault]]\nat = \"1300ms\"\nfor = \"400ms\"\nkind = \"disk_slow\"\nnodes = [\"val-0\"]\ndelay = \"30ms\"\n\
+        [[fault]]\nat = \"1800ms\"\nfor = \"500ms\"\nkind = \"disk_full\"\nnodes = [\"val-1\"]\nbreaks_quorum = true\n\
+        [[fault]]\nat = \"2500ms\"\nfor = \"500ms\"\nkind = \"crash\"\ndisk = \"lost\"\nnodes = [\"full-0\"]\n";
+    let done = simulate(faults, 8);
+    done.assert_correct();
+    let record = &done.result().record;
+    let shaded = |text: &str| {
+        let told = record.events.iter().find(|event| event.text.starts_with(text));
+        let told = told.unwrap_or_else(|| panic!("{text}: {:?}", record.events));
+        (told.start_ms, told.end_ms)
+    };
+    for text in [
+        "link full-0 +30ms loss 1%",
+        "skew val-1 +300ms",
+        "disk_slow val-0 +30ms",
+        "crash full-0 with its disk",
+    ] {
+        let (start, end) = shaded(text);
+        assert!(end >= start + 400, "{text}: {start} to {end}");
+    }
+    // One of two validators cannot make its votes durable: nothing is decided.
+    let (start, end) = shaded("disk_full val-1");
+    let inside = |at_ms: u64| at_ms > start + 200 && at_ms < end;
+    let late = record.blocks.iter().find(|block| inside(block.at_ms));
+    assert!(late.is_none(), "{:?}", late.map(|block| block.at_ms));
+    assert!(record.accounting.finalised_ok > 80, "{:?}", record.accounting);
+}
+
+#[test]
+fn a_late_node_begins_with_a_snapshot_and_the_checks_know_it() {
+    let more = "[node]\nsnapshot_interval = 10\nsnapshot_lag = 15\nkeep_blocks = 10\n\
+        [[churn]]\nrow = [{ node = \"full-0\", at = \"0s\", until = \"2500ms\" }]\n";
+    let done = simulate(more, 9);
+    done.assert_correct();
+    let (record, summary) = (&done.result().record, &done.result().summary);
+    let fetched = record.churn.as_ref().unwrap().absences[0].fetched.unwrap();
+    assert!(
+        fetched.snapshot_height.unwrap() >= 10 && fetched.snapshot_bytes > 0,
+        "{fetched:?}"
+    );
+    assert_eq!(summary.churn.as_ref().unwrap().by_snapshot, 1);
+    let found = |name: &str| &record.invariants.iter().find(|one| one.name == name).unwrap().evidence;
+    assert!(
+        found("continuity").contains("begin with a snapshot, on blocks that others have: 1"),
+        "{}",
+        found("continuity")
+    );
+    assert!(
+        found("no_loss").contains("by the word of validators"),
+        "{}",
+        found("no_loss")
+    );
+}
+
+#[test]
 fn nodes_leave_and_return_and_start_late_and_the_report_says_how_long_they_took() {
     let rows = "[[churn]]\nleave = \"stop\"\nrow = [{ node = \"full-0\", at = \"0s\", until = \"1s\" }, \
         { node = \"full-0\", at = \"2s\", until = \"2500ms\" }]\n\

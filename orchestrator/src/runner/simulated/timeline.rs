@@ -6,9 +6,9 @@ use crate::{
     load::RunClock,
     runner::{Heartbeat, Progress, StepError, evidence::rules, load_spec},
 };
-use regatta_plan::{Plan, PlannedFault, scenario::FaultKind};
+use regatta_plan::{FaultExtent, Plan, PlannedFault, scenario::FaultKind};
 use regatta_report::model::{Event, EventKind, PhaseKind};
-use regatta_sim::{Nanos, World};
+use regatta_sim::{LinkShift, Nanos, Trouble, World};
 use std::time::Instant;
 
 /// Longest virtual time from the first start until every node has all its links.
@@ -159,15 +159,45 @@ impl Simulation {
             planned.nodes.extend(inject::leader(&plan, id, height.unwrap_or(0) + 1));
         }
         match planned.kind {
-            FaultKind::Crash => planned.nodes.iter().for_each(|&node| world.crash(node as usize)),
+            FaultKind::Crash => planned.nodes.iter().for_each(|&node| {
+                world.crash(node as usize);
+                if planned.extent == FaultExtent::DiskLost {
+                    world.lose_disk(node as usize);
+                }
+            }),
             FaultKind::Pause => planned.nodes.iter().for_each(|&node| world.pause(node as usize)),
             FaultKind::Partition => directions(&plan, &planned).for_each(|(from, to)| {
                 world.cut(from as usize, to as usize);
             }),
+            // Done below, with what other faults make of the same.
+            FaultKind::Link | FaultKind::Skew | FaultKind::DiskFull | FaultKind::DiskSlow => {}
             kind => return Err(inject::InjectError::Unsupported(kind).into()),
         }
-        self.faults.push((planned, world.now()));
+        let now = world.now();
+        self.faults.push((planned.clone(), now));
+        self.change(&planned);
         Ok(())
+    }
+
+    /// Makes of the links and the nodes of `fault` what all faults that are on make of them.
+    fn change(&mut self, fault: &PlannedFault) {
+        let on: Vec<PlannedFault> = self.faults.iter().map(|(fault, _)| fault.clone()).collect();
+        let Some(world) = &mut self.world else { return };
+        if fault.kind == FaultKind::Link {
+            for (from, to) in directions(&self.plan, fault) {
+                world.shift(from as usize, to as usize, shift(&on, from, to));
+            }
+        } else if inject::is_made_by_node(fault.kind) {
+            for &node in &fault.nodes {
+                let made = inject::node_faults(&on, node);
+                let trouble = Trouble {
+                    ahead_ms: made.clock_ahead_ms,
+                    flush_ns: made.flush_delay_us * 1000,
+                    disk_full: made.disk_full,
+                };
+                world.trouble(node as usize, trouble);
+            }
+        }
     }
 
     pub(super) fn heal(&mut self, fault: u32) {
@@ -208,6 +238,8 @@ impl Simulation {
                 _ => {}
             }
         }
+        self.change(&planned);
+        let Some(world) = &mut self.world else { return };
         if planned.kind == FaultKind::Partition {
             let others = self.faults.iter().map(|(fault, _)| fault);
             let others: Vec<&PlannedFault> = others.filter(|fault| fault.kind == FaultKind::Partition).collect();
@@ -278,6 +310,18 @@ impl Simulation {
         self.evidence.samples = self.samples.finish();
         self.evidence.end(now_ms);
     }
+}
+
+/// What the faults that are on make of one direction.
+fn shift(on: &[PlannedFault], from: u32, to: u32) -> LinkShift {
+    let changes = on.iter().filter(|fault| fault.covers(from, to));
+    let changes = changes.filter_map(PlannedFault::link);
+    changes.fold(LinkShift::default(), |shift, change| LinkShift {
+        delay_ns: shift.delay_ns.saturating_add(change.delay_ns),
+        jitter_ppm: change.jitter_ppm.or(shift.jitter_ppm),
+        loss_ppm: change.loss_ppm.or(shift.loss_ppm),
+        rate_bits: change.rate_bits.into_iter().chain(shift.rate_bits).min(),
+    })
 }
 
 /// The directions of links that a fault affects.

@@ -447,3 +447,32 @@ fn a_crashed_leader_costs_one_timeout_and_one_that_returns_leads_again() {
     );
     world.assert_agreement();
 }
+
+/// With 0 a dead leader costs its timeout at every turn; with 1 at its first.
+#[test]
+fn how_long_a_leader_must_be_silent_is_configured() {
+    let late = |silent_heights| {
+        let mut world = World::with_config(14, 4, 4, &mesh(4), |_, mut config| {
+            let instance = &mut config.instances[0];
+            (instance.silent_heights, instance.empty_blocks) = (silent_heights, true);
+            config
+        });
+        world.run(200);
+        world.crash(1);
+        let from = world.height(0) + 1;
+        while world.height(0) < from + 16 {
+            world.run(50);
+        }
+        let since = world.now;
+        while world.height(0) < from + 32 {
+            world.run(5);
+        }
+        world.now - since
+    };
+    let (always, once) = (late(0), late(1));
+    assert!(
+        always >= 4 * 300,
+        "four turns of the dead one take a timeout each: {always} ms"
+    );
+    assert!(once < 2 * 300, "{once} ms");
+}

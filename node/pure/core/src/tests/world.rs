@@ -139,6 +139,7 @@ pub(super) fn config(index: usize, validators: usize, edges: &[(usize, usize)]) 
             empty_blocks: false,
             round_timeout_ms: 100,
             round_timeout_ms_max: 1000,
+            silent_heights: 1,
             batch_bytes: 2000,
             batch_delay_ms: 4,
             vote_topology: VoteTopology::Relay,

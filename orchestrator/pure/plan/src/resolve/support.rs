@@ -6,7 +6,7 @@ use super::Draft;
 use crate::{
     defaults,
     diagnostic::Code,
-    scenario::{ArrivalKind, Build, DiskFate, FaultKind, Generator, LoadMode, ProviderKind, TransactionKind},
+    scenario::{ArrivalKind, Build, FaultKind, Generator, LoadMode, ProviderKind, TransactionKind},
 };
 
 /// Refuses everything of the schema that nothing carries out.
@@ -46,16 +46,6 @@ fn check_faults(draft: &mut Draft<'_>) {
             draft.error(Code::Unsupported, &path, message, help);
         }
     }
-    for (index, fault) in scenario.fault.iter().enumerate() {
-        if fault.disk == Some(DiskFate::Lost) && scenario.provider.kind == ProviderKind::Sim {
-            unsupported(
-                draft,
-                &format!("fault.{index}.disk"),
-                "a lost disk",
-                "use disk = \"kept\"",
-            );
-        }
-    }
 }
 
 /// Why this machine cannot limit what a fault of this kind limits.
@@ -70,13 +60,13 @@ fn groups_refused(draft: &Draft<'_>, kind: FaultKind) -> Option<String> {
 /// Whether a provider can do this fault to its nodes.
 fn injects(provider: ProviderKind, fault: FaultKind) -> bool {
     use FaultKind::{Cpu, Crash, DiskFull, DiskSlow, Link, Memory, Partition, Pause, Skew, Upgrade};
-    let anywhere = matches!(fault, Crash | Pause | Partition);
-    let real = anywhere || matches!(fault, Link | Skew | DiskFull | DiskSlow);
+    let anywhere = matches!(fault, Crash | Pause | Partition | Link | Skew | DiskFull | DiskSlow);
     match provider {
+        // A simulated node has no process to limit and no program to replace.
         ProviderKind::Sim => anywhere,
-        ProviderKind::Ssh => real || fault == Upgrade,
+        ProviderKind::Ssh => anywhere || fault == Upgrade,
         // The lab limits processes of its own machine alone.
-        ProviderKind::Local | ProviderKind::Netns => real || matches!(fault, Cpu | Memory | Upgrade),
+        ProviderKind::Local | ProviderKind::Netns => anywhere || matches!(fault, Cpu | Memory | Upgrade),
     }
 }
 

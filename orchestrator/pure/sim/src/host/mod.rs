@@ -1,7 +1,10 @@
 //! One host: its node, what has arrived for it, its journal, its workers, its links.
 
 mod gate;
+mod trouble;
 mod turn;
+
+pub use trouble::Trouble;
 
 use crate::{
     HostIndex, HostSetup, Nanos,
@@ -141,6 +144,12 @@ pub(crate) struct Host {
     pub(crate) flush_bytes: u64,
     /// Why the node did not start, if so.
     pub(crate) failure: Option<String>,
+    /// What is wrong with its clock and disk.
+    pub(crate) trouble: Trouble,
+    /// The highest time that its node was told in this life.
+    clock_read: Time,
+    /// A group waits for room on the device.
+    pub(crate) stalled: bool,
     turns: u64,
 }
 
@@ -198,6 +207,9 @@ impl Host {
             cpu_ns: 0,
             flush_bytes: 0,
             failure: None,
+            trouble: Trouble::default(),
+            clock_read: 0,
+            stalled: false,
             turns: 0,
         }
     }
@@ -233,6 +245,7 @@ impl Host {
         self.life += 1;
         self.node = None;
         (self.paused, self.busy, self.timer_at, self.inbox_bytes) = (false, false, None, 0);
+        (self.clock_read, self.stalled) = (0, false);
         self.inbox.clear();
         self.parked.clear();
         self.gate = Gate::default();
@@ -243,6 +256,13 @@ impl Host {
         self.journal.crash();
         self.snapshots.crash();
         std::mem::take(&mut self.requests)
+    }
+
+    /// Everything on the disk is gone; of a host that is down.
+    pub(crate) fn lose_disk(&mut self) {
+        debug_assert!(self.node.is_none(), "a node's disk does not go from under it");
+        self.journal = Journal::default();
+        self.snapshots = Snapshots::default();
     }
 
     /// Links that are up.

@@ -2,7 +2,7 @@
 
 use super::{Computed, Host, Input};
 use crate::{
-    HostIndex, MILLISECOND, Nanos,
+    HostIndex, Nanos,
     network::{BULK_BACKLOG_BYTES, CONTROL_BACKLOG_BYTES, Frame, UNACKNOWLEDGED_NS},
     snapshots::Done,
     trace::fingerprint,
@@ -41,7 +41,7 @@ impl Host {
             cost += shared.costs.event(&event, protocol);
             self.take(index, event, protocol, shared);
         }
-        let now_ms = shared.now / MILLISECOND;
+        let now_ms = self.time(shared.now);
         if self.timer_at.is_some_and(|at| at <= now_ms) {
             self.timer_at = None;
         }
@@ -72,6 +72,7 @@ impl Host {
         if let Event::Durable(record) = &event {
             self.gate.advance(*record);
         }
+        let time = self.time(shared.now);
         let Some(node) = &mut self.node else { return };
         let before = shared.out.len();
         let length = match &event {
@@ -81,7 +82,7 @@ impl Host {
         if let Some(probe) = &mut shared.probe {
             probe.begins();
         }
-        node.step(shared.now / MILLISECOND, event, &mut shared.out);
+        node.step(time, event, &mut shared.out);
         if let Some(probe) = &mut shared.probe {
             probe.ends(&Handling {
                 kind,

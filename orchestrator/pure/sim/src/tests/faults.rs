@@ -174,3 +174,99 @@ fn two_worlds_of_one_network_differ_and_grafting_one_is_a_fork() {
     let differ = one.ledger(0).iter().zip(other.ledger(0)).any(|(a, b)| *a != b);
     assert!(differ, "a fork is there to be found");
 }
+
+#[test]
+fn a_validator_without_its_disk_returns_and_says_nothing_that_it_said_before() {
+    let mut run = Run::new(setup(4, 4, 31));
+    run.load(SECOND, 0);
+    run.world.crash(3);
+    run.world.lose_disk(3);
+    run.load(SECOND, 0);
+    run.world.start(3);
+    run.load(2 * SECOND, 0);
+    run.pass(2 * SECOND);
+    assert_eq!(run.world.failure(3), None);
+    assert_eq!(run.height(3), run.height(0));
+    assert!(run.keeps_promises());
+    assert!(run.agree() > 30, "{}", run.agree());
+    // A disk does not go from under a node.
+    run.world.lose_disk(0);
+    assert!(run.height(0) > 30 && run.world.block(0, &instance(), 1).is_some());
+}
+
+#[test]
+fn a_clock_that_jumps_ahead_and_back_stops_nobody() {
+    let mut run = Run::new(setup(4, 4, 32));
+    run.load(SECOND, 0);
+    let ahead = Trouble {
+        ahead_ms: 5000,
+        ..Trouble::default()
+    };
+    run.world.trouble(2, ahead);
+    let before = run.height(2);
+    run.load(SECOND, 0);
+    assert!(run.height(2) > before + 10, "{} after {before}", run.height(2));
+    // Set back, it stands still for five seconds: the others go on, and it with them when its time has come.
+    run.world.trouble(2, Trouble::default());
+    run.load(6 * SECOND, 0);
+    run.pass(2 * SECOND);
+    assert_eq!(run.height(2), run.height(0));
+    assert!(run.keeps_promises());
+    run.agree();
+}
+
+#[test]
+fn a_full_disk_keeps_promises_back_until_there_is_room() {
+    let mut run = Run::new(setup(4, 4, 33));
+    run.load(SECOND, 0);
+    let full = Trouble {
+        disk_full: true,
+        ..Trouble::default()
+    };
+    // Two of four: no quorum can make its votes durable.
+    run.world.trouble(2, full);
+    run.world.trouble(3, full);
+    run.pass(SECOND);
+    let stalled = run.height(0);
+    run.pass(2 * SECOND);
+    assert_eq!(run.height(0), stalled);
+    for host in [2, 3] {
+        run.world.trouble(host, Trouble::default());
+    }
+    run.pass(SECOND);
+    run.load(2 * SECOND, 0);
+    run.pass(2 * SECOND);
+    assert!(run.height(0) > stalled + 10, "{} after {stalled}", run.height(0));
+    assert!(run.keeps_promises());
+    run.agree();
+}
+
+#[test]
+fn a_slow_disk_and_slow_links_show_in_the_time_of_blocks() {
+    let blocks = |trouble: Trouble, shift: LinkShift| {
+        let mut run = Run::new(setup(4, 4, 34));
+        run.load(SECOND, 0);
+        let before = run.height(0);
+        for host in 0..4 {
+            run.world.trouble(host, trouble);
+            (0..4).filter(|other| *other != host).for_each(|other| {
+                assert!(run.world.shift(host, other, shift));
+            });
+        }
+        run.load(3 * SECOND, 0);
+        run.agree();
+        run.height(0) - before
+    };
+    let (fine, plain) = (Trouble::default(), LinkShift::default());
+    let normal = blocks(fine, plain);
+    let slow = Trouble {
+        flush_ns: 100 * MILLISECOND,
+        ..fine
+    };
+    let far = LinkShift {
+        delay_ns: 100 * MILLISECOND,
+        ..plain
+    };
+    assert!(2 * blocks(slow, plain) < normal, "{normal}");
+    assert!(2 * blocks(fine, far) < normal, "{normal}");
+}

@@ -1,11 +1,13 @@
 //! Whole worlds: agreement, faults, determinism, and that a planted fork is one.
 
+mod far;
 mod faults;
 mod runs;
 mod snapshots;
 
 use crate::{
-    Costs, DiskModel, HostSetup, MEASURED, MILLISECOND, MachineModel, Nanos, NetworkModel, Observation, Setup, World,
+    Costs, DiskModel, HostSetup, LinkShift, MEASURED, MILLISECOND, MachineModel, Nanos, NetworkModel, Observation,
+    Setup, Trouble, World,
 };
 use bytes::Bytes;
 use regatta_api::NodeConfig;

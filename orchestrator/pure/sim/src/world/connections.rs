@@ -1,7 +1,7 @@
 //! Connections: dialled again after each end, blocked and opened by direction.
 
 use super::{Pending, World};
-use crate::{HostIndex, MILLISECOND, Nanos};
+use crate::{HostIndex, MILLISECOND, Nanos, network::LinkShift};
 use rand::RngExt;
 use regatta_core::{Event, PeerIndex};
 
@@ -100,6 +100,18 @@ impl World {
         for frame in frames {
             self.hosts[from].transmit(from, at, peer, frame, &mut self.shared);
         }
+        true
+    }
+
+    /// A direction gets other conditions from now on, on top of those of its regions; false when there is no link.
+    pub fn shift(&mut self, from: HostIndex, to: HostIndex, shift: LinkShift) -> bool {
+        let Some(peer) = self.peer_of(from, to) else {
+            return false;
+        };
+        self.shared
+            .trace
+            .note(self.shared.now, from, 28, to as u64 ^ shift.delay_ns.rotate_left(32));
+        self.hosts[from].peers[peer].lane.shift = shift;
         true
     }
 

@@ -1,7 +1,11 @@
 //! What happens: one arm for each kind of event.
 
 use super::{Observation, Pending, World};
-use crate::{HostIndex, MILLISECOND, host::Task, network::Frame};
+use crate::{
+    HostIndex,
+    host::{Task, Trouble},
+    network::Frame,
+};
 use bytes::Bytes;
 use regatta_api::metrics::Metric;
 use regatta_base::InstanceId;
@@ -107,11 +111,11 @@ impl World {
 
     /// Asks for a turn when there is something to do, and for a timer when there will be.
     pub(super) fn wake(&mut self, index: HostIndex) {
-        let now_ms = self.shared.now / MILLISECOND;
         let host = &mut self.hosts[index];
         if host.busy || host.paused {
             return;
         }
+        let now_ms = host.time(self.shared.now);
         let life = host.life;
         if host.has_work(now_ms) {
             host.busy = true;
@@ -120,7 +124,8 @@ impl World {
         let deadline = host.node.as_ref().and_then(Node::next_deadline);
         if let Some(at) = deadline.filter(|at| host.timer_at.is_none_or(|set| *at < set)) {
             host.timer_at = Some(at);
-            self.shared.queue.push(at * MILLISECOND, Pending::Timer(index, life));
+            let moment = host.moment(at).max(self.shared.now);
+            self.shared.queue.push(moment, Pending::Timer(index, life));
         }
     }
 
@@ -180,7 +185,7 @@ impl World {
             Start::Again { nonce }
         };
         host.starts += 1;
-        node.start(self.shared.now / MILLISECOND, start, &mut self.shared.out);
+        node.start(host.time(self.shared.now), start, &mut self.shared.out);
         host.node = Some(node);
         host.finish(index, 0, &mut self.shared);
         self.begin_flush(index);
@@ -205,7 +210,7 @@ impl World {
     fn device_ns(&self, index: HostIndex) -> u64 {
         let (host, disk) = (&self.hosts[index], &self.shared.disk);
         if host.config.store.durable {
-            disk.flush_ns + host.flush_bytes * disk.byte_ps / 1000
+            disk.flush_ns + host.trouble.flush_ns + host.flush_bytes * disk.byte_ps / 1000
         } else {
             0
         }
@@ -215,9 +220,34 @@ impl World {
         if self.hosts[index].life != life {
             return;
         }
+        if self.hosts[index].trouble.disk_full {
+            // The node's own journal tries again and again, and tells as soon as it finds no room.
+            if !std::mem::replace(&mut self.hosts[index].stalled, true) {
+                self.inbox(index, life, Event::DiskFull(true));
+            }
+            return;
+        }
         let durable = self.hosts[index].journal.end_flush();
         self.inbox(index, life, Event::Durable(durable));
         self.begin_flush(index);
+    }
+
+    /// Something goes wrong with a host's clock or disk from now on, or right again.
+    pub fn trouble(&mut self, index: HostIndex, trouble: Trouble) {
+        let now = self.shared.now;
+        let Some(host) = self.hosts.get_mut(index) else { return };
+        let mark = trouble.ahead_ms ^ trouble.flush_ns.rotate_left(16) ^ u64::from(trouble.disk_full);
+        self.shared.trace.note(now, index, 26, mark);
+        host.trouble = trouble;
+        // A deadline comes at another moment by another clock.
+        host.timer_at = None;
+        let life = host.life;
+        if host.stalled && !trouble.disk_full {
+            host.stalled = false;
+            self.shared.queue.push(now, Pending::Flushed(index, life));
+            self.inbox(index, life, Event::DiskFull(false));
+        }
+        self.wake(index);
     }
 
     fn begin_jobs(&mut self, index: HostIndex) {

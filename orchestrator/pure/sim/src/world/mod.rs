@@ -256,6 +256,14 @@ impl World {
         }
     }
 
+    /// A host that is down loses everything on its disk: it starts as one whose journal is gone, and not as a new one.
+    pub fn lose_disk(&mut self, host: HostIndex) {
+        if let Some(lost) = self.hosts.get_mut(host).filter(|host| host.node.is_none()) {
+            lost.lose_disk();
+            self.shared.trace.note(self.shared.now, host, 27, 0);
+        }
+    }
+
     /// The host's program ends by itself: what its journal was given becomes durable first.
     pub fn stop(&mut self, host: HostIndex) {
         if let Some(host) = self.hosts.get_mut(host).filter(|host| host.node.is_some()) {

@@ -31,8 +31,6 @@ use regatta_consensus::{
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// So many heights a leader that let its turn pass must have been silent for its next turn to be given up at once.
-const SILENT_HEIGHTS: Height = 1;
 /// Proposals of the current height that may wait for their payload.
 const VALIDATING_MAX: usize = 16;
 /// How often the core may send again while a height is open, in milliseconds: half the round
@@ -164,7 +162,7 @@ fn core_config([scope, next]: [&Scope; 2], key: PublicKey, config: &InstanceConf
         key: Some(key),
         timeout_base_ms: config.round_timeout_ms,
         timeout_cap_ms: config.round_timeout_ms_max,
-        silent_heights: SILENT_HEIGHTS,
+        silent_heights: config.silent_heights,
         speaks_from,
         leader_aggregates: Routes::aggregates(config.vote_topology),
         height,

@@ -82,6 +82,28 @@ fn sides_that_part_nobody_or_share_a_node_are_refused() {
 }
 
 #[test]
+fn what_is_cheap_to_play_is_played_and_the_rest_is_refused() {
+    let fault = |rest: &str| format!("[[fault]]\nat = \"1s\"\nfor = \"1s\"\nnodes = [\"val-0\"]\n{rest}\n");
+    for rest in [
+        "kind = \"link\"\ndelay = \"10ms\"\nrate = \"1Mbit\"",
+        "kind = \"skew\"\noffset = \"1s\"",
+        "kind = \"disk_slow\"\ndelay = \"10ms\"",
+        "kind = \"disk_full\"",
+        "kind = \"crash\"\ndisk = \"lost\"",
+    ] {
+        // Beside the one that is there anyway.
+        assert_eq!(sim(&fault(rest)).faults.len(), 2, "{rest}");
+    }
+    for rest in [
+        "kind = \"cpu\"\nshare = \"5%\"",
+        "kind = \"memory\"\nmemory = \"64MiB\"",
+    ] {
+        let refused = codes(&fault(rest));
+        assert!(refused.contains(&Code::Unsupported.to_string()), "{rest}: {refused:?}");
+    }
+}
+
+#[test]
 fn real_nodes_have_no_simulated_machines() {
     for key in ["cores = 4", "shared = true", "flush = \"1ms\""] {
         let problems = outcome(&format!("{SOUND}\n[provider]\n{key}\n")).unwrap_err();
