@@ -23,9 +23,11 @@ mod system {
     mod export;
     mod faults;
     mod fleet;
+    mod fleet_build;
     mod fleet_changes;
     mod fleet_loads;
     mod fleet_runs;
+    mod fleet_spread;
     mod fleet_up;
     mod foreign;
     mod hostile;

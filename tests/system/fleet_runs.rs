@@ -52,14 +52,25 @@ impl Fleet {
         Self { servers, lab, scenario }
     }
 
+    /// The file of the scenario.
+    pub(super) fn scenario(&self) -> &str {
+        &self.scenario
+    }
+
     pub(super) fn start(&self) -> Running {
         self.start_with(&[programs::node_for_hosts().to_str().unwrap().to_owned()])
     }
 
     /// The same with these programs, `PATH` or `NAME=PATH` each.
     pub(super) fn start_with(&self, binaries: &[String]) -> Running {
+        self.start_set(binaries, &[])
+    }
+
+    /// The same with keys of the scenario set to other values, `KEY=VALUE` each.
+    pub(super) fn start_set(&self, binaries: &[String], set: &[&str]) -> Running {
         let mut arguments = self.arguments("run", binaries);
         arguments.push("--plain".to_owned());
+        arguments.extend(set.iter().flat_map(|pair| ["--set".to_owned(), (*pair).to_owned()]));
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         self.lab.start(&arguments)
     }
@@ -89,10 +100,10 @@ impl Fleet {
     }
 }
 
-const SHORT: &str = "[phases]\nwarmup = \"1s\"\nmeasure = \"6s\"\ncooldown = \"1s\"\n[[load]]\nrate = 30\n";
+pub(super) const SHORT: &str = "[phases]\nwarmup = \"1s\"\nmeasure = \"6s\"\ncooldown = \"1s\"\n[[load]]\nrate = 30\n";
 
 /// How often the journal notes `state` of a host.
-fn noted(run: &Run, state: &str) -> usize {
+pub(super) fn noted(run: &Run, state: &str) -> usize {
     let journal = run.journal();
     let of_state = |line: &&Value| line["kind"] == "host" && line["state"] == state;
     journal.iter().filter(of_state).count()
@@ -411,7 +422,7 @@ fn two_hundred_hosts_are_reached_deployed_run_and_cleared() {
     println!("memory of the lab at most: {:.1} MB", peak as f64 / 1e6);
     for line in run.result()["record"]["environment"].as_array().unwrap() {
         let name = line["name"].as_str().unwrap();
-        if matches!(name, "hosts" | "programs, compressed") {
+        if matches!(name, "hosts" | "reaching one host" | "programs, compressed") {
             println!("{name}: {}", line["value"].as_str().unwrap());
         }
     }

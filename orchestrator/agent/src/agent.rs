@@ -28,6 +28,8 @@ pub(crate) struct Agent {
     pub began_us: u64,
     /// Connections that are open.
     pub connections: Cell<usize>,
+    /// Programs that are offered to other hosts.
+    pub shares: Cell<usize>,
     /// Wakes whoever ends the agent when nobody needs it.
     pub changed: Notify,
     /// Its own log.

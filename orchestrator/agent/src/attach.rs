@@ -191,6 +191,7 @@ fn start(root: &Root, command: &mut Command) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{fs::Permissions, os::unix::fs::PermissionsExt, path::PathBuf};
 
     #[test]
     fn systemd_is_asked_first_where_it_runs() {
@@ -219,6 +220,93 @@ mod tests {
             both[0].starts_with("systemd-run --scope") && both[0].ends_with(&plain),
             "{both:?}"
         );
+    }
+
+    /// A script in `folder` that may be executed.
+    fn script(folder: &Path, name: &str, text: &str) -> PathBuf {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    /// Starts an agent that says its arguments by the way of systemd, which is a script of the test; returns what that
+    /// wrote.
+    fn start_by_systemd(text: &str) -> (io::Result<()>, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let program = script(
+            folder.path(),
+            "agent",
+            "#!/bin/sh\necho ready\necho \"agent $*\" >>said\n",
+        );
+        script(folder.path(), "systemd-run", text);
+        let root = Root::open(&folder.path().join("root")).unwrap();
+        let options = Options {
+            root: root.path().to_owned(),
+            store_bytes_max: 7,
+        };
+        let mut command = commands(&program, root.path(), &options, true).remove(0);
+        // Found first; what the scripts themselves call is found as always.
+        let path = std::env::var("PATH").unwrap();
+        command.env("PATH", format!("{}:{path}", folder.path().display()));
+        command.current_dir(folder.path());
+        let result = start(&root, &mut command);
+        let said = folder.path().join("said");
+        // The agent is a child of the script, and writes after its first line.
+        let until = Instant::now() + ANSWER_DEADLINE;
+        let is_whole = |text: &str| text.contains("\nagent ") || text.contains("refused");
+        loop {
+            let text = std::fs::read_to_string(&said).unwrap_or_default();
+            if is_whole(&text) || Instant::now() > until {
+                return (result, text);
+            }
+            thread::sleep(PAUSE);
+        }
+    }
+
+    #[test]
+    fn the_agent_is_started_by_systemd_in_a_scope_with_its_own_arguments() {
+        let (result, said) = start_by_systemd(
+            "#!/bin/sh\necho \"systemd $*\" >said\nwhile [ \"$1\" != -- ]; do shift; done\nshift\nexec \"$@\"\n",
+        );
+        result.unwrap();
+        let (scope, agent) = said.split_once("\nagent ").unwrap();
+        let user = if nix::unistd::geteuid().is_root() {
+            ""
+        } else {
+            "--user "
+        };
+        assert!(
+            scope.starts_with(&format!("systemd --scope --quiet --collect {user}-- /")),
+            "{said}"
+        );
+        assert!(
+            agent.starts_with("serve --root /") && agent.ends_with(" --store-max 7\n"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn a_systemd_that_refuses_is_quoted() {
+        let (result, _) = start_by_systemd(
+            "#!/bin/sh\necho refused >said\necho \"Failed to start transient scope unit\" >&2\nexit 1\n",
+        );
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains("Failed to start transient scope unit"), "{error}");
+    }
+
+    #[test]
+    fn nothing_of_the_login_goes_to_the_agent() {
+        let options = Options {
+            root: "r".into(),
+            store_bytes_max: 7,
+        };
+        for command in commands(Path::new("/a/agent"), Path::new("/r"), &options, true) {
+            let names = command.get_envs().map(|(name, _)| name.to_string_lossy().into_owned());
+            for name in names.collect::<Vec<_>>() {
+                assert!(ENVIRONMENT.contains(&name.as_str()), "{name}");
+            }
+        }
     }
 
     #[test]

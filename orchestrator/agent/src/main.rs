@@ -20,6 +20,7 @@ mod root;
 mod run;
 mod sampler;
 mod serve;
+mod share;
 mod store;
 mod timers;
 

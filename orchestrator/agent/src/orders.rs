@@ -7,6 +7,7 @@ use crate::{
     node::End,
     run::{Run, end_all},
     sampler::sample,
+    share::{Wanted, fetch, share},
     store::refused,
     timers,
 };
@@ -21,7 +22,11 @@ const FOLDERS_MAX: usize = 1000;
 pub(crate) fn is_slow(body: &OrderBody) -> bool {
     matches!(
         body,
-        OrderBody::Start { .. } | OrderBody::Signal { .. } | OrderBody::LoseDisk { .. } | OrderBody::Stop { .. }
+        OrderBody::Fetch { .. }
+            | OrderBody::Start { .. }
+            | OrderBody::Signal { .. }
+            | OrderBody::LoseDisk { .. }
+            | OrderBody::Stop { .. }
     )
 }
 
@@ -77,6 +82,26 @@ async fn obeyed_by_run(agent: &Rc<Agent>, run: &Rc<Run>, body: OrderBody) -> Res
             files
                 .iter()
                 .try_for_each(|file| files::place_file(run.folder(), file))?;
+        }
+        OrderBody::Share { digest, address, token } => {
+            let port = share(agent, run, (digest, token), address).await?;
+            return Ok(Answer::Sharing { port });
+        }
+        OrderBody::Fetch {
+            digest,
+            name,
+            total,
+            from,
+            token,
+        } => {
+            let wanted = Wanted {
+                digest,
+                name,
+                total,
+                from,
+                token,
+            };
+            return fetch(agent, run, wanted).await.map(Answer::Holding);
         }
         OrderBody::Start { program, nodes } => {
             let (program, nodes) = run.start(agent, &program, nodes).await?;

@@ -126,6 +126,16 @@ impl Run {
         token
     }
 
+    /// Of the connection that is about this run now; cancelled when that ends.
+    pub(crate) fn attachment(&self) -> CancellationToken {
+        self.attachment.borrow().clone()
+    }
+
+    /// Cancelled when the run is over.
+    pub(crate) fn end(&self) -> CancellationToken {
+        self.over.clone()
+    }
+
     /// The connection that `token` was for has ended.
     pub(crate) fn detach(&self, token: &CancellationToken) {
         if !token.is_cancelled() {

@@ -64,6 +64,7 @@ pub(crate) fn serve(root: Root, options: &Options) -> io::Result<()> {
         program: own_digest()?,
         began_us: now_us(),
         connections: Cell::new(0),
+        shares: Cell::new(0),
         changed: Notify::new(),
         log: RefCell::new(log),
         root,

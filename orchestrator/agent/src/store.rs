@@ -255,6 +255,18 @@ impl Store {
         Ok(Holding::Whole)
     }
 
+    /// The file of a whole program, and its size in bytes.
+    ///
+    /// # Errors
+    /// `NotFound` when it is not here or not whole.
+    pub(crate) fn open_whole(&self, digest: Digest) -> io::Result<(File, u64)> {
+        let mut entries = fs::read_dir(self.whole(digest))?;
+        let entry = entries.next().ok_or(io::ErrorKind::NotFound)??;
+        let file = File::open(entry.path())?;
+        let size = file.metadata()?.len();
+        Ok((file, size))
+    }
+
     /// The least sequence of a manifest that is accepted here.
     pub(crate) fn minimum(&self) -> u64 {
         let text = fs::read_to_string(self.folder.join("minimum")).unwrap_or_default();

@@ -1,5 +1,6 @@
 //! Building the node with cargo, and the facts about a build that its manifest states.
 
+use super::target;
 use crate::seal::Built;
 use regatta_base::Digest;
 use serde::Deserialize;
@@ -17,8 +18,8 @@ use tokio::{
 pub(crate) const NODE_PACKAGE: &str = "regatta-node";
 /// Package of the program that looks after nodes on other machines.
 const AGENT_PACKAGE: &str = "regatta-agent";
-/// Package of the lab. Only the node is built; naming both gives what they share the features that it was built with for
-/// the lab, so that it is not built twice.
+/// Package of the lab. Only one program is built; naming others gives what they share the features that it was built with
+/// for them, so that it is not built twice.
 const LAB_PACKAGE: &str = env!("CARGO_PKG_NAME");
 /// What makes its nodes obey an order to misbehave.
 const BYZANTINE_FEATURE: &str = "regatta-node/byzantine";
@@ -56,10 +57,20 @@ pub(crate) enum BuildError {
         lines: String,
     },
     /// The compiler cannot make programs for these machines.
-    #[error(
-        "the Rust target `{0}` is not installed\n  help: rustup target add {0}, and a linker for it (Debian: apt-get install musl-tools)"
-    )]
+    #[error("the Rust target `{0}` is not installed\n  help: rustup target add {0}")]
     NoTarget(String),
+    /// Parts in C cannot be compiled for these machines.
+    #[error(
+        "no C compiler for `{target}`: `{tried}` is not on the path\n  help: install one (Debian: apt-get install \
+         musl-tools), or name it in CC_{}",
+        .target.replace('-', "_")
+    )]
+    NoCompiler {
+        /// The target.
+        target: String,
+        /// Names that were looked for.
+        tried: String,
+    },
     /// Cargo built no executable.
     #[error(
         "cargo built no executable `{0}`\n  help: check that the workspace has a package of that name with a main.rs"
@@ -134,13 +145,18 @@ async fn build(
     on_line: &mut dyn FnMut(&str),
 ) -> Result<Built, BuildError> {
     if let Some(target) = recipe.target {
-        check_target(root, target).await?;
+        target::check(root, target).await?;
     }
+    let packages = match recipe.target {
+        Some(_) => [NODE_PACKAGE, AGENT_PACKAGE],
+        None => [NODE_PACKAGE, LAB_PACKAGE],
+    };
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let mut command = Command::new(&cargo);
     command
         .current_dir(root)
-        .args(["build", "--release", "--locked", "-p", package, "-p", LAB_PACKAGE])
+        .args(["build", "--release", "--locked"])
+        .args(packages.iter().flat_map(|package| ["-p", package]))
         .args(["--bin", package])
         .args(["--message-format", "json-render-diagnostics"])
         .stdin(Stdio::null())
@@ -181,15 +197,6 @@ async fn build(
         target: recipe.target.map_or(built.target, str::to_owned),
         ..built
     })
-}
-
-/// Whether the compiler has the standard library of `target`; one that does not say where it would be is left to cargo.
-async fn check_target(root: &Path, target: &str) -> Result<(), BuildError> {
-    let folder = output_of(root, "rustc", &["--print", "target-libdir", "--target", target]).await;
-    match folder {
-        Some(folder) if !Path::new(&folder).is_dir() => Err(BuildError::NoTarget(target.to_owned())),
-        _ => Ok(()),
-    }
 }
 
 /// Removes what `cargo run` said about the lab's own package: build scripts that look at these would run anew, and
@@ -302,7 +309,7 @@ fn host_target() -> String {
 }
 
 /// What `program` prints, trimmed; `None` when it is missing or fails.
-async fn output_of(folder: &Path, program: &str, arguments: &[&str]) -> Option<String> {
+pub(super) async fn output_of(folder: &Path, program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program)
         .args(arguments)
         .current_dir(folder)

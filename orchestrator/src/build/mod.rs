@@ -1,6 +1,7 @@
 //! The programs of a run: built or given, sealed, and verified.
 
 mod cargo;
+mod target;
 
 pub(crate) use cargo::{BuildError, Recipe, build_agent, build_node, commit, describe_binary, find_workspace};
 

@@ -3,6 +3,7 @@
 
 use super::{
     error::{HostError, quoted},
+    reach::Watch,
     target::Target,
 };
 use openssh::{ChildStdin, ChildStdout, Session, Stdio};
@@ -16,6 +17,7 @@ use std::{
     time::Duration,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio_util::sync::CancellationToken;
 
 /// Name of the agent's program.
 pub(crate) const AGENT_NAME: &str = "regatta-agent";
@@ -27,6 +29,8 @@ const NOISE_BYTES_MAX: usize = 64 * 1024;
 const COMPLAINTS_BYTES_MAX: usize = 8 * 1024;
 /// How long the whole may take, the upload included.
 const DEADLINE: Duration = Duration::from_secs(120);
+/// How long a host's last words may take that come beside its answer.
+const LAST_WORDS_DEADLINE: Duration = Duration::from_secs(2);
 /// Largest agent in bytes.
 const AGENT_BYTES_MAX: u64 = 256 << 20;
 
@@ -79,6 +83,8 @@ pub(super) struct Streams {
     pub(super) input: ChildStdin,
     pub(super) output: ChildStdout,
     pub(super) complaints: Complaints,
+    /// Time until the shell said its first word, and from there until the agent's program was there.
+    pub(super) took: (Duration, Duration),
     /// Ends the connection when dropped.
     pub(super) _session: Arc<Session>,
 }
@@ -113,21 +119,33 @@ impl AsyncRead for GeneratorOutput {
 
 /// What came over standard error, bounded.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Complaints(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Complaints {
+    kept: Arc<Mutex<Vec<u8>>>,
+    ended: CancellationToken,
+}
 
 impl Complaints {
     async fn gather(self, mut stream: impl AsyncRead + Unpin) {
+        // Also when this task is given up, nobody waits for more.
+        let _ended = self.ended.clone().drop_guard();
         let mut piece = [0; 1024];
         while let Ok(count @ 1..) = stream.read(&mut piece).await {
-            let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             let room = COMPLAINTS_BYTES_MAX.saturating_sub(kept.len());
             kept.extend_from_slice(&piece[..count.min(room)]);
         }
     }
 
+    /// What came so far.
     pub(super) fn text(&self) -> String {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         quoted(&String::from_utf8_lossy(&kept))
+    }
+
+    /// All that came, once the stream has ended; what came so far where somebody on the host keeps it open.
+    async fn last_words(&self) -> String {
+        let _ = tokio::time::timeout(LAST_WORDS_DEADLINE, self.ended.cancelled()).await;
+        self.text()
     }
 }
 
@@ -174,6 +192,7 @@ async fn begin_unbounded(
     errand: Errand,
 ) -> Result<Streams, HostError> {
     let session = Arc::new(session);
+    let mut watch = Watch::start();
     let command = match agent {
         Agent::Sent(program) => command(target, program, errand),
         Agent::Present => present_command(target, errand),
@@ -197,34 +216,37 @@ async fn begin_unbounded(
     tokio::spawn(async move {
         let _ = child.wait().await;
     });
-    match agent {
-        Agent::Sent(program) => install(&mut input, &mut output, &complaints, program).await?,
-        Agent::Present => find(&mut output, &complaints).await?,
-    }
+    let shell = match agent {
+        Agent::Sent(program) => install(&mut input, &mut output, &complaints, program, &mut watch).await?,
+        Agent::Present => find(&mut output, &complaints, &mut watch).await?,
+    };
     Ok(Streams {
         input,
         output,
         complaints,
+        took: (shell, watch.step()),
         _session: session,
     })
 }
 
-/// Follows what the command says until it is about to become the agent.
+/// Follows what the command says until it is about to become the agent; returns when it said its first word.
 async fn install(
     input: &mut ChildStdin,
     output: &mut ChildStdout,
     complaints: &Complaints,
     agent: &AgentProgram,
-) -> Result<(), HostError> {
+    watch: &mut Watch,
+) -> Result<Duration, HostError> {
     let mut noise = 0;
     let first = marked(output, &mut noise, complaints).await?;
+    let shell = watch.step();
     let (state, arch) = first.split_once(' ').unwrap_or((&first, ""));
     if let Some(own) = agent.arch.as_deref().filter(|own| *own != arch) {
         let text = format!("the host is {arch} and the agent is built for {own}; set `target` of the build");
         return Err(HostError::Bootstrap(text));
     }
     match state {
-        "present" => return Ok(()),
+        "present" => return Ok(shell),
         "absent" => {}
         _ => return Err(failed(complaints, &first).await),
     }
@@ -241,24 +263,22 @@ async fn install(
         () = sending => return Err(HostError::Unexpected),
     };
     match answer.as_str() {
-        "ready" => Ok(()),
+        "ready" => Ok(shell),
         other => Err(failed(complaints, other).await),
     }
 }
 
 /// Follows the command that looks for an agent.
-async fn find(output: &mut ChildStdout, complaints: &Complaints) -> Result<(), HostError> {
+async fn find(output: &mut ChildStdout, complaints: &Complaints, watch: &mut Watch) -> Result<Duration, HostError> {
     match marked(output, &mut 0, complaints).await?.as_str() {
-        said if said.starts_with("present") => Ok(()),
+        said if said.starts_with("present") => Ok(watch.step()),
         "none" => Err(HostError::NoAgent),
         other => Err(failed(complaints, other).await),
     }
 }
 
 async fn failed(complaints: &Complaints, said: &str) -> HostError {
-    // Complaints travel beside the answer and may come a moment later.
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    let text = complaints.text();
+    let text = complaints.last_words().await;
     HostError::Bootstrap(if text.is_empty() { quoted(said) } else { text })
 }
 

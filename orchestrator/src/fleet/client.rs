@@ -6,6 +6,7 @@ use super::{
     connect::Connections,
     error::HostError,
     link::Link,
+    reach::{Reach, Watch},
     target::Target,
 };
 use regatta_fleet::{
@@ -75,6 +76,8 @@ struct Shared {
     terms: Option<RunTerms>,
     way: watch::Sender<Way>,
     hello: Mutex<HelloAnswer>,
+    /// How it was reached first.
+    reach: Reach,
     clock: Mutex<ClockBounds>,
     /// How often its bounds contradicted each other, which proves that a clock stepped.
     clock_steps: AtomicU32,
@@ -94,6 +97,7 @@ struct Opened {
     link: Arc<Link>,
     events: mpsc::Receiver<Result<Event, HostError>>,
     hello: HelloAnswer,
+    reach: Reach,
 }
 
 impl HostClient {
@@ -118,6 +122,7 @@ impl HostClient {
             terms,
             way,
             hello: Mutex::new(opened.hello.clone()),
+            reach: opened.reach,
             clock: Mutex::new(ClockBounds::UNKNOWN),
             clock_steps: AtomicU32::new(0),
             origin: Instant::now(),
@@ -134,6 +139,11 @@ impl HostClient {
     /// What the agent said of itself and its host when it was greeted last.
     pub(crate) fn hello(&self) -> HelloAnswer {
         self.shared.hello.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How long the steps took by which it was reached first.
+    pub(crate) fn reach(&self) -> Reach {
+        self.shared.reach
     }
 
     /// By how much the host's clock is ahead of the lab's.
@@ -236,8 +246,10 @@ async fn open(
     terms: Option<&RunTerms>,
     last_event: u64,
 ) -> Result<Opened, HostError> {
-    let session = connections.connect(target).await?;
+    let (session, login) = connections.connect_timed(target).await?;
     let streams = bootstrap::begin(session, target, agent, Errand::Attach).await?;
+    let (shell, upload) = streams.took;
+    let mut watch = Watch::start();
     let (link, events) = Link::start(streams);
     let run = terms.map(|terms| RunHello {
         run: terms.run.clone(),
@@ -265,6 +277,12 @@ async fn open(
         link: Arc::new(link),
         events,
         hello: *hello,
+        reach: Reach {
+            login,
+            shell,
+            upload,
+            greeting: watch.step(),
+        },
     })
 }
 

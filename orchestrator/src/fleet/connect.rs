@@ -8,6 +8,7 @@ use super::{
     config::{CONNECT_TIMEOUT, client_config, known_hosts},
     error::{FleetError, HostError, quoted},
     gate::Gates,
+    reach::Watch,
     target::Target,
 };
 use openssh::{ControlPersist, KnownHosts, Session, SessionBuilder};
@@ -96,6 +97,14 @@ impl Connections {
     /// # Errors
     /// [`HostError`] says why not.
     pub(super) async fn connect(&self, target: &Target) -> Result<Session, HostError> {
+        self.connect_timed(target).await.map(|(session, _)| session)
+    }
+
+    /// As [`Connections::connect`], and how long the attempt took that went well.
+    ///
+    /// # Errors
+    /// [`HostError`] says why not.
+    pub(super) async fn connect_timed(&self, target: &Target) -> Result<(Session, Duration), HostError> {
         let mut pause = PAUSE;
         let mut attempts = 0;
         loop {
@@ -114,8 +123,9 @@ impl Connections {
         }
     }
 
-    async fn attempt(&self, target: &Target) -> Result<Session, HostError> {
+    async fn attempt(&self, target: &Target) -> Result<(Session, Duration), HostError> {
         let _turn = self.gates.enter(&self.targets, target).await;
+        let mut watch = Watch::start();
         let mut builder = SessionBuilder::default();
         let sockets = format!("/proc/{}/fd/{}", std::process::id(), self.held.as_raw_fd());
         builder
@@ -129,7 +139,7 @@ impl Connections {
         let alias = target.alias();
         let connecting = tokio::time::timeout(CONNECT_DEADLINE, builder.connect_mux(&alias));
         match connecting.await {
-            Ok(Ok(session)) => Ok(session),
+            Ok(Ok(session)) => Ok((session, watch.step())),
             Ok(Err(error)) => Err(reason(error)),
             Err(_) => Err(HostError::Late {
                 step: "connecting",

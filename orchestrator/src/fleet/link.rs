@@ -44,6 +44,7 @@ impl Link {
             mut output,
             complaints,
             _session,
+            ..
         } = streams;
         let (frames, mut outbox) = mpsc::channel::<Vec<u8>>(ORDERS_IN_FLIGHT_MAX);
         let (events, inbox) = mpsc::channel(EVENTS_MAX);
@@ -150,6 +151,8 @@ fn name(body: &OrderBody) -> &'static str {
         OrderBody::Renew { .. } => "renewing the lease",
         OrderBody::Has { .. } => "looking for programs",
         OrderBody::Put { .. } => "sending a program",
+        OrderBody::Share { .. } => "offering a program",
+        OrderBody::Fetch { .. } => "getting a program from another host",
         OrderBody::Place { .. } => "placing files",
         OrderBody::Start { .. } => "starting nodes",
         OrderBody::Signal { .. } => "signalling nodes",

@@ -18,7 +18,9 @@ mod left;
 mod link;
 mod pin;
 mod probe;
+mod reach;
 mod scan;
+mod spread;
 mod target;
 
 pub(crate) use bootstrap::{Agent, AgentProgram};
@@ -29,5 +31,7 @@ pub(crate) use error::{FleetError, HostError};
 pub(crate) use left::{end, look};
 pub(crate) use pin::{Pin, pin};
 pub(crate) use probe::{Probed, probe};
+pub(crate) use reach::in_words as reach_in_words;
 pub(crate) use scan::{ScannedKey, fingerprint, scan};
+pub(crate) use spread::{Spread, Tree};
 pub(crate) use target::Target;

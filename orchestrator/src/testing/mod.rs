@@ -69,6 +69,7 @@ pub(crate) fn plan(validators: u32) -> Plan {
         churn: regatta_plan::PlannedChurn::default(),
         hosts: Vec::new(),
         hosts_lost_max: 0,
+        fan_out: 0,
         targets: BTreeMap::new(),
         processes: Vec::new(),
     }

@@ -1,4 +1,4 @@
-//! The two programs, built once in the profile of the tests.
+//! The three programs, built once in the profile of the tests.
 
 use regatta_tests::workspace_root;
 use serde_json::Value;
@@ -14,6 +14,7 @@ static PROGRAMS: LazyLock<Programs> = LazyLock::new(build);
 struct Programs {
     lab: PathBuf,
     node: PathBuf,
+    agent: PathBuf,
     byzantine_node: PathBuf,
 }
 
@@ -32,10 +33,14 @@ pub fn byzantine_node() -> &'static Path {
     &PROGRAMS.byzantine_node
 }
 
-/// What goes to hosts, without what only a debugger reads.
+/// What goes to hosts, without what only a debugger reads. REGATTA_TEST_NODE and REGATTA_TEST_AGENT name other builds, such
+/// as the static ones that hosts get in earnest.
 static FOR_HOSTS: LazyLock<(PathBuf, PathBuf)> = LazyLock::new(|| {
-    let built = cargo_build_of(&["-p", "regatta-agent"], &[]);
-    (stripped(node()), stripped(&executable(&built, "regatta-agent")))
+    let other = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    (
+        other("REGATTA_TEST_NODE").unwrap_or_else(|| stripped(node())),
+        other("REGATTA_TEST_AGENT").unwrap_or_else(|| stripped(&PROGRAMS.agent)),
+    )
 });
 
 /// The program `regatta-node` as hosts get it.
@@ -74,6 +79,7 @@ fn build() -> Programs {
     Programs {
         lab: executable(&executables, "regatta"),
         node: executable(&executables, "regatta-node"),
+        agent: executable(&executables, "regatta-agent"),
         byzantine_node,
     }
 }
@@ -85,19 +91,15 @@ fn executable(executables: &[PathBuf], name: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("cargo built no `{name}`")).clone()
 }
 
-/// Builds both programs and returns where cargo says that they are.
+/// Builds the programs and returns where cargo says that they are. All are named each time, so that what they share has
+/// the same features and is built once.
 fn cargo_build(more: &[&str]) -> Vec<PathBuf> {
-    cargo_build_of(&["-p", "regatta", "-p", "regatta-node"], more)
-}
-
-/// Builds the programs of `packages`.
-fn cargo_build_of(packages: &[&str], more: &[&str]) -> Vec<PathBuf> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let mut command = Command::new(cargo);
     command
         .current_dir(workspace_root())
         .args(["build", "--locked", "--bins"])
-        .args(packages)
+        .args(["-p", "regatta", "-p", "regatta-node", "-p", "regatta-agent"])
         .args(["--message-format", "json-render-diagnostics"])
         .args(more)
         .stdin(Stdio::null())

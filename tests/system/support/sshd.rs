@@ -79,11 +79,13 @@ impl SshServers {
         let text = format!(
             "ListenAddress {}:{PORT}\nHostKey {}\nPidFile {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\n\
              PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n\
-             LogLevel VERBOSE\n",
+             LogLevel VERBOSE\nSetEnv HOME={}\n",
             self.address(host),
             key.display(),
             home.join("pid").display(),
             accepted.display(),
+            // The start-up files of whoever runs the tests are not those of a host.
+            home.display(),
         );
         fs::write(&config, text).unwrap();
         Server {
@@ -180,6 +182,23 @@ impl SshServers {
         listener.kill().unwrap();
         listener.wait().unwrap();
         sessions.iter().for_each(|session| session.kill());
+    }
+
+    /// Kills the agent of a host with its nodes, as a machine does that fails; returns whether there was one.
+    pub fn kill_agent(&self, host: u8) -> bool {
+        let folder = self.dir(host).display().to_string();
+        let is_agent = |known: &Known| {
+            let line = fs::read(format!("/proc/{}/cmdline", known.pid)).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            line.contains("regatta-agent serve ") && line.contains(&folder)
+        };
+        let agents: Vec<Known> = processes()
+            .into_iter()
+            .map(|(known, _)| known)
+            .filter(is_agent)
+            .collect();
+        agents.iter().for_each(Known::kill);
+        !agents.is_empty()
     }
 
     /// Processes that serve connections: children of the listener, which it has not waited for.

@@ -6,4 +6,5 @@ mod faults;
 mod generate;
 mod hostile;
 mod life;
+mod share;
 mod support;

@@ -12,6 +12,7 @@ pub mod lease;
 pub mod limits;
 pub mod message;
 pub mod path;
+pub mod share;
 pub mod transfer;
 
 pub use backlog::Backlog;
@@ -25,4 +26,5 @@ pub use message::{
     What,
 };
 pub use path::{Name, PathError, RelativePath};
+pub use share::{Claim, Token};
 pub use transfer::{Chunk, Compression, Packed, TransferError, Upload};

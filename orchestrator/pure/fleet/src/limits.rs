@@ -22,6 +22,10 @@ pub const ARGUMENT_BYTES_MAX: usize = 4096;
 pub const RUNS_MAX: usize = 16;
 /// Most connections of one agent at once.
 pub const CONNECTIONS_MAX: usize = 16;
+/// Most programs that one agent offers to other hosts at once.
+pub const SHARES_MAX: usize = 32;
+/// Longest transfer of a program from host to host, in milliseconds.
+pub const SHARE_DEADLINE_MS: u64 = 300_000;
 /// Most fault timers of one run on one host.
 pub const TIMERS_MAX: usize = 10_000;
 /// Most pinned keys.

@@ -98,6 +98,10 @@ pub const NEMESIS_OFFSET: Duration = Duration::from_secs(2);
 pub const SSH_PORT: u16 = 22;
 /// Nodes on a host of a fleet.
 pub const SLOTS: u32 = 1;
+/// Hosts that one with a program hands it on to at once.
+pub const FAN_OUT: u32 = 4;
+/// Most of them.
+pub const FAN_OUT_MAX: u32 = 16;
 /// Programs for hosts of a fleet: static, so that they run whatever the host has installed.
 pub const FLEET_TARGET: &str = "x86_64-unknown-linux-musl";
 /// Longest wait until a program of others is ready.

@@ -3,7 +3,8 @@
 use super::{SshError, SshProvider, collect};
 use crate::{
     fleet::{
-        Agent, AgentProgram, Connections, Crew, FleetError, HostClient, HostError, HostFailure, News, RunTerms, Target,
+        Agent, AgentProgram, Connections, Crew, FleetError, HostClient, HostError, HostFailure, News, RunTerms, Spread,
+        Target, Tree, reach_in_words,
     },
     rundir::{Entry, HostState, Journal, RunDir},
     seal::Sealed,
@@ -113,6 +114,8 @@ pub(crate) async fn deploy(deployment: Deployment<'_>) -> Result<FleetReady, Ssh
         crew,
         failed: BTreeMap::new(),
         facts: Vec::new(),
+        sent_bytes: 0,
+        handed_on: 0,
     };
     if let Err(error) = gang.assemble(&terms).await {
         // Hosts that were fine are not to keep a run that never was for as long as its lease.
@@ -243,13 +246,17 @@ struct Gang<'a> {
     crew: Crew,
     failed: BTreeMap<u32, HostFailure>,
     facts: Vec<Disclosure>,
+    /// Bytes that the lab sent.
+    sent_bytes: u64,
+    /// Programs that hosts got from other hosts.
+    handed_on: usize,
 }
 
 impl Gang<'_> {
     /// Goes on until every node has a host that is ready, or stays away.
     async fn assemble(&mut self, terms: &RunTerms) -> Result<(), SshError> {
         let began = Instant::now();
-        let (mut ready, mut sent_bytes) = (BTreeSet::new(), 0);
+        let mut ready = BTreeSet::new();
         let mut connect_s = 0.0;
         loop {
             let needed: BTreeSet<u32> = self.plan.nodes.iter().filter_map(|node| node.host).collect();
@@ -275,21 +282,21 @@ impl Gang<'_> {
             if let Some(packing) = self.packing.take() {
                 self.parcels = packing.await.unwrap_or_else(|error| Err(packing_failed(&error)))?;
             }
-            let (bytes, late) = self.send(&new).await;
-            sent_bytes += bytes;
+            let late = self.send(&new).await;
             self.forget(&late, terms).await;
             let mended = self.replace(failures.into_iter().chain(late).collect());
             ready.extend(new.into_iter().filter(|host| !self.failed.contains_key(host)));
             mended?;
         }
-        self.disclose(connect_s, began.elapsed().as_secs_f64(), sent_bytes);
+        self.disclose(connect_s, began.elapsed().as_secs_f64());
         Ok(())
     }
 
     /// Sends its programs to each of `hosts` that answered.
-    async fn send(&mut self, hosts: &[u32]) -> (u64, Vec<HostFailure>) {
+    async fn send(&mut self, hosts: &[u32]) -> Vec<HostFailure> {
+        let tree = tree(self.original);
         let mut failures: Vec<HostFailure> = Vec::new();
-        let mut sent = 0;
+        let mut origins: BTreeMap<u32, Vec<String>> = BTreeMap::new();
         for parcel in &self.parcels {
             let runs = |host: &u32| {
                 self.plan
@@ -298,17 +305,28 @@ impl Gang<'_> {
             };
             let fine = |host: &u32| failures.iter().all(|failure| failure.host != *host);
             let hosts: Vec<u32> = hosts.iter().copied().filter(|host| runs(host) && fine(host)).collect();
-            let (bytes, failed) = self.crew.distribute(&hosts, &parcel.packed, &parcel.name).await;
-            sent += bytes;
+            let spread = self.crew.spread(&hosts, &parcel.packed, &parcel.name, &tree).await;
+            let Spread {
+                sent_bytes,
+                handed_on,
+                origins: from,
+                failed,
+            } = spread;
+            self.sent_bytes += sent_bytes;
+            self.handed_on += handed_on;
+            for (host, text) in from {
+                origins.entry(host).or_default().push(text);
+            }
             failures.extend(failed);
         }
         for &host in hosts {
             let failed = failures.iter().any(|failure| failure.host == host);
             if !failed && self.crew.client(host).is_some() {
-                self.note(host, HostState::Deployed, String::new());
+                let text = origins.remove(&host).unwrap_or_default().join(", ");
+                self.note(host, HostState::Deployed, text);
             }
         }
-        (sent, failures)
+        failures
     }
 
     /// Has hosts that are reached and of no use let go of the run; one that does not answer does so when the lease ends.
@@ -371,7 +389,8 @@ impl Gang<'_> {
         });
     }
 
-    fn disclose(&mut self, connect_s: f64, ready_s: f64, sent_bytes: u64) {
+    fn disclose(&mut self, connect_s: f64, ready_s: f64) {
+        let (sent_bytes, handed_on) = (self.sent_bytes, self.handed_on);
         let mut add = |name: String, value: String| {
             self.facts.push(Disclosure {
                 section: "hosts".to_owned(),
@@ -384,14 +403,22 @@ impl Gang<'_> {
             "hosts".to_owned(),
             format!("{count}, reached in {} s", format::number(connect_s)),
         );
+        let clients = self.crew.clients();
+        let reaches = clients.map(|client| (client.target().name.as_str(), client.reach()));
+        if let Some(words) = reach_in_words(reaches) {
+            add("reaching one host".to_owned(), words);
+        }
         let packed: u64 = self.parcels.iter().map(|parcel| parcel.packed.packed_bytes()).sum();
         let bytes = |bytes: u64| format::bytes(bytes as f64);
-        let text = format!(
+        let mut text = format!(
             "{}, {} sent to all in {} s",
             bytes(packed),
             bytes(sent_bytes),
             format::number(ready_s)
         );
+        if self.original.fan_out > 0 {
+            text = format!("{text}, {handed_on} handed on by hosts");
+        }
         add("programs, compressed".to_owned(), text);
         for client in self.crew.clients().take(FACTS_MAX) {
             add(client.target().name.clone(), facts_text(client));
@@ -404,6 +431,16 @@ impl Gang<'_> {
             let first = reason.lines().next().unwrap_or_default();
             add(format!("{} failed", failure.name), first.to_owned());
         }
+    }
+}
+
+/// Where hosts of a plan offer programs to others.
+fn tree(plan: &Plan) -> Tree {
+    let known = plan.hosts.iter().filter(|host| !host.ip.is_unspecified());
+    let places = known.map(|host| (host.index, (host.ip, host.region.clone())));
+    Tree {
+        fan_out: plan.fan_out as usize,
+        places: places.collect(),
     }
 }
 

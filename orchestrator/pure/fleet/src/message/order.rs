@@ -6,10 +6,12 @@ use crate::{
         ARGUMENT_BYTES_MAX, ARGUMENTS_MAX, DIGESTS_MAX, FILES_MAX, KEYS_MAX, NODES_MAX, READ_BYTES_MAX, TIMERS_MAX,
     },
     path::{Name, RelativePath},
+    share::Token,
     transfer::Chunk,
 };
 use regatta_base::{Digest, PublicKey};
 use serde::{Deserialize, Serialize};
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// An argument of a node that an agent replaces with its own process id: a node that ends with its parent has to know it.
 pub const AGENT_PID: &str = "{agent-pid}";
@@ -49,6 +51,28 @@ pub enum OrderBody {
         total: u64,
         /// The piece.
         chunk: Chunk,
+    },
+    /// Offers a program that is whole to one other host, once, at a free port of an address of this one.
+    Share {
+        /// Digest of the program.
+        digest: Digest,
+        /// The address.
+        address: Ipv4Addr,
+        /// What the other host has to know.
+        token: Token,
+    },
+    /// Gets what is missing of a program from another host that offers it. Answered when it is whole.
+    Fetch {
+        /// Digest of the whole program.
+        digest: Digest,
+        /// Its file name.
+        name: Name,
+        /// Its size in bytes.
+        total: u64,
+        /// Who offers it.
+        from: SocketAddrV4,
+        /// What that one wants to hear.
+        token: Token,
     },
     /// Makes folders and writes small files below the run's folder; what is there is replaced.
     Place {

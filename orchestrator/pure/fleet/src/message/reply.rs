@@ -36,7 +36,12 @@ pub enum Answer {
         /// What is there.
         held: Vec<Holding>,
     },
-    /// To [`super::OrderBody::Put`].
+    /// To [`super::OrderBody::Share`].
+    Sharing {
+        /// The port.
+        port: u16,
+    },
+    /// To [`super::OrderBody::Put`] and [`super::OrderBody::Fetch`].
     Holding(Holding),
     /// To [`super::OrderBody::Start`].
     Started {

@@ -6,11 +6,13 @@ use crate::{
     frame::{Frames, encode_frame},
     limits::{ARGUMENT_BYTES_MAX, CHUNK_BYTES, DIGESTS_MAX, FRAME_BYTES_MAX},
     path::{Name, RelativePath},
+    share::Token,
     transfer::Chunk,
 };
 use proptest::prelude::*;
 use regatta_base::{Digest, SecretKey, encode};
 use serde::Serialize;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 fn name() -> impl Strategy<Value = Name> {
     "[a-z0-9][a-z0-9.-]{0,20}".prop_map(|text| text.parse().unwrap())
@@ -111,6 +113,18 @@ fn order() -> impl Strategy<Value = OrderBody> {
             digests: vec![Digest::of_bytes(&bytes)]
         }),
         put,
+        (any::<[u8; 32]>(), any::<[u8; 4]>()).prop_map(|(token, address)| OrderBody::Share {
+            digest: Digest::of_bytes(&token),
+            address: address.into(),
+            token: Token::new(token),
+        }),
+        (any::<[u8; 32]>(), name(), any::<(u64, u16)>()).prop_map(|(token, name, (total, port))| OrderBody::Fetch {
+            digest: Digest::of_bytes(&token),
+            name,
+            total,
+            from: SocketAddrV4::new(Ipv4Addr::LOCALHOST, port),
+            token: Token::new(token),
+        }),
         place(),
         start(),
         (proptest::collection::vec(name(), 0..4), signal())

@@ -88,6 +88,9 @@ pub struct Plan {
     /// Programs of others beside the nodes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub processes: Vec<PlannedProcess>,
+    /// Hosts that one with a program hands it on to at once; 0 where the lab sends to all.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub fan_out: u32,
 }
 
 fn is_zero(number: &u32) -> bool {

@@ -223,6 +223,7 @@ impl<'a> Draft<'a> {
             hosts_lost_max: self.hosts_lost_max,
             targets: targets(scenario),
             processes: self.processes,
+            fan_out: fleet::fan_out(scenario),
         };
         plan.steps = steps::steps(&plan);
         plan

@@ -16,7 +16,7 @@ pub use network::{Behaviour, Build, Consensus, Group, Link, Net, Network, Role, 
 pub use options::{Budget, NodeOptions, Phases};
 pub use peering::{Generator, Peering};
 pub use process::{ProcessGroup, ProcessStart, Ready};
-pub use provider::{Host, Provider, ProviderKind};
+pub use provider::{Distribute, Host, Provider, ProviderKind};
 
 use crate::defaults;
 use schemars::JsonSchema;

@@ -20,12 +20,27 @@ pub struct Provider {
     pub inventory_command: Option<Vec<String>>,
     /// Share of the hosts with nodes that may fail while the run is set up, once no spare is left; their nodes stay away.
     pub tolerate: Option<Ratio>,
+    /// How programs come to hosts: from the lab alone, or also from hosts that have them by then; `"direct"` unless given.
+    pub distribute: Option<Distribute>,
+    /// Hosts that one with a program hands it on to at once with `distribute = "tree"`, 1 to 16; 4 unless given.
+    pub fan_out: Option<u32>,
     /// Cores of a machine of the `sim` provider; 2 unless given.
     pub cores: Option<u32>,
     /// Whether all nodes of the `sim` provider share one machine, as processes of one computer do.
     pub shared: Option<bool>,
     /// Time that a disk of the `sim` provider takes to make records durable; 500us unless given.
     pub flush: Option<Duration>,
+}
+
+/// How programs come to the hosts of a fleet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Distribute {
+    /// The lab sends them to each host.
+    #[default]
+    Direct,
+    /// The lab sends them to a few hosts, and each that has them hands them on.
+    Tree,
 }
 
 /// Kinds of provider.

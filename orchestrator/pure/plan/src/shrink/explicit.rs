@@ -15,6 +15,7 @@ pub fn explicit(scenario: &Scenario, plan: &Plan) -> Scenario {
     explicit.provider.host.clear();
     (explicit.provider.inventory, explicit.provider.inventory_command) = (None, None);
     explicit.provider.tolerate = None;
+    (explicit.provider.distribute, explicit.provider.fan_out) = (None, None);
     let name = |node: u32| {
         plan.nodes
             .get(node as usize)

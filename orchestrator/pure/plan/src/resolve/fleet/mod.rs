@@ -8,7 +8,7 @@ use super::Draft;
 use crate::{
     PlannedHost, defaults,
     diagnostic::Code,
-    scenario::{Host, ProviderKind},
+    scenario::{Distribute, Host, ProviderKind, Scenario},
     units::{Ratio, Size},
 };
 use std::{
@@ -57,7 +57,34 @@ pub(super) fn check(draft: &mut Draft<'_>, pinning: Pinning) {
     key::check_unique(draft);
     check_names(draft);
     check_addresses(draft);
+    check_fan_out(draft);
     resolve_jumps(draft);
+}
+
+/// Hosts that one with a program hands it on to at once; 0 where the lab sends to all.
+pub(super) fn fan_out(scenario: &Scenario) -> u32 {
+    let provider = &scenario.provider;
+    match (provider.kind, provider.distribute.unwrap_or_default()) {
+        (ProviderKind::Ssh, Distribute::Tree) => provider.fan_out.unwrap_or(defaults::FAN_OUT),
+        _ => 0,
+    }
+}
+
+fn check_fan_out(draft: &mut Draft<'_>) {
+    let provider = &draft.scenario.provider;
+    let Some(fan_out) = provider.fan_out else {
+        return;
+    };
+    let max = defaults::FAN_OUT_MAX;
+    if !(1..=max).contains(&fan_out) {
+        let message = format!("`fan_out` is {fan_out}; a host hands a program on to 1 to {max} others at once");
+        let help = format!("write a number from 1 to {max}, or distribute = \"direct\"");
+        draft.error(Code::BadAmount, "provider.fan_out", message, help);
+    } else if provider.distribute.unwrap_or_default() == Distribute::Direct {
+        let message = "`fan_out` says nothing where the lab sends to all hosts";
+        let help = "add distribute = \"tree\", or remove it";
+        draft.warning(Code::NoEffect, "provider.fan_out", message, help);
+    }
 }
 
 /// Keys that other providers have no use for: a scenario of a fleet may well be tried on one machine first.
@@ -68,6 +95,8 @@ fn check_unused(draft: &mut Draft<'_>) {
         ("inventory", provider.inventory.is_some()),
         ("inventory_command", provider.inventory_command.is_some()),
         ("tolerate", provider.tolerate.is_some()),
+        ("distribute", provider.distribute.is_some()),
+        ("fan_out", provider.fan_out.is_some()),
     ];
     let kind = provider.kind;
     for (key, _) in given.into_iter().filter(|(_, given)| *given) {

@@ -353,6 +353,20 @@ fn tolerated_hosts_are_counted_of_those_with_nodes() {
 }
 
 #[test]
+fn programs_go_directly_or_by_a_tree_of_hosts() {
+    let fan_out = |more: &str| plan(&fleet(&["slots = 8"], more)).fan_out;
+    assert_eq!([fan_out(""), fan_out("distribute = \"direct\"")], [0, 0]);
+    let tree = "distribute = \"tree\"";
+    assert_eq!([fan_out(tree), fan_out(&format!("{tree}\nfan_out = 16"))], [4, 16]);
+    let said = |more: &str| problems(&fleet(&["slots = 8"], more));
+    for fan_out in ["0", "17"] {
+        let text = said(&format!("{tree}\nfan_out = {fan_out}"));
+        assert!(text.contains("T062") && text.contains("1 to 16"), "{text}");
+    }
+    assert!(said("fan_out = 2").contains("T048"));
+}
+
+#[test]
 fn budgets_limit_hosts_and_bytes() {
     let keys = [
         "slots = 4",
