@@ -49,11 +49,11 @@ fn a_web_server_and_its_client_feel_the_delay_and_the_partition() {
     let cut = |line: &&str| line.starts_with("cut ");
     let first = lines
         .iter()
-        .position(|line| cut(&line))
+        .position(&cut)
         .unwrap_or_else(|| panic!("{log}"));
-    let last = lines.iter().rposition(|line| cut(&line)).unwrap();
+    let last = lines.iter().rposition(&cut).unwrap();
     // Attempts give up after a second each: five seconds have no room for more than a few, and none succeeds among them.
-    assert!(lines[first..=last].iter().all(|line| cut(&line)), "{log}");
+    assert!(lines[first..=last].iter().all(cut), "{log}");
     assert!(last - first >= 2 && first > 0 && last + 1 < lines.len(), "{log}");
     let processes = run.result()["record"]["processes"].clone();
     let kinds = processes
