@@ -47,10 +47,7 @@ fn a_web_server_and_its_client_feel_the_delay_and_the_partition() {
     assert!(took.iter().all(|ms| *ms >= 155), "{took:?}");
     assert!(*took.iter().min().unwrap() < 400, "{took:?}");
     let cut = |line: &&str| line.starts_with("cut ");
-    let first = lines
-        .iter()
-        .position(&cut)
-        .unwrap_or_else(|| panic!("{log}"));
+    let first = lines.iter().position(&cut).unwrap_or_else(|| panic!("{log}"));
     let last = lines.iter().rposition(&cut).unwrap();
     // Attempts give up after a second each: five seconds have no room for more than a few, and none succeeds among them.
     assert!(lines[first..=last].iter().all(cut), "{log}");
@@ -73,7 +70,7 @@ fn a_program_on_loopback_crashes_comes_back_and_dies_with_the_lab() {
     let mark = format!("8639{}", std::process::id());
     let scenario = lab.scenario(&format!(
         "[phases]\nwarmup = \"1s\"\nmeasure = \"10m\"\ncooldown = \"0s\"\n[[load]]\nrate = 20\n\
-         [[process]]\nname = \"idle\"\ncommand = [\"sh\", \"-c\", \"echo up at $AT; sleep {mark}\"]\n\
+         [[process]]\nname = \"idle\"\ncommand = [\"sh\", \"-c\", \"echo up at $AT; sleep {mark} & wait\"]\n\
          env = {{ AT = \"{{address}}\" }}\nready = {{ line = \"up at 127.\" }}\n\
          [[fault]]\nat = \"1s\"\nfor = \"1s\"\nkind = \"crash\"\nnodes = [\"idle\"]\n"
     ));
