@@ -5,7 +5,7 @@ use super::{
     output::{print, print_json, table},
     runs::{live_clusters, the_cluster},
 };
-use crate::supervisor::{ClusterStatus, NodeStatus, ProgramStatus};
+use crate::supervisor::{ClusterStatus, InstanceStatus, NodeStatus, ProgramStatus};
 use clap::Args;
 
 /// Show the clusters that are up, or the nodes of one
@@ -97,11 +97,25 @@ fn row(node: &NodeStatus) -> Vec<String> {
         node.role.clone(),
         node.http.clone(),
         or_dash(node.pid.map(|pid| pid.to_string())),
-        or_dash(node.height.map(|height| height.to_string())),
+        of_instances(node, |instance| instance.height),
         or_dash(node.links.map(|(up, all)| format!("{up}/{all}"))),
-        or_dash(node.pending.map(|pending| pending.to_string())),
+        of_instances(node, |instance| instance.pending),
         node.state.clone(),
     ]
+}
+
+/// A number of each instance of a node, by name where there are several.
+fn of_instances(node: &NodeStatus, number: impl Fn(&InstanceStatus) -> u64) -> String {
+    match node.instances.as_slice() {
+        [] => "-".to_owned(),
+        [one] => number(one).to_string(),
+        many => {
+            let each = many
+                .iter()
+                .map(|instance| format!("{} {}", instance.id, number(instance)));
+            each.collect::<Vec<_>>().join(", ")
+        }
+    }
 }
 
 #[cfg(test)]
@@ -132,6 +146,7 @@ mod tests {
                 height: None,
                 links: None,
                 pending: None,
+                instances: Vec::new(),
             }],
         };
         assert!(headline(&status).contains("0 of 1 nodes run"));
@@ -145,5 +160,27 @@ mod tests {
             "{table}"
         );
         assert!(table.ends_with("web-0    127.60.0.9  78   running\n"), "{table}");
+    }
+    #[test]
+    fn a_node_of_several_instances_tells_of_each() {
+        let instance = |id: &str, height| InstanceStatus {
+            id: id.to_owned(),
+            height,
+            pending: 1,
+        };
+        let node = NodeStatus {
+            name: "val-0".to_owned(),
+            role: "validator".to_owned(),
+            http: "127.60.0.1:7001".to_owned(),
+            pid: Some(77),
+            state: "running".to_owned(),
+            height: Some(12),
+            links: Some((3, 3)),
+            pending: Some(1),
+            instances: vec![instance("main", 12), instance("side", 30)],
+        };
+        let cells = row(&node);
+        assert_eq!(cells[4], "main 12, side 30");
+        assert_eq!(cells[6], "main 1, side 1");
     }
 }

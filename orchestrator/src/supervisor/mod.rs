@@ -10,7 +10,7 @@ mod socket;
 mod tests;
 
 pub(crate) use fleet::FleetTerms;
-pub(crate) use protocol::{Answer, ClusterStatus, NodeStatus, ProgramStatus, Request, Startup};
+pub(crate) use protocol::{Answer, ClusterStatus, InstanceStatus, NodeStatus, ProgramStatus, Request, Startup};
 pub(crate) use socket::{ask, is_absent};
 
 use crate::{
@@ -366,15 +366,22 @@ async fn node_status(node: &PlannedNode, pid: Option<u32>, state: String) -> Nod
         }
         _ => (None, None),
     };
-    let first = latest.as_ref().and_then(|latest| latest.instances.first());
+    let latest = latest.map(|latest| latest.instances).unwrap_or_default();
+    let instances = latest.into_iter().map(|row| InstanceStatus {
+        id: row.instance.to_string(),
+        height: row.height,
+        pending: row.pending,
+    });
+    let instances: Vec<_> = instances.collect();
     NodeStatus {
         name: node.name.clone(),
         role: node.role.to_string(),
         http: http_address(node).to_string(),
         pid,
         state,
-        height: first.map(|instance| instance.height),
+        height: instances.first().map(|instance| instance.height),
         links: readiness.map(|answer| (answer.peers_connected, answer.peers_configured)),
-        pending: first.map(|instance| instance.pending),
+        pending: instances.first().map(|instance| instance.pending),
+        instances,
     }
 }

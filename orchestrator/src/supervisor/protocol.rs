@@ -102,12 +102,26 @@ pub(crate) struct NodeStatus {
     pub pid: Option<u32>,
     /// `running`, `not started`, or how it ended.
     pub state: String,
-    /// Height of its last block, when it answers.
+    /// Height of the last block of its first instance, when it answers.
     pub height: Option<u64>,
     /// Links that are up, and links that are configured, when it answers.
     pub links: Option<(u64, u64)>,
-    /// Transactions that wait there, when it answers.
+    /// Transactions that wait there for its first instance, when it answers.
     pub pending: Option<u64>,
+    /// Every consensus instance that it votes in or follows, when it answers.
+    #[serde(default)]
+    pub instances: Vec<InstanceStatus>,
+}
+
+/// One consensus instance on one node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct InstanceStatus {
+    /// Its name.
+    pub id: String,
+    /// Height of the node's last block.
+    pub height: u64,
+    /// Transactions that wait at the node.
+    pub pending: u64,
 }
 
 /// One line of a supervisor's stdout while its cluster starts.
