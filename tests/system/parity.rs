@@ -14,7 +14,9 @@ fn a_scenario_runs_on_both_and_the_page_says_where_they_differ() {
     let out = lab.path("page");
     let folder = out.to_str().unwrap();
     let ended = lab.command(&["parity", &scenario, "--binary", binary, "--out", folder]);
-    assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
+    // A busy machine makes the real run invalid, which the page says; all else is there all the same.
+    let is_valid = ended.code() == Some(0);
+    assert!(is_valid || ended.code() == Some(6), "{}", ended.stderr);
     let page = std::fs::read_to_string(out.join("parity.html")).unwrap();
     for part in [
         "simulated / real",
@@ -28,7 +30,10 @@ fn a_scenario_runs_on_both_and_the_page_says_where_they_differ() {
         assert!(std::fs::read(out.join(format!("figures/{figure}.png"))).unwrap().len() > 1000);
     }
     let parity: Value = serde_json::from_slice(&std::fs::read(out.join("parity.json")).unwrap()).unwrap();
-    assert_eq!(parity["problems"], Value::Array(Vec::new()), "{parity:#}");
+    let problems = parity["problems"].as_array().unwrap();
+    assert_eq!(problems.is_empty(), is_valid, "{problems:?}");
+    let says_so = |problem: &Value| problem.as_str().unwrap().contains("measures nothing");
+    assert!(problems.iter().all(says_so), "{problems:?}");
     let rows = parity["rows"].as_array().unwrap();
     let goodput = rows.iter().find(|row| row["figure"] == "goodput").unwrap();
     let ratio = goodput["ratio"]["value"].as_f64().unwrap();
@@ -40,8 +45,8 @@ fn a_scenario_runs_on_both_and_the_page_says_where_they_differ() {
     let again = lab.command(&[
         "parity", &scenario, "--binary", binary, "--real", real, "--within", "1", "--out", folder,
     ]);
-    assert_eq!(again.code(), Some(3), "{}", again.stderr);
-    assert!(again.stderr.contains("apart     "), "{}", again.stderr);
+    assert_eq!(again.code(), Some(if is_valid { 3 } else { 6 }), "{}", again.stderr);
+    assert_eq!(again.stderr.contains("apart     "), is_valid, "{}", again.stderr);
 }
 
 #[test]

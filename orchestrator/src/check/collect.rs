@@ -12,7 +12,7 @@ use futures::{StreamExt, stream};
 use regatta_api::view::{BlockSummary, BlockView, InstanceLatest, Outcome, SnapshotView, TransactionStatus};
 use regatta_base::{Digest, Height, TransactionId};
 use regatta_client::Client;
-use std::{cmp::Reverse, time::Duration};
+use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
 use tokio::time::{Instant, sleep};
 
 /// Nodes that are read at once.
@@ -23,6 +23,8 @@ const BLOCKS_AT_ONCE: usize = 8;
 const RANGE: usize = 1000;
 /// Blocks in full that are read from each node but those that are read whole.
 const SAMPLE_BLOCKS: u64 = 24;
+/// How often blocks are read from others that a node let go of before they could be read from it.
+const READ_AGAIN_MAX: usize = 8;
 /// Absent transactions that are asked for one by one.
 const ASKED_MAX: usize = 20_000;
 /// Statuses that are asked for at once.
@@ -70,6 +72,14 @@ pub async fn collect(rules: &Rules, endpoints: &[Endpoint], submitted: &[&Submit
     };
     read_proofs(&clients, &mut ledger).await;
     look_again(rules, &clients, &mut ledger).await;
+    for _ in 0..READ_AGAIN_MAX {
+        let missed = missed(&ledger);
+        if missed.is_empty() {
+            break;
+        }
+        read_missed(&clients, &mut ledger, missed).await;
+        look_again(rules, &clients, &mut ledger).await;
+    }
     ledger.accusations = read_accusations(&clients).await;
     ledger.absent = ask_absent(endpoints, &clients, submitted, &ledger).await;
     ledger
@@ -204,6 +214,35 @@ async fn read_proofs(clients: &[Client], ledger: &mut Ledger) {
             }
         }
     }
+}
+
+/// Nodes and heights that are to be read in full and were not: who was asked let go of the block meanwhile.
+pub(super) fn missed(ledger: &Ledger) -> Vec<(usize, Height)> {
+    let read: BTreeSet<(usize, Height)> = ledger
+        .proofs
+        .iter()
+        .map(|proof| (proof.node as usize, proof.height))
+        .collect();
+    let all = ledger.stretches().into_iter().flat_map(|stretch| {
+        (stretch.first..=stretch.last.min(ledger.target)).map(move |height| (stretch.node, height))
+    });
+    all.filter(|place| !read.contains(place)).collect()
+}
+
+async fn read_missed(clients: &[Client], ledger: &mut Ledger, missed: Vec<(usize, Height)>) {
+    let mut blocks = stream::iter(missed)
+        .map(|(position, height)| async move { (position, clients[position].block(height).await) })
+        .buffered(BLOCKS_AT_ONCE);
+    let known: BTreeSet<Height> = ledger.included.iter().map(|inclusion| inclusion.height).collect();
+    while let Some((position, block)) = blocks.next().await {
+        let Ok(block) = block else { continue };
+        ledger.proofs.push(proof(position as u32, &block));
+        if !known.contains(&block.summary.height) {
+            ledger.included.extend(inclusions(&block));
+        }
+    }
+    // In the order of execution; those of one block are in it.
+    ledger.included.sort_by_key(|inclusion| inclusion.height);
 }
 
 /// What is read in full: node, first and last height, and every how many-th one: 1 for stretches, in ascending order, and

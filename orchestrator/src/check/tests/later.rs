@@ -2,7 +2,11 @@
 
 use super::{HEIGHTS, failing_by, finds_by, id, rules, sound};
 use crate::{
-    check::{Absence, Found, Head, Ledger, NodeLedger, Rules, collect, ledger::Stretch},
+    check::{
+        Absence, Found, Head, Ledger, NodeLedger, Proof, Rules,
+        collect::{collect, missed},
+        ledger::Stretch,
+    },
     load::{
         Submission, Submitted,
         tests::double::{Double, Mode},
@@ -265,6 +269,20 @@ fn what_one_node_let_go_of_is_read_from_another() {
     ledger.nodes[1].blocks.truncate(3);
     assert_eq!(ledger.stretches(), [stretch(0, 5, 6)]);
     assert_eq!(ledger.gone(), 4);
+}
+
+/// Seen on a busy machine: blocks that one node let go of while they were read had no certificate that could be read,
+/// although others still had them.
+#[test]
+fn what_a_node_lets_go_of_while_it_is_read_is_read_from_another() {
+    let (mut ledger, _) = sound();
+    let whole: Vec<Proof> = ledger.proofs.iter().filter(|proof| proof.node == 0).cloned().collect();
+    ledger.proofs = whole.into_iter().filter(|proof| proof.height > 2).collect();
+    ledger.nodes[0].let_go = 2;
+    ledger.nodes[1].let_go = 6;
+    assert_eq!(missed(&ledger), [(2, 1), (2, 2)]);
+    ledger.nodes[2].let_go = 6;
+    assert_eq!((missed(&ledger), ledger.gone()), (vec![], 2));
 }
 
 proptest! {

@@ -152,7 +152,10 @@ mod tests {
         assert!(html.contains("Nodes that are up"), "the strip is missing");
         for text in [render::text(&result, "report.html"), render::markdown(&result), html] {
             assert!(text.contains("2 departures (2 more put off)"), "{text}");
-            assert!(text.contains("caught up (1 of them by snapshot) within 100 ms (p50)"), "{text}");
+            assert!(
+                text.contains("caught up (1 of them by snapshot) within 100 ms (p50)"),
+                "{text}"
+            );
         }
         let json = render::json(&result).unwrap();
         assert!(json.contains("\"catch_up_p90_ms\": 600") || json.contains("\"catch_up_p90_ms\":600"));
