@@ -92,7 +92,10 @@ fn a_program_on_loopback_crashes_comes_back_and_dies_with_the_lab() {
             _ => Err(format!("{starts:?}")),
         }
     });
-    assert_eq!(running(&mark).len(), 2, "a shell and its child");
+    until("a shell and its child", || match running(&mark) {
+        both if both.len() == 2 => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
     command.signal(Signal::SIGKILL);
     command.wait();
     run.wait_until_nobody_is_left();

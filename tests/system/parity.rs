@@ -30,9 +30,13 @@ fn a_scenario_runs_on_both_and_the_page_says_where_they_differ() {
         assert!(std::fs::read(out.join(format!("figures/{figure}.png"))).unwrap().len() > 1000);
     }
     let parity: Value = serde_json::from_slice(&std::fs::read(out.join("parity.json")).unwrap()).unwrap();
-    let problems = parity["problems"].as_array().unwrap();
+    // Lab and node of a working copy may have been built before and after a commit, which the page says too.
+    let problems = parity["problems"].as_array().unwrap().iter();
+    let problems: Vec<&Value> = problems
+        .filter(|problem| *problem != "the programs are of two commits")
+        .collect();
     assert_eq!(problems.is_empty(), is_valid, "{problems:?}");
-    let says_so = |problem: &Value| problem.as_str().unwrap().contains("measures nothing");
+    let says_so = |problem: &&Value| problem.as_str().unwrap().contains("measures nothing");
     assert!(problems.iter().all(says_so), "{problems:?}");
     let rows = parity["rows"].as_array().unwrap();
     let goodput = rows.iter().find(|row| row["figure"] == "goodput").unwrap();
