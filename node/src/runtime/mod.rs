@@ -173,7 +173,9 @@ pub fn start_in(
     }
     let nonce = jobs::new_rng().map_err(StartError::Randomness)?.random();
     let birth = if is_new { Start::New } else { Start::Again { nonce } };
-    let journal_state = journal.state();
+    let mut journal_state = journal.state();
+    // What it knows from the start is news to the loop.
+    journal_state.mark_changed();
     let (keeper, reports) = Keeper::start(&snapshots::folder(&folder.join(&config.data_dir)))?;
     let (workers, results) = Workers::new().map_err(StartError::Randomness)?;
     let reader = journal.reader();

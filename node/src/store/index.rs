@@ -148,13 +148,19 @@ impl Index {
     /// Forgets what is in files up to `file`, which is about to go.
     pub(super) fn prune(&mut self, file: u32) {
         self.gone = self.gone.max(file);
-        for chain in &mut self.chains {
-            while chain.places.front().is_some_and(|place| place.block.file() <= file) {
-                chain.places.pop_front();
-                chain.first += 1;
-            }
-        }
+        self.forget_torn();
         self.batches.retain(|_, place| place.file() > file);
+    }
+
+    /// Forgets blocks up to the last one of which a part is gone: a block may outlive a batch of it by a file, and cannot
+    /// be shown then.
+    pub(super) fn forget_torn(&mut self) {
+        for chain in &mut self.chains {
+            let is_torn = |place: &Place| place.block.file().min(place.oldest) <= self.gone;
+            let torn = chain.places.iter().rposition(is_torn).map_or(0, |last| last + 1);
+            chain.places.drain(..torn);
+            chain.first += torn as u64;
+        }
     }
 
     /// Whether the file of a place is gone.
@@ -162,9 +168,9 @@ impl Index {
         place.file() <= self.gone
     }
 
-    /// The first block of each instance that has any.
+    /// The first block of each instance from which on all can be read, once files are gone.
     pub(super) fn first_blocks(&self) -> Vec<(usize, Height)> {
-        let chains = self.chains.iter().enumerate();
+        let chains = self.chains.iter().enumerate().filter(|_| self.gone > 0);
         chains
             .filter(|(_, chain)| chain.first > 0)
             .map(|(instance, chain)| (instance, chain.first))
@@ -224,13 +230,41 @@ mod tests {
         assert_eq!(index.oldest_after(0, 7).min(), Some(8));
         assert_eq!(index.oldest_after(0, 9).min(), None);
         index.prune(3);
-        assert_eq!((index.find_block(0, 3), index.first_blocks()), (None, vec![(0, 4)]));
-        assert_eq!(index.find_block(0, 4), Some(Location::new(4, 40)));
+        // Block 7 lost its batch.
+        assert_eq!((index.find_block(0, 7), index.first_blocks()), (None, vec![(0, 8)]));
+        assert_eq!(index.find_block(0, 8), Some(Location::new(8, 40)));
         assert!(index.is_gone(Location::new(3, 40)) && !index.is_gone(Location::new(4, 40)));
         assert_eq!(index.find_batches(0, &[digest(3)]), [Location::NOWHERE]);
         index.skip(0, 100);
         assert!(index.find_block(0, 4).is_none() && !index.add_block(0, 100, Location::new(9, 50), (&[], &[])));
         assert!(index.add_block(0, 101, Location::new(9, 50), (&[], &[])));
+    }
+
+    /// Seen in a run of the lab: a node named a block as its first one, and could not show it.
+    #[test]
+    fn a_block_whose_batch_is_in_a_file_that_went_is_not_the_first() {
+        let mut index = Index::default();
+        for height in 1..=6u64 {
+            // The batch of each block is in the file before.
+            let (file, batch) = (height as u32 + 1, [digest(height as u32)]);
+            let batch_at = [Location::new(file - 1, 40)];
+            assert!(index.add_block(0, height, Location::new(file, 40), (&batch, &batch_at)));
+        }
+        assert_eq!(index.first_blocks(), [], "nothing is gone");
+        index.prune(2);
+        assert_eq!(index.first_blocks(), [(0, 3)]);
+        assert_eq!(index.find_block(0, 2), None);
+        // The same when the journal is read again without its first files.
+        let mut again = Index::default();
+        again.prune(2);
+        for height in 2..=6u64 {
+            let (file, batch) = (height as u32 + 1, [digest(height as u32)]);
+            let batch_at = [Location::new(file - 1, 40)];
+            assert!(again.add_block(0, height, Location::new(file, 40), (&batch, &batch_at)));
+        }
+        again.forget_torn();
+        assert_eq!(again.first_blocks(), [(0, 3)]);
+        assert!(again.add_block(0, 7, Location::new(8, 40), (&[], &[])));
     }
 
     #[test]

@@ -53,7 +53,8 @@ pub struct JournalState {
     pub full: bool,
     /// Bytes of its files.
     pub bytes: u64,
-    /// The first block of each instance, by its position in the configuration, since files were removed.
+    /// The first block of each instance from which on all can be read, by its position in the configuration, since
+    /// files were removed.
     pub first_blocks: Vec<(usize, Height)>,
     /// Why the writer gave up, if it did.
     pub failed: Option<Arc<StoreError>>,
@@ -120,10 +121,14 @@ impl Journal {
         let dir = &options.dir;
         let (mut index, mut coverage) = (Index::default(), Coverage::default());
         let position = recover(dir, (&mut index, &mut coverage), &mut replay)?;
+        let known = JournalState {
+            first_blocks: index.first_blocks(),
+            ..JournalState::default()
+        };
         let index = Arc::new(Mutex::new(index));
         let backlog = Arc::new(AtomicUsize::new(0));
         let closing = Arc::new(AtomicBool::new(false));
-        let (sender, state) = watch::channel(JournalState::default());
+        let (sender, state) = watch::channel(known);
         let mut writer = Writer {
             options: options.clone(),
             file: None,

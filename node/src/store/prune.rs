@@ -110,7 +110,13 @@ impl Writer {
             let (bytes, lasting) = (file.bytes, file.lasting.clone());
             self.write_again(&lasting)?;
             let path = file_path(&self.options.dir, number);
-            index.lock().unwrap_or_else(PoisonError::into_inner).prune(number);
+            let first = {
+                let mut index = index.lock().unwrap_or_else(PoisonError::into_inner);
+                index.prune(number);
+                index.first_blocks()
+            };
+            // Told before the file goes, since a busy disk may take seconds over that.
+            self.state.send_modify(|state| state.first_blocks = first);
             fs::remove_file(&path).map_err(|error| StoreError::io("remove", &path, error))?;
             self.coverage.files.remove(&number);
             self.position.total = self.position.total.saturating_sub(bytes);
@@ -118,8 +124,6 @@ impl Writer {
         let dir = &self.options.dir;
         let sync = File::open(dir).and_then(|dir| dir.sync_all());
         sync.map_err(|error| StoreError::io("flush", dir, error))?;
-        let first = index.lock().unwrap_or_else(PoisonError::into_inner).first_blocks();
-        self.state.send_modify(|state| state.first_blocks = first);
         self.report_full();
         Ok(())
     }

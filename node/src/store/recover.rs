@@ -78,6 +78,7 @@ pub(super) fn recover(
         position.file = number;
         position.total += position.end;
     }
+    index.forget_torn();
     Ok(position)
 }
 

@@ -23,8 +23,8 @@ const BLOCKS_AT_ONCE: usize = 8;
 const RANGE: usize = 1000;
 /// Blocks in full that are read from each node but those that are read whole.
 const SAMPLE_BLOCKS: u64 = 24;
-/// How often blocks are read from others that a node let go of before they could be read from it.
-const READ_AGAIN_MAX: usize = 8;
+/// How long blocks that were missed are asked for again without any of them being read.
+const READ_AGAIN_MAX: Duration = Duration::from_secs(5);
 /// Absent transactions that are asked for one by one.
 const ASKED_MAX: usize = 20_000;
 /// Statuses that are asked for at once.
@@ -72,14 +72,7 @@ pub async fn collect(rules: &Rules, endpoints: &[Endpoint], submitted: &[&Submit
     };
     read_proofs(&clients, &mut ledger).await;
     look_again(rules, &clients, &mut ledger).await;
-    for _ in 0..READ_AGAIN_MAX {
-        let missed = missed(&ledger);
-        if missed.is_empty() {
-            break;
-        }
-        read_missed(&clients, &mut ledger, missed).await;
-        look_again(rules, &clients, &mut ledger).await;
-    }
+    read_what_was_missed(rules, &clients, &mut ledger).await;
     ledger.accusations = read_accusations(&clients).await;
     ledger.absent = ask_absent(endpoints, &clients, submitted, &ledger).await;
     ledger
@@ -227,6 +220,22 @@ pub(super) fn missed(ledger: &Ledger) -> Vec<(usize, Height)> {
         (stretch.first..=stretch.last.min(ledger.target)).map(move |height| (stretch.node, height))
     });
     all.filter(|place| !read.contains(place)).collect()
+}
+
+/// Reads what a node let go of from others, and waits for what a node with a busy disk cannot show yet, as long as it gets
+/// less.
+async fn read_what_was_missed(rules: &Rules, clients: &[Client], ledger: &mut Ledger) {
+    let (mut left, mut since) = (missed(ledger), Instant::now());
+    while !left.is_empty() && since.elapsed() < READ_AGAIN_MAX {
+        read_missed(clients, ledger, left.clone()).await;
+        look_again(rules, clients, ledger).await;
+        let now = missed(ledger);
+        if now == left {
+            sleep(PAUSE).await;
+        } else {
+            (left, since) = (now, Instant::now());
+        }
+    }
 }
 
 async fn read_missed(clients: &[Client], ledger: &mut Ledger, missed: Vec<(usize, Height)>) {
