@@ -277,7 +277,12 @@ async fn find(output: &mut ChildStdout, complaints: &Complaints, watch: &mut Wat
     }
 }
 
+/// The reason that the command gives, or what the host complained about beside it: that comes on another stream, at a time
+/// of its own.
 async fn failed(complaints: &Complaints, said: &str) -> HostError {
+    if let Some(why) = said.strip_prefix("failed ").filter(|why| !why.trim().is_empty()) {
+        return HostError::Bootstrap(quoted(why.trim()));
+    }
     let text = complaints.last_words().await;
     HostError::Bootstrap(if text.is_empty() { quoted(said) } else { text })
 }
@@ -323,16 +328,16 @@ size() {{ wc -c 2>/dev/null <"$1" | tr -d " "; }}
 if [ -x "$f" ] && [ "$(size "$f")" = {size} ]; then
 echo "{MARK}present $(uname -m)"
 else
-mkdir -p "$p" || exit 71
 t="$p/.part.$$"
 trap "rm -f \"$t\"" EXIT
 trap "exit 73" HUP INT TERM
 echo "{MARK}absent $(uname -m)"
-if head -c {size} >"$t" && [ "$(size "$t")" = {size} ] && chmod 700 "$t" && mv "$t" "$f"; then
+receive() {{ mkdir -p "$p" && head -c {size} >"$t" && [ "$(size "$t")" = {size} ] && chmod 700 "$t" && mv "$t" "$f"; }}
+if e="$(receive 2>&1)"; then
 trap - EXIT HUP INT TERM
 echo "{MARK}ready"
 else
-echo "{MARK}failed"
+echo "{MARK}failed $(echo "$e" | tr "\n" " ")"
 exit 72
 fi
 fi
@@ -432,9 +437,22 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let agent = agent("#!/bin/sh\necho never\n");
         let said = bootstrap(home.path(), &agent, &agent.bytes[..5]);
-        assert!(said.ends_with("regatta-bootstrap failed\n"), "{said}");
+        assert!(said.trim_end().ends_with("regatta-bootstrap failed"), "{said}");
         let folder = home.path().join(".regatta/agent").join(agent.digest.to_string());
         assert_eq!(fs::read_dir(folder).unwrap().count(), 0);
+    }
+
+    /// Seen on a busy machine: the reason came over standard error after the lab had given the host up.
+    #[test]
+    fn a_host_that_cannot_keep_the_agent_says_why_in_its_answer() {
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir_all(home.path().join(".regatta")).unwrap();
+        fs::write(home.path().join(".regatta/agent"), "no folder").unwrap();
+        let agent = agent("#!/bin/sh\necho never\n");
+        let said = bootstrap(home.path(), &agent, &agent.bytes);
+        let failed = said.lines().last().unwrap().strip_prefix("regatta-bootstrap failed ");
+        let why = failed.unwrap_or_else(|| panic!("{said}"));
+        assert!(why.contains("mkdir") && why.contains("Not a directory"), "{said}");
     }
 
     #[test]
