@@ -5,6 +5,7 @@ mod system {
     /// What the tests stand on.
     mod support {
         pub mod lab;
+        pub mod namespaces;
         pub mod network;
         pub mod process;
         pub mod programs;
@@ -34,6 +35,7 @@ mod system {
     mod idle;
     mod instances;
     mod journals;
+    mod killed;
     mod late;
     mod limits;
     mod misconduct;

@@ -1,20 +1,8 @@
 //! Programs of others beside the nodes: real links, faults that reach them, and nothing of them left.
 
-use super::support::{lab::Lab, process::is_alive, wait::until};
+use super::support::{lab::Lab, namespaces::allowed, process::is_alive, wait::until};
 use nix::sys::signal::Signal;
 use std::fs;
-
-/// Whether this user may make namespaces here; never skipped where CI is set.
-fn allowed(lab: &Lab) -> bool {
-    let ended = lab.command(&["plan", "topologies/foreign.toml"]);
-    if ended.code() == Some(0) {
-        return true;
-    }
-    ended.failure(2, &["error[T056]", "help: run as root"]);
-    assert!(std::env::var_os("CI").is_none(), "CI must be able to: {}", ended.stderr);
-    eprintln!("SKIPPED: {}", ended.stderr);
-    false
-}
 
 /// Processes whose command line contains `text`.
 fn running(text: &str) -> Vec<u32> {

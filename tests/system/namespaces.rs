@@ -2,7 +2,7 @@
 //!
 //! Where namespaces are not allowed these tests say so and pass, but never where CI is set.
 
-use super::support::{lab::Lab, wait::until};
+use super::support::{lab::Lab, namespaces::allowed, wait::until};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::{collections::BTreeSet, fs};
@@ -10,19 +10,6 @@ use std::{collections::BTreeSet, fs};
 const NETNS: &str = "[provider]\nkind = \"netns\"\n";
 const SHORT: &str = "[phases]\nwarmup = \"1s\"\nmeasure = \"2s\"\ncooldown = \"0s\"\n[[load]]\nrate = 20\n";
 const LONG: &str = "[phases]\nwarmup = \"1s\"\nmeasure = \"10m\"\ncooldown = \"0s\"\n[[load]]\nrate = 20\n";
-
-/// Whether this user may make namespaces here.
-fn allowed(lab: &Lab) -> bool {
-    let scenario = lab.scenario(NETNS);
-    let ended = lab.command(&["plan", &scenario]);
-    if ended.code() == Some(0) {
-        return true;
-    }
-    ended.failure(2, &["error[T056]", "help: run as root", "kind = \"local\""]);
-    assert!(std::env::var_os("CI").is_none(), "CI must be able to: {}", ended.stderr);
-    eprintln!("SKIPPED: {}", ended.stderr);
-    false
-}
 
 /// Devices of the namespace that the tests run in.
 fn host_devices() -> BTreeSet<String> {

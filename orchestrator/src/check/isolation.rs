@@ -27,20 +27,20 @@ pub fn isolation(parts: &[Part<'_>]) -> Invariant {
     let mut evidence = Evidence::new("isolation");
     let included: Vec<IdIndex> = parts.iter().map(|part| index(part.ledger)).collect();
     let mut compared = 0;
-    for (here, part) in parts.iter().enumerate() {
-        for (there, other) in parts.iter().enumerate().filter(|(there, _)| *there != here) {
-            for row in other.submitted.iter().flat_map(|load| &load.rows) {
-                compared += 1;
-                if included[here].contains(&row.id) {
-                    evidence.violation(|| leak(&row.id, other.instance, part.instance));
-                }
+    let pairs = (0..parts.len()).flat_map(|here| (0..parts.len()).map(move |there| (here, there)));
+    for (here, there) in pairs.filter(|(here, there)| here != there) {
+        let (part, other) = (&parts[here], &parts[there]);
+        for row in other.submitted.iter().flat_map(|load| &load.rows) {
+            compared += 1;
+            if included[here].contains(&row.id) {
+                evidence.violation(|| leak(&row.id, other.instance, part.instance));
             }
-            // Each pair once.
-            let rows = part.ledger.included.iter().filter(|_| here < there);
-            for row in rows.filter(|row| included[there].contains(&row.id)) {
-                let (id, a, b) = (row.id.short(), part.instance, other.instance);
-                evidence.violation(|| format!("{id} is in `{a}` and in `{b}`"));
-            }
+        }
+        // Each pair once.
+        let rows = part.ledger.included.iter().filter(|_| here < there);
+        for row in rows.filter(|row| included[there].contains(&row.id)) {
+            let (id, a, b) = (row.id.short(), part.instance, other.instance);
+            evidence.violation(|| format!("{id} is in `{a}` and in `{b}`"));
         }
     }
     evidence.number("instances", parts.len() as u64);

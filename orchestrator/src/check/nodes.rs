@@ -64,21 +64,20 @@ fn witness<'a>(witnesses: &[Option<(usize, &'a BlockRow)>], height: u64) -> Opti
 fn snapshots(evidence: &mut Evidence, ledger: &Ledger, witnesses: &[Option<(usize, &BlockRow)>]) -> u64 {
     let mut first: BTreeMap<u64, (&NodeLedger, &Head)> = BTreeMap::new();
     let mut compared = 0;
-    for node in &ledger.nodes {
-        for snapshot in &node.snapshots {
-            let height = snapshot.height;
-            let (other, same) = *first.entry(height).or_insert((node, snapshot));
-            if (same.hash, same.state_root) != (snapshot.hash, snapshot.state_root) {
-                evidence.violation(|| {
-                    let (a, b) = (&other.node, &node.node);
-                    format!("height {height}: {a} and {b} have snapshots of different states")
-                });
-            }
-            let known = witness(witnesses, height);
-            compared += u64::from(known.is_some() || other.node != node.node);
-            if let Some((other, row)) = known {
-                claim(evidence, ledger.name(other), row, node, snapshot, "a snapshot");
-            }
+    let nodes = ledger.nodes.iter();
+    for (node, snapshot) in nodes.flat_map(|node| node.snapshots.iter().map(move |snapshot| (node, snapshot))) {
+        let height = snapshot.height;
+        let (other, same) = *first.entry(height).or_insert((node, snapshot));
+        if (same.hash, same.state_root) != (snapshot.hash, snapshot.state_root) {
+            evidence.violation(|| {
+                let (a, b) = (&other.node, &node.node);
+                format!("height {height}: {a} and {b} have snapshots of different states")
+            });
+        }
+        let known = witness(witnesses, height);
+        compared += u64::from(known.is_some() || other.node != node.node);
+        if let Some((other, row)) = known {
+            claim(evidence, ledger.name(other), row, node, snapshot, "a snapshot");
         }
     }
     compared

@@ -163,7 +163,8 @@ impl Run {
     /// Waits until the journal says that a step of a kind has begun, e.g. `measure`.
     pub fn wait_for_step(&self, kind: &str, lab: &Running) {
         until(&format!("step {kind}"), || {
-            let begun = |line: &Value| line["kind"] == "step_started" && !line["step"][kind].is_null();
+            let is_it = |step: &Value| *step == kind || !step[kind].is_null();
+            let begun = |line: &Value| line["kind"] == "step_started" && is_it(&line["step"]);
             let found = self.journal().iter().any(begun);
             if found { Ok(()) } else { Err(lab.stderr()) }
         });

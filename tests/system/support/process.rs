@@ -131,3 +131,24 @@ pub fn is_alive(pid: u32) -> bool {
         .and_then(|(_, rest)| rest.trim_start().chars().next());
     state.is_some_and(|state| state != 'Z' && state != 'X')
 }
+
+/// Processes whose command, working folder or environment names `folder`, in words: for what nobody noted the number of.
+pub fn mentioning(folder: &Path) -> Vec<String> {
+    let name = folder.to_str().unwrap();
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let own = std::process::id();
+    let lines = pids.filter(|pid| *pid != own && is_alive(*pid)).map(|pid| {
+        let read = |what: &str| fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).replace('\0', " ");
+        let place = fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
+        let is_in_environment = text(read("environ")).contains(name);
+        let environment = if is_in_environment {
+            format!(" with {name}")
+        } else {
+            String::new()
+        };
+        format!("{pid}: {}in {}{environment}", text(read("cmdline")), place.display())
+    });
+    lines.filter(|line| line.contains(name)).collect()
+}
