@@ -68,10 +68,15 @@ impl Fleet {
 
     /// The same with keys of the scenario set to other values, `KEY=VALUE` each.
     pub(super) fn start_set(&self, binaries: &[String], set: &[&str]) -> Running {
-        let mut arguments = self.arguments("run", binaries);
-        arguments.push("--plain".to_owned());
-        arguments.extend(set.iter().flat_map(|pair| ["--set".to_owned(), (*pair).to_owned()]));
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let set: Vec<&str> = set.iter().flat_map(|pair| ["--set", pair]).collect();
+        self.start_also(binaries, &set)
+    }
+
+    /// The same with further arguments.
+    pub(super) fn start_also(&self, binaries: &[String], more: &[&str]) -> Running {
+        let arguments = self.arguments("run", binaries);
+        let arguments = arguments.iter().map(String::as_str).chain(["--plain"]);
+        let arguments: Vec<&str> = arguments.chain(more.iter().copied()).collect();
         self.lab.start(&arguments)
     }
 

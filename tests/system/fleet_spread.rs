@@ -111,7 +111,7 @@ fn large_node(fleet: &Fleet) -> PathBuf {
 fn a_run_goes_on_without_as_many_hosts_as_it_tolerates_and_says_which() {
     let mut fleet = Fleet::new(SshServers::start(20), 0, SHORT);
     fleet.servers.end(7);
-    let lab = fleet.start_set(&[text(programs::node_for_hosts())], &["provider.tolerate=5%"]);
+    let lab = fleet.start_also(&[text(programs::node_for_hosts())], &["--tolerate", "5%"]);
     let run = fleet.lab.run_of(&lab);
     assert_went_well(&run, lab);
     let dead = fleet.servers.address(7).to_string();
@@ -137,7 +137,7 @@ fn one_host_more_than_a_run_tolerates_ends_it_and_all_of_them_are_named() {
     for host in [7, 12] {
         fleet.servers.end(host);
     }
-    let lab = fleet.start_set(&[text(programs::node_for_hosts())], &["provider.tolerate=5%"]);
+    let lab = fleet.start_also(&[text(programs::node_for_hosts())], &["--tolerate", "1"]);
     let run = fleet.lab.run_of(&lab);
     let ended = lab.wait();
     let dead = |host: u8| format!("host `{}` cannot be reached", fleet.servers.address(host));
@@ -148,4 +148,35 @@ fn one_host_more_than_a_run_tolerates_ends_it_and_all_of_them_are_named() {
     assert_eq!(noted(&run, "failed"), 2);
     fleet.wait_until_nobody_is_left();
     assert_eq!(fleet.folders(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn what_is_no_number_of_hosts_is_refused_as_the_scenarios_key_is() {
+    let fleet = Fleet::new(SshServers::start(5), 0, SHORT);
+    let refusal = |word: &str| {
+        let ended = fleet
+            .lab
+            .command(&["run", fleet.scenario(), "--dry-run", "--tolerate", word]);
+        assert_eq!(ended.code(), Some(2), "{}", ended.stderr);
+        let by_key = format!("provider.tolerate={word}");
+        let also = fleet
+            .lab
+            .command(&["run", fleet.scenario(), "--dry-run", "--set", &by_key]);
+        assert_eq!(ended.stderr, also.stderr);
+        ended.stderr
+    };
+    let many = refusal("many");
+    assert!(
+        many.contains("`many` is not a share such as \"5%\", or a whole number such as 2"),
+        "{many}"
+    );
+    let quorum = refusal("2");
+    assert!(
+        quorum.contains("error[T023]") && quorum.contains("without 2 hosts"),
+        "{quorum}"
+    );
+    let costs = fleet
+        .lab
+        .command(&["run", fleet.scenario(), "--dry-run", "--tolerate", "1"]);
+    costs.success();
 }

@@ -4,7 +4,7 @@ use super::{
     CliError, FAILED, Global, Outcome,
     output::{print, print_json},
     runs::report_sweep,
-    scenario::{Loaded, ScenarioArgs},
+    scenario::{FleetArgs, Loaded, ScenarioArgs},
     signals::Signals,
 };
 use crate::{
@@ -17,7 +17,7 @@ use anstream::eprintln;
 use clap::Args;
 use regatta_plan::{Plan, PlannedHost};
 use regatta_report::render;
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 /// Build, seal, start, load, check and report one scenario
 #[derive(Debug, Args)]
@@ -36,6 +36,7 @@ Examples:
   regatta run topologies/smoke.toml --seed 7 --json
   regatta run topologies/crash.toml --web
   regatta run topologies/hundred.toml --dry-run    hosts, minutes and bytes; nothing starts
+  regatta run fleet.toml --key release.pem --tolerate 5%    goes on without up to 5% of the hosts
 
 Exit codes:
   0 pass   1 not carried out   2 usage or scenario   3 objective missed
@@ -49,12 +50,8 @@ pub(super) struct Run {
     /// Print what the run would cost (hosts, minutes, bytes), and start nothing
     #[arg(long)]
     dry_run: bool,
-    /// Private key that signs the builds: for hosts, which accept no other (`regatta keygen`)
-    #[arg(long, value_name = "FILE")]
-    key: Option<PathBuf>,
-    /// Agent for hosts, in place of one that is built
-    #[arg(long, value_name = "PATH")]
-    agent: Option<PathBuf>,
+    #[command(flatten)]
+    fleet: FleetArgs,
     /// Print plain lines, also on a terminal
     #[arg(long)]
     plain: bool,
@@ -65,17 +62,14 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) async fn execute(&self, global: &Global) -> Outcome {
-        let loaded = self.scenario.load(global, "run")?;
+        let loaded = self.fleet.on(&self.scenario).load(global, "run")?;
         if self.dry_run {
             return print_costs(global, &loaded.plan);
         }
         raise_descriptor_limit();
         report_sweep(&global.runs);
         let job = Job {
-            signing: Signing {
-                key: self.key.clone(),
-                agent: self.agent.clone(),
-            },
+            signing: self.fleet.signing(),
             strict: self.strict,
             ..job_of(global, loaded)
         };

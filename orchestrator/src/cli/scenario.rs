@@ -2,6 +2,7 @@
 
 use super::{CliError, Global, output::print_json};
 use crate::{
+    build::Signing,
     cluster::{check_programs, choose_network},
     inventory,
     provider::capabilities,
@@ -41,6 +42,36 @@ pub(super) struct ScenarioArgs {
     /// Run this executable instead of building, for build NAME or for `main`
     #[arg(long, value_name = "[NAME=]PATH")]
     binary: Vec<String>,
+}
+
+/// What only a scenario with hosts has a use for.
+#[derive(Debug, Clone, Args)]
+pub(super) struct FleetArgs {
+    /// Private key that signs the builds: for hosts, which accept no other (`regatta keygen`)
+    #[arg(long, value_name = "FILE")]
+    pub(super) key: Option<PathBuf>,
+    /// Agent for hosts, in place of one that is built
+    #[arg(long, value_name = "PATH")]
+    agent: Option<PathBuf>,
+    /// Hosts that may fail while the run is set up, as `5%` or `2`: `provider.tolerate` of the scenario
+    #[arg(long, value_name = "SHARE|NUMBER")]
+    tolerate: Option<String>,
+}
+
+impl FleetArgs {
+    /// What signs the builds, and the agent.
+    pub(super) fn signing(&self) -> Signing {
+        Signing {
+            key: self.key.clone(),
+            agent: self.agent.clone(),
+        }
+    }
+
+    /// The scenario with what is said here about its hosts.
+    pub(super) fn on(&self, scenario: &ScenarioArgs) -> ScenarioArgs {
+        let tolerate = self.tolerate.iter();
+        scenario.with(tolerate.map(|portion| format!("provider.tolerate={portion}")))
+    }
 }
 
 /// A scenario that was read and resolved.

@@ -4,12 +4,12 @@ use super::{
     CliError, Global, Outcome,
     output::{print, print_json},
     runs::report_sweep,
-    scenario::ScenarioArgs,
+    scenario::{FleetArgs, ScenarioArgs},
     signals::Signals,
     supervise,
 };
 use crate::{
-    build::{AgentFile, Programs, Signing},
+    build::{AgentFile, Programs},
     rundir::{Entry, RunDir},
     runner::{Opened, open_run},
     supervisor::{FleetTerms, Startup},
@@ -17,7 +17,7 @@ use crate::{
 use anstream::eprintln;
 use clap::Args;
 use std::{
-    path::{Path, PathBuf, absolute},
+    path::{Path, absolute},
     process::Stdio,
 };
 use tokio::{
@@ -34,22 +34,18 @@ side when their address ranges differ; a scenario that pins no net.ipv4 gets a f
 Examples:
   regatta up topologies/quickstart.toml
   regatta up topologies/quickstart.toml --set net.ipv4=127.77.0.0/16
-  regatta up fleet.toml --key release-key.pem
+  regatta up fleet.toml --key release-key.pem --tolerate 2    goes on without up to 2 hosts
   regatta status; regatta logs latest val-0 -f; regatta down")]
 pub(super) struct Up {
     #[command(flatten)]
     scenario: ScenarioArgs,
-    /// Private key that signs the builds: for hosts, which accept no other (`regatta keygen`)
-    #[arg(long, value_name = "FILE")]
-    key: Option<PathBuf>,
-    /// Agent for hosts, in place of one that is built
-    #[arg(long, value_name = "PATH")]
-    agent: Option<PathBuf>,
+    #[command(flatten)]
+    fleet: FleetArgs,
 }
 
 impl Up {
     pub(super) async fn execute(&self, global: &Global) -> Outcome {
-        let loaded = self.scenario.load(global, "up")?;
+        let loaded = self.fleet.on(&self.scenario).load(global, "up")?;
         report_sweep(&global.runs);
         let Opened {
             run,
@@ -58,10 +54,8 @@ impl Up {
             store,
         } = open_run(&loaded.plan, &loaded.text, &global.runs)?;
         eprintln!("run       {}", run.id());
-        let mut programs = Programs::new(&loaded.plan, &loaded.base, loaded.given, store).signed_by(Signing {
-            key: self.key.clone(),
-            agent: self.agent.clone(),
-        });
+        let mut programs =
+            Programs::new(&loaded.plan, &loaded.base, loaded.given, store).signed_by(self.fleet.signing());
         let mut signals = Signals::listen()?;
         let mut show = |line: &str| eprintln!("          {}", line.trim());
         let provide = programs.provide(&mut show);
@@ -95,7 +89,7 @@ impl Up {
 
     /// What the supervisor must know of hosts, where there are any. It runs elsewhere: every path is an absolute one.
     fn terms(&self, programs: &Programs, base: &Path) -> Result<Option<FleetTerms>, CliError> {
-        let (Some(key), Some(agent)) = (&self.key, programs.agent_file()) else {
+        let (Some(key), Some(agent)) = (&self.fleet.key, programs.agent_file()) else {
             return Ok(None);
         };
         let base = if base.as_os_str().is_empty() {

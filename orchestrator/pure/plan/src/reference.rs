@@ -299,6 +299,7 @@ fn of_format(format: &str) -> Option<&'static str> {
         "size" => "size",
         "bit-rate" => "bit rate",
         "ratio" => "fraction",
+        "portion" => "fraction or number",
         "ipv4-network" => "IPv4 range",
         _ => return None,
     })

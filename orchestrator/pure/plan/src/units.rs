@@ -20,6 +20,27 @@ pub struct BitRate(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default)]
 pub struct Ratio(pub f64);
 
+/// Some of several things, written as a share or as a whole number of them: `"5%"`, `0.05`, `2`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Portion {
+    /// A fraction of all, from 0 to 1.
+    Share(Ratio),
+    /// So many.
+    Count(u32),
+}
+
+impl Portion {
+    /// How many of `all` that is; a share is rounded down.
+    #[must_use]
+    pub fn of(self, all: usize) -> usize {
+        match self {
+            // A share that a person wrote as a percentage is exact to far more digits than this.
+            Self::Share(Ratio(share)) => (all as f64 * share + 1e-9).floor() as usize,
+            Self::Count(count) => count as usize,
+        }
+    }
+}
+
 /// The text is not a quantity of the wanted kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not {wanted}")]
@@ -64,6 +85,7 @@ const DURATION: &str = "a duration such as \"500ms\", \"10s\" or \"2h\"";
 const SIZE: &str = "a size such as 512, \"64KiB\" or \"4GiB\"";
 const BIT_RATE: &str = "a rate such as \"100Mbit\" or \"1Gbit\"";
 const RATIO: &str = "a fraction such as \"5%\" or 0.05";
+const PORTION: &str = "a share such as \"5%\", or a whole number such as 2";
 
 /// Parses a decimal number followed by one of `units` into whole base units.
 fn parse(text: &str, units: &[(&str, u64)], wanted: &'static str) -> Result<u64, ParseQuantityError> {
@@ -180,6 +202,24 @@ impl FromStr for Ratio {
     }
 }
 
+impl FromStr for Portion {
+    type Err = ParseQuantityError;
+
+    fn from_str(text: &str) -> Result<Self, ParseQuantityError> {
+        let error = || ParseQuantityError {
+            text: text.chars().take(40).collect(),
+            wanted: PORTION,
+        };
+        let number = text.trim();
+        let is_whole = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        if is_whole {
+            number.parse().map(Self::Count).map_err(|_| error())
+        } else {
+            number.parse().map(Self::Share).map_err(|_| error())
+        }
+    }
+}
+
 impl fmt::Display for Duration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
@@ -205,6 +245,15 @@ impl fmt::Display for Ratio {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Six decimals hide the binary residue of `x * 100` and nothing that anybody writes.
         write!(f, "{}%", (self.0 * 1e8).round() / 1e6)
+    }
+}
+
+impl fmt::Display for Portion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Share(share) => share.fmt(f),
+            Self::Count(count) => count.fmt(f),
+        }
     }
 }
 
@@ -256,6 +305,7 @@ quantity!(Duration, "duration", DURATION, "string");
 quantity!(Size, "size", SIZE, ["string", "integer"]);
 quantity!(BitRate, "bit-rate", BIT_RATE, "string");
 quantity!(Ratio, "ratio", RATIO, ["string", "number"]);
+quantity!(Portion, "portion", PORTION, ["string", "number"]);
 
 /// `value` to nine decimals: few enough digits that every reader of JSON gets the same number back, so that a plan
 /// keeps its digest.
@@ -270,6 +320,7 @@ pub(crate) fn check_format(format: &str, text: &str) -> Result<(), ParseQuantity
         "size" => text.parse::<Size>().map(drop),
         "bit-rate" => text.parse::<BitRate>().map(drop),
         "ratio" => text.parse::<Ratio>().map(drop),
+        "portion" => text.parse::<Portion>().map(drop),
         _ => Ok(()),
     }
 }
@@ -315,6 +366,25 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_portion_is_a_share_or_a_number_and_is_counted_of_all() {
+        for (text, portion, of_twenty) in [
+            ("5%", Portion::Share(Ratio(0.05)), 1),
+            ("0.05", Portion::Share(Ratio(0.05)), 1),
+            ("4.9%", Portion::Share(Ratio(0.049)), 0),
+            ("2", Portion::Count(2), 2),
+            ("100%", Portion::Share(Ratio(1.0)), 20),
+        ] {
+            assert_eq!(text.parse(), Ok(portion), "{text}");
+            assert_eq!(portion.of(20), of_twenty, "{text}");
+            assert_eq!(portion.to_string().parse(), Ok(portion), "{text}");
+        }
+        for bad in ["", "%", "-1", "1.5", "101%", "two", "4294967296"] {
+            let error = bad.parse::<Portion>().unwrap_err().to_string();
+            assert!(error.contains("or a whole number such as 2"), "{error}");
+        }
+    }
+
     proptest! {
         #[test]
         fn printing_and_parsing_agree(value in 0_u64..1 << 62) {
@@ -325,7 +395,7 @@ mod tests {
 
         #[test]
         fn arbitrary_text_never_panics(text in ".{0,30}") {
-            let _ = (text.parse::<Duration>(), text.parse::<Size>(), text.parse::<BitRate>(), text.parse::<Ratio>());
+            let _ = (text.parse::<Duration>(), text.parse::<Size>(), text.parse::<BitRate>(), text.parse::<Ratio>(), text.parse::<Portion>());
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Where the nodes run: kinds of providers, and the hosts of a fleet.
 
-use crate::units::{Duration, Ratio, Size};
+use crate::units::{Duration, Portion, Size};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, net::Ipv4Addr};
@@ -18,8 +18,9 @@ pub struct Provider {
     /// Program with arguments that prints more hosts in the form of `inventory`; it runs beside the scenario, without a
     /// shell.
     pub inventory_command: Option<Vec<String>>,
-    /// Share of the hosts with nodes that may fail while the run is set up, once no spare is left; their nodes stay away.
-    pub tolerate: Option<Ratio>,
+    /// Share of the hosts with nodes, or a number of them, that may fail while the run is set up, once no spare is left;
+    /// their nodes stay away.
+    pub tolerate: Option<Portion>,
     /// How programs come to hosts: from the lab alone, or also from hosts that have them by then; `"direct"` unless given.
     pub distribute: Option<Distribute>,
     /// Hosts that one with a program hands it on to at once with `distribute = "tree"`, 1 to 16; 4 unless given.

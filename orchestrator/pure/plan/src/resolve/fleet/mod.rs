@@ -9,7 +9,7 @@ use crate::{
     PlannedHost, defaults,
     diagnostic::Code,
     scenario::{Distribute, Host, ProviderKind, Scenario},
-    units::{Ratio, Size},
+    units::Size,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -315,13 +315,12 @@ fn warn_idle(draft: &mut Draft<'_>) {
 
 /// Hosts that may fail once no spare is left; whoever they are, their loss must leave every quorum.
 pub(super) fn tolerance(draft: &mut Draft<'_>) {
-    let Some(Ratio(share)) = draft.scenario.provider.tolerate else {
+    let Some(tolerated) = draft.scenario.provider.tolerate else {
         return;
     };
     let used: BTreeSet<u32> = draft.nodes.iter().filter_map(|node| node.host).collect();
-    // A share that a person wrote as a percentage is exact to far more digits than this.
-    draft.hosts_lost_max = (used.len() as f64 * share + 1e-9).floor() as u32;
-    let lost = draft.hosts_lost_max as usize;
+    let lost = tolerated.of(used.len());
+    draft.hosts_lost_max = u32::try_from(lost).unwrap_or(u32::MAX);
     let broken = draft.instances.iter().find_map(|instance| {
         let mut weights: BTreeMap<Option<u32>, u64> = BTreeMap::new();
         for &(node, weight) in &instance.validators {

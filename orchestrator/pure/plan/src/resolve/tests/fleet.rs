@@ -350,6 +350,19 @@ fn tolerated_hosts_are_counted_of_those_with_nodes() {
     let tolerated = |share: &str| plan(&fleet(&keys, &format!("tolerate = \"{share}\""))).hosts_lost_max;
     assert_eq!([tolerated("0%"), tolerated("12%"), tolerated("12.5%")], [0, 0, 1]);
     assert!(problems(&fleet(&keys, "tolerate = \"25%\"")).contains("T023"));
+    let counted = |count: u32| plan(&fleet(&keys, &format!("tolerate = {count}"))).hosts_lost_max;
+    assert_eq!([counted(0), counted(1)], [0, 1]);
+    for more in ["2", "9", "4294967295"] {
+        assert!(
+            problems(&fleet(&keys, &format!("tolerate = {more}"))).contains("T023"),
+            "{more}"
+        );
+    }
+    let wrong = problems(&fleet(&keys, "tolerate = \"many\""));
+    assert!(
+        wrong.contains("`many` is not a share such as \"5%\", or a whole number such as 2"),
+        "{wrong}"
+    );
 }
 
 #[test]

@@ -16,6 +16,7 @@ pub(super) fn wanted(schema: &Value) -> Vec<Wanted> {
         "size" => Some(("a size", "\"4GiB\"")),
         "bit-rate" => Some(("a rate", "\"1Gbit\"")),
         "ratio" => Some(("a fraction", "\"5%\"")),
+        "portion" => Some(("a share or a number", "\"5%\"")),
         "ipv4-network" => Some(("an IPv4 range", "\"127.60.0.0/16\"")),
         _ => None,
     };
