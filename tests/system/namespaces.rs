@@ -183,3 +183,60 @@ fn slow_links_slow_down_consensus_and_are_fast_again() {
     );
     run.wait_until_nobody_is_left();
 }
+
+#[test]
+fn a_link_that_is_not_the_same_both_ways_is_measured_each_way() {
+    let lab = Lab::new();
+    if !allowed(&lab) {
+        return;
+    }
+    // An access line: little and lossy upstream, much downstream; the validators' own links have neither.
+    let line = "[phases]\nwarmup = \"1s\"\nmeasure = \"8s\"\ncooldown = \"0s\"\n[[load]]\nrate = 20\ntarget = \"full\"\n\
+                [link]\nmatrix = { self = \"2ms\" }\n\
+                [[link.direction]]\nfrom = \"full\"\nto = \"val\"\ndelay = \"60ms\"\nrate = \"4Mbit\"\nloss = \"5%\"\n\
+                [[link.direction]]\nfrom = \"val\"\nto = \"full\"\ndelay = \"20ms\"\nrate = \"20Mbit\"\n";
+    let scenario = lab.scenario(&format!("{NETNS}{line}"));
+    let planned = lab.command(&["plan", &scenario]);
+    let plan = planned.success();
+    assert!(
+        plan.contains("direction full-0 -> val-0 val-1 val-2 val-3: 60ms loss 5% 4Mbit"),
+        "{plan}"
+    );
+    let running = lab.start_run(&scenario);
+    let run = lab.run_of(&running);
+    running.wait();
+    run.assert_correct();
+    let result = run.result();
+    let links = &result["record"]["links"];
+    let probes = links["probes"].as_array().unwrap();
+    let is_way = |probe: &Value, from: &str, to: &str| {
+        let end = |key: &str, group: &str| probe[key].as_str().unwrap().starts_with(group);
+        end("from", from) && end("to", to)
+    };
+    for (from, to, delay_us, rate, loses) in [
+        ("full", "val", 60_000.0, Some(4_000_000), true),
+        ("val", "full", 20_000.0, Some(20_000_000), false),
+        ("val", "val", 2000.0, None, false),
+    ] {
+        let of: Vec<&Value> = probes.iter().filter(|probe| is_way(probe, from, to)).collect();
+        let moments: BTreeSet<&str> = of.iter().filter_map(|probe| probe["moment"].as_str()).collect();
+        assert!(
+            moments.contains("before") && moments.contains("after"),
+            "{from} to {to}: {links:#}"
+        );
+        for probe in of {
+            assert_eq!(probe["wanted_delay_us"].as_f64(), Some(delay_us), "{probe:#}");
+            // The load itself waits in the slow direction; no packet is early.
+            let delay = probe["delay_us"].as_f64().unwrap();
+            assert!(delay >= delay_us, "{probe:#}");
+            if probe["moment"] != "during" {
+                assert_eq!(probe["wanted_rate_bits"].as_u64(), rate, "{probe:#}");
+                let lost = probe["sent"].as_u64().unwrap() - probe["received"].as_u64().unwrap();
+                assert_eq!(lost > 0, loses, "{probe:#}");
+                // One that was disturbed may be off; the other way round would be off by twice as much and more.
+                assert!(probe["error"].as_f64().unwrap() < 0.5, "{probe:#}");
+            }
+        }
+    }
+    assert!(probes.iter().any(|probe| probe["moment"] == "during"), "{links:#}");
+}

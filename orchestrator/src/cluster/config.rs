@@ -256,7 +256,7 @@ pub(crate) fn write_configs(
 mod tests {
     use super::*;
     use crate::testing::{node, plan};
-    use regatta_plan::scenario::Role;
+    use regatta_plan::{PlannedDirection, scenario::Role};
     use std::os::unix::fs::PermissionsExt;
 
     /// Two validators that only meet through a full node.
@@ -279,6 +279,43 @@ mod tests {
         assert_eq!(configs[0].peers[0].key, node_key(&plan, &plan.nodes[2]).public());
         assert_eq!(configs[0].peers[0].address, "127.199.7.3:7000".parse().unwrap());
         assert_eq!(configs[2].instances[0].validators.len(), 2);
+    }
+
+    #[test]
+    fn each_end_of_a_link_makes_its_own_direction() {
+        let mut plan = split_plan();
+        let own = PlannedDirection {
+            from: vec![2],
+            to: vec![0, 1],
+            delay_ns: Some(7_000_000),
+            loss_ppm: Some(10_000),
+            rate_bits: Some(2_000_000),
+            ..PlannedDirection::default()
+        };
+        plan.links = Some(regatta_plan::PlannedLinks {
+            delay_ns: vec![vec![3_000_000]],
+            directions: vec![own],
+            ..crate::testing::links()
+        });
+        let configs = node_configs(&plan).unwrap();
+        let shapes = |index: usize| -> Vec<LinkShape> {
+            let links = configs[index].testing.links.iter();
+            links.map(|link| link.shape).collect()
+        };
+        let common = LinkShape {
+            delay_us: 3000,
+            ..LinkShape::default()
+        };
+        let own = LinkShape {
+            delay_us: 7000,
+            loss_ppm: 10_000,
+            rate_bits: 2_000_000,
+            ..LinkShape::default()
+        };
+        assert_eq!(
+            (shapes(0), shapes(1), shapes(2)),
+            (vec![common], vec![common], vec![own; 2])
+        );
     }
 
     #[test]

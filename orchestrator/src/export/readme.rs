@@ -221,6 +221,11 @@ fn links_left_out(engine: Engine, input: &Input<'_>) -> Vec<String> {
             link.jitter
                 .map(|jitter| format!("Jitter of links ({jitter}): delays do not vary.")),
         );
+        let own = link.direction.iter();
+        lines.extend(own.map(|own| {
+            let (from, to) = (&own.from, &own.to);
+            format!("Conditions of the direction from `{from}` to `{to}`: links are those of the matrix.")
+        }));
     } else {
         lines.push(
             "Emulation of packets: nodes delay what they send inside their transport, on top of what the network does."

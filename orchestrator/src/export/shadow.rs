@@ -119,6 +119,7 @@ fn graph(plan: &Plan) -> String {
         reorder_ppm: 0,
         duplicate_ppm: 0,
         rate_bits: None,
+        directions: Vec::new(),
     };
     let links = plan.links.as_ref().unwrap_or(&empty);
     let rate = links.rate_bits.unwrap_or(RATE_BITS).next_multiple_of(8);

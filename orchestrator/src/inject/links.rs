@@ -180,6 +180,7 @@ mod tests {
             reorder_ppm: 0,
             duplicate_ppm: 0,
             rate_bits: None,
+            directions: Vec::new(),
         });
         let on = [slow(&[0], 2_000_000), slow(&[0, 1], 500)];
         let shaped = faults_of(&plan, &on, 1).shaped;

@@ -10,8 +10,10 @@ use regatta_plan::{Plan, PlannedLinks};
 use regatta_report::model::LinkProbe;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-/// Most pairs that are measured in one go.
+/// Most pairs that are measured in one go, and most of those whose directions have conditions of their own: these come
+/// before all others, of which at least one is left to compare with.
 const PAIRS_MAX: usize = 8;
+const OWN_MAX: usize = 16;
 /// Time between two measurements beside a load.
 const INTERVAL: Duration = Duration::from_secs(3);
 
@@ -79,26 +81,46 @@ async fn measure(cluster: &Arc<Cluster>, live: &Arc<Live>, probes: Vec<Probe>, m
     }
 }
 
-/// A pair for each two regions that have one, linked where possible; both directions.
+/// A pair for each two regions that have one, linked where possible, and for each other way in which directions have
+/// conditions of their own; both directions.
 fn probes(plan: &Plan, links: &PlannedLinks, light: bool) -> Vec<Probe> {
     let model = attested_model(plan, links);
-    let mut pairs: BTreeMap<(usize, usize), (u32, u32)> = BTreeMap::new();
+    let classes = classes(&model);
+    // Pairs whose directions have conditions of their own come first, and none of them is left out for others.
+    let mut pairs: BTreeMap<(bool, usize, usize), (u32, u32)> = BTreeMap::new();
     let nodes = || 0..plan.places() as u32;
     let others = nodes().flat_map(|a| nodes().filter(move |&b| a < b).map(move |b| (a, b)));
     for (a, b) in plan.edges.iter().copied().chain(others) {
-        let (x, y) = (model.regions[a as usize], model.regions[b as usize]);
-        pairs.entry((x.min(y), x.max(y))).or_insert((a, b));
+        let (x, y) = (classes[a as usize], classes[b as usize]);
+        let is_common = !model.directions.iter().any(|own| own.covers(a, b) || own.covers(b, a));
+        pairs.entry((is_common, x.min(y), x.max(y))).or_insert((a, b));
     }
-    let step = pairs.len().div_ceil(PAIRS_MAX).max(1);
+    let (own, common): (Vec<_>, Vec<_>) = pairs.into_iter().partition(|((is_common, ..), _)| !is_common);
+    let room = PAIRS_MAX.saturating_sub(own.len()).max(1);
+    let (own_step, step) = (own.len().div_ceil(OWN_MAX).max(1), common.len().div_ceil(room).max(1));
     let probe = |from, to| Probe {
         from,
         to,
         delay_ns: model.path(from, to).delay_ns,
-        rate_bits: model.rate_bits,
+        rate_bits: model.rate(from, to),
         light,
     };
-    let chosen = pairs.into_values().step_by(step);
-    chosen.flat_map(|(a, b)| [probe(a, b), probe(b, a)]).collect()
+    let chosen = own
+        .into_iter()
+        .step_by(own_step)
+        .chain(common.into_iter().step_by(step));
+    chosen.flat_map(|(_, (a, b))| [probe(a, b), probe(b, a)]).collect()
+}
+
+/// The class of each place: those of one region and at the same ends of the same directions have the same links.
+fn classes(model: &Model) -> Vec<usize> {
+    let mut known: BTreeMap<(usize, Vec<(bool, bool)>), usize> = BTreeMap::new();
+    let place = |(place, region): (u32, &usize)| {
+        let ends = model.directions.iter().map(|own| own.ends_at(place)).collect();
+        let next = known.len();
+        *known.entry((*region, ends)).or_insert(next)
+    };
+    (0..).zip(&model.regions).map(place).collect()
 }
 
 fn row(plan: &Plan, model: &Model, probe: &Probe, observed: &Observed, at: (u64, Moment)) -> LinkProbe {
@@ -125,6 +147,7 @@ fn row(plan: &Plan, model: &Model, probe: &Probe, observed: &Observed, at: (u64,
 mod tests {
     use super::*;
     use crate::testing::plan;
+    use regatta_plan::PlannedDirection;
 
     #[test]
     fn every_pair_of_regions_is_sampled_in_both_directions() {
@@ -142,5 +165,32 @@ mod tests {
         let mut delays: Vec<u64> = probes.iter().map(|probe| probe.delay_ns).collect();
         delays.sort_unstable();
         assert_eq!(delays, [1, 1, 2, 3, 4, 5, 5, 6, 7, 8, 9, 9]);
+    }
+
+    #[test]
+    fn directions_of_their_own_are_sampled_beside_all_others() {
+        let plan = plan(40);
+        let own = |from: &[u32], to: &[u32], delay_ns, rate_bits| PlannedDirection {
+            from: from.to_vec(),
+            to: to.to_vec(),
+            delay_ns,
+            rate_bits,
+            ..PlannedDirection::default()
+        };
+        let links = PlannedLinks {
+            directions: vec![
+                own(&[38], &[39], Some(7), None),
+                own(&[20, 21], &[22, 23], None, Some(9)),
+            ],
+            ..crate::testing::links()
+        };
+        let probes = probes(&plan, &links, false);
+        let of = |from, to| {
+            let found = probes.iter().find(|probe| (probe.from, probe.to) == (from, to));
+            found.map(|probe| (probe.delay_ns, probe.rate_bits))
+        };
+        assert_eq!((of(38, 39), of(39, 38)), (Some((7, None)), Some((0, None))));
+        assert_eq!((of(20, 22), of(22, 20)), (Some((0, Some(9))), Some((0, None))));
+        assert!(probes.len() > 4 && probes.len() <= 2 * PAIRS_MAX, "{probes:?}");
     }
 }

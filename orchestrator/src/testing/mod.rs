@@ -151,5 +151,6 @@ pub(crate) fn links() -> regatta_plan::PlannedLinks {
         reorder_ppm: 0,
         duplicate_ppm: 0,
         rate_bits: None,
+        directions: Vec::new(),
     }
 }

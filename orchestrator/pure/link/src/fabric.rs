@@ -43,7 +43,7 @@ pub struct Fabric<R> {
     last: Vec<BTreeMap<u32, Nanos>>,
     partitions: BTreeMap<u32, Partition>,
     changes: BTreeMap<u32, Change>,
-    /// Directions that a change gives a rate of their own.
+    /// Directions that the model or a change gives a rate of their own.
     narrow: BTreeMap<(u32, u32), Card>,
 }
 
@@ -74,14 +74,14 @@ impl<R: Rng> Fabric<R> {
             (Some(rate), Some(card)) => card.pass(now, bytes, rate),
             _ => Some(now),
         };
-        let left = left.and_then(|left| match self.narrow_rate(from, to) {
+        let path = self.path(from, to);
+        let left = left.and_then(|left| match path.rate_bits {
             Some(rate) => self.narrow.entry((from, to)).or_default().pass(left, bytes, rate),
             None => Some(left),
         });
         let Some(left) = left else {
             return Fate::Lost(Loss::Queue);
         };
-        let path = self.path(from, to);
         if self.happens(path.loss_ppm) {
             return Fate::Lost(Loss::Chance);
         }
@@ -125,7 +125,9 @@ impl<R: Rng> Fabric<R> {
         self.partitions.remove(&key);
         self.changes.remove(&key);
         if self.changes.is_empty() {
-            self.narrow.clear();
+            let model = &self.model;
+            self.narrow
+                .retain(|&(from, to), _| model.path(from, to).rate_bits.is_some());
         }
     }
 
@@ -137,6 +139,7 @@ impl<R: Rng> Fabric<R> {
             path.delay_ns = path.delay_ns.saturating_add(change.delay_ns);
             path.jitter_ppm = change.jitter_ppm.unwrap_or(path.jitter_ppm);
             path.loss_ppm = change.loss_ppm.unwrap_or(path.loss_ppm).min(MILLION);
+            path.rate_bits = change.rate_bits.into_iter().chain(path.rate_bits).min();
         }
         path
     }
@@ -146,11 +149,6 @@ impl<R: Rng> Fabric<R> {
         self.changes
             .values()
             .filter(move |change| change.links.contain(from, to))
-    }
-
-    /// The rate that changes leave one direction, in bits per second.
-    fn narrow_rate(&self, from: u32, to: u32) -> Option<u64> {
-        self.changed(from, to).filter_map(|change| change.rate_bits).min()
     }
 
     /// Draws whether something of a share of `ppm` millionths happens; no draw where it never does.

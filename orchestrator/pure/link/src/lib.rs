@@ -13,7 +13,7 @@ mod schedule;
 pub use attest::Observed;
 pub use fabric::{Fabric, Fate, Loss};
 pub use fault::{Change, Links, Partition};
-pub use model::{Model, Path};
+pub use model::{Direction, Model, Own, Path};
 pub use schedule::Schedule;
 
 /// A time or a length of time in nanoseconds.

@@ -26,8 +26,8 @@ pub use diagnostic::{Code, Diagnostic, Diagnostics, Place, Severity};
 pub use objective::{Comparison, Metric, Objective, Scope, Unit};
 pub use plan::{
     BuildSource, Estimate, FaultExtent, GraphFacts, LOG_BYTES_MAX, LinkChange, LinkConditions, Plan, PlannedAbsence,
-    PlannedBudget, PlannedChurn, PlannedFault, PlannedHost, PlannedInstance, PlannedLinks, PlannedLoad, PlannedNode,
-    PlannedPhases, PlannedProcess, PlannedStep, PlannedWorld, ReadyWhen, Step,
+    PlannedBudget, PlannedChurn, PlannedDirection, PlannedFault, PlannedHost, PlannedInstance, PlannedLinks,
+    PlannedLoad, PlannedNode, PlannedPhases, PlannedProcess, PlannedStep, PlannedWorld, ReadyWhen, Step,
 };
 pub use resolve::{Resolved, hosts, resolve};
 pub use scenario::Scenario;

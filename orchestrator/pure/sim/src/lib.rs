@@ -27,7 +27,7 @@ pub use costs::{Costs, FREE, MEASURED};
 pub use disk::DiskModel;
 pub use host::Trouble;
 pub use machine::MachineModel;
-pub use network::{LinkShift, NetworkModel};
+pub use network::{Direction, LinkShift, NetworkModel};
 pub use setup::{HostSetup, Setup, SimError};
 pub use world::{Handling, HostView, Observation, Probe, Statistics, World};
 

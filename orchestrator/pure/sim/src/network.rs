@@ -4,10 +4,11 @@
 //! retransmission. A blocked direction keeps what is sent until it opens, as the sender's kernel does, and delivers it
 //! with the first retransmission after that; a connection that stays unacknowledged for too long ends.
 
-use crate::{MILLISECOND, Nanos};
+use crate::{HostIndex, MILLISECOND, Nanos};
 use bytes::Bytes;
 use rand::{RngExt, rngs::ChaCha8Rng};
 use regatta_core::{Protocol, TrafficClass};
+use std::collections::BTreeMap;
 
 /// Bytes of a packet.
 const PACKET_BYTES: usize = 1_448;
@@ -41,6 +42,21 @@ pub struct NetworkModel {
     pub reorder_ns: Nanos,
     /// Adversarial: share of frames that arrive twice.
     pub duplicate_ppm: u32,
+    /// Directions between linked hosts with conditions of their own.
+    pub directions: BTreeMap<(HostIndex, HostIndex), Direction>,
+}
+
+/// What a direction has of its own, in place of what the model gives it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Direction {
+    /// One-way delay in nanoseconds.
+    pub delay_ns: Option<Nanos>,
+    /// Variation of the delay in millionths.
+    pub jitter_ppm: Option<u32>,
+    /// Lost packets in millionths.
+    pub loss_ppm: Option<u32>,
+    /// Bits per second of this direction alone, beside what the cards carry.
+    pub rate_bits: Option<u64>,
 }
 
 /// What a fault makes of one direction of a link.
@@ -68,6 +84,7 @@ impl Default for NetworkModel {
             reorder_ppm: 0,
             reorder_ns: 0,
             duplicate_ppm: 0,
+            directions: BTreeMap::new(),
         }
     }
 }
@@ -84,10 +101,12 @@ impl NetworkModel {
         self.rate_bits.map_or(0, |rate| (bits(rate) / 8) as u64)
     }
 
-    /// One way from region to region, without and with this frame's jitter.
-    fn one_way(&self, (from, to): (usize, usize), shift: &LinkShift, rng: &mut ChaCha8Rng) -> (Nanos, Nanos) {
-        let base = self.delay_ns[from][to].saturating_add(shift.delay_ns);
-        let jitter_ppm = shift.jitter_ppm.unwrap_or(self.jitter_ppm);
+    /// One way over a lane from region to region, without and with this frame's jitter.
+    fn one_way(&self, (from, to): (usize, usize), lane: &Lane, rng: &mut ChaCha8Rng) -> (Nanos, Nanos) {
+        let (own, shift) = (&lane.own, &lane.shift);
+        let planned = own.delay_ns.unwrap_or(self.delay_ns[from][to]);
+        let base = planned.saturating_add(shift.delay_ns);
+        let jitter_ppm = shift.jitter_ppm.or(own.jitter_ppm).unwrap_or(self.jitter_ppm);
         if jitter_ppm == 0 {
             return (base, base);
         }
@@ -181,13 +200,20 @@ pub(crate) struct Lane {
     pub(crate) held: Vec<Frame>,
     pub(crate) held_bytes: u64,
     pub(crate) held_since: Nanos,
+    /// What the scenario gives it alone.
+    pub(crate) own: Direction,
     /// What a fault makes of it.
     pub(crate) shift: LinkShift,
-    /// What leaves at the rate that a fault leaves.
+    /// What leaves at the rate that it has of its own or that a fault leaves.
     slow: Card,
 }
 
 impl Lane {
+    /// A direction that nothing was sent over, with what it has of its own.
+    pub(crate) fn with(own: Direction) -> Self {
+        Self { own, ..Self::default() }
+    }
+
     /// When the frame arrives that leaves the sender's card at `left`; twice when it is duplicated.
     pub(crate) fn arrivals(
         &mut self,
@@ -197,11 +223,11 @@ impl Lane {
         frame: &Frame,
         rng: &mut ChaCha8Rng,
     ) -> (Nanos, Option<Nanos>) {
-        let shift = self.shift;
-        let wire = shift.rate_bits.map_or(0, |rate| wire_ns(rate, frame.bytes.len()));
+        let rate = self.shift.rate_bits.into_iter().chain(self.own.rate_bits).min();
+        let wire = rate.map_or(0, |rate| wire_ns(rate, frame.bytes.len()));
         let left = self.slow.pass(left, wire, frame.class);
-        let (base, delay) = model.one_way((from, to), &shift, rng);
-        let loss = shift.loss_ppm.unwrap_or(model.loss_ppm);
+        let (base, delay) = model.one_way((from, to), self, rng);
+        let loss = self.shift.loss_ppm.or(self.own.loss_ppm).unwrap_or(model.loss_ppm);
         let wish = left + delay + NetworkModel::retransmissions(frame.bytes.len(), loss, 2 * base, rng);
         if model.reorder_ppm > 0 && rng.random_range(0..MILLION) < u64::from(model.reorder_ppm) {
             return (wish + rng.random_range(0..=model.reorder_ns), None);
@@ -240,11 +266,13 @@ impl Lane {
         (std::mem::take(&mut self.held), retry_at(self.held_since, now))
     }
 
-    /// The connection is gone, and with it whatever was under way; what faults make of the direction stays.
+    /// The connection is gone, and with it whatever was under way; what the direction has of its own and what faults make
+    /// of it stays.
     pub(crate) fn reset(&mut self) {
-        let (blocked_since, shift) = (self.blocked_since, self.shift);
+        let (blocked_since, own, shift) = (self.blocked_since, self.own, self.shift);
         *self = Self {
             blocked_since,
+            own,
             shift,
             ..Self::default()
         };
@@ -336,6 +364,29 @@ mod tests {
             ..LinkShift::default()
         };
         assert!(arrivals(varied).iter().any(|at| *at != 40 * MILLISECOND));
+    }
+
+    #[test]
+    fn a_direction_has_its_own_conditions_and_faults_come_on_top() {
+        let (mut lane, mut rng) = (Lane::default(), seed::rng(6, "test"));
+        lane.own = Direction {
+            delay_ns: Some(3 * MILLISECOND),
+            rate_bits: Some(8_000_000),
+            ..Direction::default()
+        };
+        let frame = frame(1000, TrafficClass::Control);
+        let mut arrive = |lane: &mut Lane| lane.arrivals(&model(40), (0, 0), 0, &frame, &mut rng).0;
+        assert_eq!(arrive(&mut lane), 4 * MILLISECOND);
+        lane.shift.delay_ns = 10 * MILLISECOND;
+        assert_eq!(arrive(&mut lane), 15 * MILLISECOND);
+        lane.reset();
+        assert_eq!(
+            arrive(&mut lane),
+            14 * MILLISECOND,
+            "a new connection is the same direction"
+        );
+        lane.own.loss_ppm = Some(1_000_000);
+        assert!(arrive(&mut lane) > UNACKNOWLEDGED_NS);
     }
 
     #[test]

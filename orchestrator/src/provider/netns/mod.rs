@@ -18,8 +18,8 @@ pub(crate) use probe::Probe;
 pub(crate) use switch::Switch;
 pub(crate) use tally::Tally;
 
-use regatta_link::{Model, Observed};
-use regatta_plan::{Plan, PlannedLinks};
+use regatta_link::{Direction, Model, Observed, Own};
+use regatta_plan::{Plan, PlannedDirection, PlannedLinks};
 use regatta_process::{Keeper, Place, Process, ProcessSpec, StartError};
 use std::{
     io,
@@ -150,5 +150,16 @@ pub(crate) fn model(plan: &Plan, links: &PlannedLinks) -> Model {
         reorder_ppm: links.reorder_ppm,
         duplicate_ppm: links.duplicate_ppm,
         rate_bits: links.rate_bits,
+        directions: links.directions.iter().map(|own| direction(plan, own)).collect(),
     }
+}
+
+fn direction(plan: &Plan, planned: &PlannedDirection) -> Direction {
+    let own = Own {
+        delay_ns: planned.delay_ns,
+        jitter_ppm: planned.jitter_ppm,
+        loss_ppm: planned.loss_ppm,
+        rate_bits: planned.rate_bits,
+    };
+    Direction::new(plan.places(), (&planned.from, &planned.to), own)
 }

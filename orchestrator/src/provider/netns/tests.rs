@@ -301,15 +301,15 @@ fn errors(made: &regatta_plan::Plan, plan: &regatta_plan::Plan, light: bool) -> 
         from,
         to,
         delay_ns: wanted.path(from, to).delay_ns,
-        rate_bits: wanted.rate_bits,
+        rate_bits: wanted.rate(from, to),
         light,
     };
     let provider = NetnsProvider::new(made).unwrap();
     let observed = provider.attest(&[probe(0, 1), probe(1, 0)]).unwrap();
     observed
         .iter()
-        .zip([wanted.path(0, 1), wanted.path(1, 0)])
-        .map(|(observed, path)| observed.error(&path, wanted.rate_bits))
+        .zip([(0, 1), (1, 0)])
+        .map(|(observed, (from, to))| observed.error(&wanted.path(from, to), wanted.rate(from, to)))
         .collect()
 }
 
@@ -327,6 +327,99 @@ fn links_as_asked_for_are_found_to_be_in_place() {
         let good = (0..5).any(|_| errors(&plan, &plan, light).iter().all(|error| *error < 0.25));
         assert!(good, "light {light}: {:?}", errors(&plan, &plan, light));
     }
+}
+
+/// 10 ms and 20 Mbit/s there, 40 ms and 5 Mbit/s with losses back.
+fn asymmetric() -> (regatta_plan::Plan, PlannedLinks) {
+    let (mut plan, links) = two_regions();
+    let direction = |(from, to), delay_ms, rate, loss_ppm| PlannedDirection {
+        from: vec![from],
+        to: vec![to],
+        delay_ns: Some(delay_ms * 1_000_000_u64),
+        jitter_ppm: None,
+        loss_ppm,
+        rate_bits: Some(rate),
+    };
+    let links = PlannedLinks {
+        directions: vec![
+            direction((0, 1), 10, 20_000_000, None),
+            direction((1, 0), 40, 5_000_000, Some(200_000)),
+        ],
+        ..links
+    };
+    plan.links = Some(links.clone());
+    (plan, links)
+}
+
+/// The links with one thing of their two directions swapped.
+fn swapped(links: &PlannedLinks, swap: impl Fn(&mut PlannedDirection, &mut PlannedDirection)) -> PlannedLinks {
+    let mut links = links.clone();
+    let (there, back) = links.directions.split_at_mut(1);
+    swap(&mut there[0], &mut back[0]);
+    links
+}
+
+#[test]
+fn each_direction_of_a_link_is_found_as_it_was_asked_for() {
+    if !allowed() {
+        return;
+    }
+    let (plan, _) = asymmetric();
+    for light in [true, false] {
+        let good = (0..5).any(|_| errors(&plan, &plan, light).iter().all(|error| *error < 0.25));
+        assert!(good, "light {light}: {:?}", errors(&plan, &plan, light));
+    }
+}
+
+#[test]
+fn swapped_directions_are_caught_in_each_of_them() {
+    if !allowed() {
+        return;
+    }
+    let (plan, links) = asymmetric();
+    let planted = [
+        (
+            "delay",
+            swapped(&links, |a, b| std::mem::swap(&mut a.delay_ns, &mut b.delay_ns)),
+        ),
+        (
+            "loss",
+            swapped(&links, |a, b| std::mem::swap(&mut a.loss_ppm, &mut b.loss_ppm)),
+        ),
+        (
+            "rate",
+            swapped(&links, |a, b| std::mem::swap(&mut a.rate_bits, &mut b.rate_bits)),
+        ),
+        ("all", swapped(&links, |a, b| std::mem::swap(&mut a.from, &mut b.from))),
+    ];
+    for (what, mut links) in planted {
+        if what == "all" {
+            let (there, back) = links.directions.split_at_mut(1);
+            std::mem::swap(&mut there[0].to, &mut back[0].to);
+        }
+        let mut made = plan.clone();
+        made.links = Some(links);
+        let errors = errors(&made, &plan, false);
+        assert!(errors.iter().all(|error| *error > 0.25), "{what}: {errors:?}");
+        assert_void(errors[0], what);
+    }
+}
+
+/// A run whose links were off by this much is void.
+fn assert_void(error: f64, what: &str) {
+    let probe = regatta_report::model::LinkProbe {
+        error,
+        ..Default::default()
+    };
+    let record = regatta_report::RunRecord {
+        findings: crate::record::link_findings(&regatta_report::model::Links {
+            probes: vec![probe],
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let verdict = regatta_report::evaluate(record, false).verdict;
+    assert_eq!(verdict.exit_code, 6, "{what}: {}", verdict.sentence);
 }
 
 #[test]
@@ -354,18 +447,6 @@ fn planted_links_that_are_not_those_of_the_scenario_void_the_run() {
         made.links = Some(links);
         let worst = errors(&made, &plan, false).into_iter().fold(0.0, f64::max);
         assert!(worst > 0.5, "{worst} for {:?}", made.links);
-        let probe = regatta_report::model::LinkProbe {
-            error: worst,
-            ..Default::default()
-        };
-        let record = regatta_report::RunRecord {
-            findings: crate::record::link_findings(&regatta_report::model::Links {
-                probes: vec![probe],
-                ..Default::default()
-            }),
-            ..Default::default()
-        };
-        let verdict = regatta_report::evaluate(record, false).verdict;
-        assert_eq!(verdict.exit_code, 6, "{}", verdict.sentence);
+        assert_void(worst, "planted links");
     }
 }

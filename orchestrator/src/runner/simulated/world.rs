@@ -7,7 +7,8 @@ use crate::{
 use regatta_api::metrics::Metric;
 use regatta_plan::{Plan, PlannedWorld};
 use regatta_report::model::{Process, ProcessKind, Sample};
-use regatta_sim::{DiskModel, HostSetup, MEASURED, MachineModel, NetworkModel, Setup, SimError, World};
+use regatta_sim::{Direction, DiskModel, HostSetup, MEASURED, MachineModel, NetworkModel, Setup, SimError, World};
+use std::collections::BTreeMap;
 
 /// Most nodes whose samples are kept by the second; of more, fewer samples are.
 const SECONDS_OF_NODES: u64 = 100;
@@ -35,6 +36,7 @@ pub(super) fn build(plan: &Plan, planned: &PlannedWorld) -> Result<Result<World,
         rate_bits: planned.rate_bits,
         reorder_ppm: planned.reorder_ppm,
         duplicate_ppm: planned.duplicate_ppm,
+        directions: directions(plan, planned),
         ..NetworkModel::default()
     };
     Ok(World::new(Setup {
@@ -51,6 +53,23 @@ pub(super) fn build(plan: &Plan, planned: &PlannedWorld) -> Result<Result<World,
         costs: MEASURED,
         seed: plan.seed,
     }))
+}
+
+/// The directions of links that have conditions of their own.
+fn directions(plan: &Plan, planned: &PlannedWorld) -> BTreeMap<(usize, usize), Direction> {
+    let ways = plan.edges.iter().flat_map(|&(a, b)| [(a, b), (b, a)]);
+    let own = |(from, to): (u32, u32)| {
+        let mut covering = planned.directions.iter().filter(|one| one.covers(from, to)).peekable();
+        covering.peek()?;
+        let own = covering.fold(Direction::default(), |own, one| Direction {
+            delay_ns: one.delay_ns.or(own.delay_ns),
+            jitter_ppm: one.jitter_ppm.or(own.jitter_ppm),
+            loss_ppm: one.loss_ppm.or(own.loss_ppm),
+            rate_bits: one.rate_bits.or(own.rate_bits),
+        });
+        Some(((from as usize, to as usize), own))
+    };
+    ways.filter_map(own).collect()
 }
 
 /// Samples of all nodes over virtual time.

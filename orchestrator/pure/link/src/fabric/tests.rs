@@ -1,7 +1,7 @@
 //! The fabric against what its model promises.
 
 use super::*;
-use crate::Links;
+use crate::{Direction, Links, Own};
 use proptest::prelude::*;
 use rand::{SeedableRng, rngs::StdRng};
 use std::collections::BTreeSet;
@@ -195,4 +195,76 @@ proptest! {
             prop_assert!(at >= now + base - spread && at <= now + base + spread);
         }
     }
+}
+
+/// What node 0 and 1 send to node 2, over the model above.
+fn own(own: Own) -> Model {
+    let from_and_to: (&[u32], &[u32]) = (&[0, 1], &[2]);
+    Model {
+        directions: vec![Direction::new(4, from_and_to, own)],
+        ..model()
+    }
+}
+
+#[test]
+fn a_direction_has_conditions_of_its_own_and_its_opposite_has_not() {
+    let mut fabric = fabric(own(Own {
+        delay_ns: Some(5 * MILLISECOND),
+        rate_bits: Some(8_000_000),
+        ..Own::default()
+    }));
+    let at = |at| Fate::Arrives { at, again: None };
+    // 1,000 bytes take a millisecond at 8 Mbit/s, for each pair of nodes on its own.
+    assert_eq!(fabric.send(0, 0, 2, 1000), at(6 * MILLISECOND));
+    assert_eq!(fabric.send(0, 0, 2, 1000), at(7 * MILLISECOND));
+    assert_eq!(fabric.send(0, 1, 2, 1000), at(6 * MILLISECOND));
+    assert_eq!(fabric.send(0, 2, 0, 1000), at(60 * MILLISECOND));
+    assert_eq!(fabric.send(0, 0, 3, 1000), at(40 * MILLISECOND));
+    assert_eq!(fabric.send(0, 0, 1, 1000), at(MILLISECOND));
+}
+
+#[test]
+fn a_fault_on_top_ends_and_the_direction_keeps_its_rate() {
+    let model = own(Own {
+        rate_bits: Some(8_000_000),
+        ..Own::default()
+    });
+    assert_eq!((model.rate(0, 2), model.rate(2, 0)), (Some(8_000_000), None));
+    assert!(model.acts_on_packets());
+    let mut fabric = fabric(model);
+    let slower = Change {
+        links: Links::Of(BTreeSet::from([0])),
+        delay_ns: 0,
+        jitter_ppm: None,
+        loss_ppm: None,
+        rate_bits: Some(4_000_000),
+    };
+    fabric.change(1, slower);
+    assert_eq!(fabric.path(0, 2).rate_bits, Some(4_000_000));
+    assert_eq!(time(fabric.send(0, 0, 2, 1000)), Some(42 * MILLISECOND));
+    fabric.heal(1);
+    assert_eq!(
+        time(fabric.send(0, 0, 2, 1000)),
+        Some(43 * MILLISECOND),
+        "its queue is kept"
+    );
+}
+
+#[test]
+fn the_later_of_two_directions_counts_and_losses_are_one_way() {
+    let mut model = own(Own {
+        loss_ppm: Some(MILLION),
+        jitter_ppm: Some(7),
+        ..Own::default()
+    });
+    let from_and_to: (&[u32], &[u32]) = (&[1, 9], &[2]);
+    let lossless = Own {
+        loss_ppm: Some(0),
+        ..Own::default()
+    };
+    model.directions.push(Direction::new(4, from_and_to, lossless));
+    assert_eq!((model.path(1, 2).loss_ppm, model.path(1, 2).jitter_ppm), (0, 7));
+    let mut fabric = fabric(model);
+    assert_eq!(fabric.send(0, 0, 2, 100), Fate::Lost(Loss::Chance));
+    assert!(time(fabric.send(0, 1, 2, 100)).is_some() && time(fabric.send(0, 2, 0, 100)).is_some());
 }

@@ -14,7 +14,7 @@ pub use churn::{PlannedAbsence, PlannedChurn};
 pub use estimate::{Estimate, LOG_BYTES_MAX};
 pub use fault::{FaultExtent, LinkChange, PlannedFault};
 pub use host::{PlannedHost, Replaced};
-pub use links::{LinkConditions, PlannedLinks};
+pub use links::{LinkConditions, PlannedDirection, PlannedLinks};
 pub use process::{PlannedProcess, ReadyWhen};
 pub use simulated::PlannedWorld;
 pub use step::{PlannedStep, Step};
@@ -124,7 +124,9 @@ impl Plan {
     pub fn conditions(&self, from: u32, to: u32) -> Option<LinkConditions> {
         let region = |node: u32| self.nodes.get(node as usize)?.region.as_deref();
         let links = self.links.as_ref()?;
-        Some(links.conditions(region(from), region(to)))
+        let base = links.between(region(from), region(to));
+        let own = links.directions.iter().filter(|direction| direction.covers(from, to));
+        Some(own.fold(base, |conditions, direction| direction.on(conditions)))
     }
 
     /// The node called `name`.

@@ -41,6 +41,7 @@ impl Plan {
         self.write_nodes(out)?;
         self.write_processes(out)?;
         self.write_graph(out)?;
+        self.write_directions(out)?;
         self.write_instances(out)?;
         for load in &self.loads {
             self.write_load(out, load)?;
@@ -95,6 +96,17 @@ impl Plan {
             0 => Ok(()),
             more => writeln!(out, "          ... and {more} more programs of others"),
         }
+    }
+
+    /// Directions that are not like their links.
+    fn write_directions(&self, out: &mut String) -> std::fmt::Result {
+        let real = self.links.iter().flat_map(|links| &links.directions);
+        let simulated = self.world.iter().flat_map(|world| &world.directions);
+        for direction in real.chain(simulated) {
+            let (from, to) = (self.names(&direction.from), self.names(&direction.to));
+            writeln!(out, "direction {from} -> {to}: {direction}")?;
+        }
+        Ok(())
     }
 
     fn write_graph(&self, out: &mut String) -> std::fmt::Result {
@@ -257,10 +269,7 @@ impl Plan {
 
     /// Names of `nodes`, or of the first of them.
     fn names(&self, nodes: &[u32]) -> String {
-        let names = nodes
-            .iter()
-            .take(ROWS_MAX)
-            .map(|&node| self.nodes[node as usize].name.as_str());
+        let names = nodes.iter().take(ROWS_MAX).map(|&place| self.name_at(place));
         let names: Vec<&str> = names.collect();
         let more = nodes.len().saturating_sub(ROWS_MAX);
         if more == 0 {

@@ -1,5 +1,6 @@
 //! The simulated world of a plan: machines and links in virtual time.
 
+use super::PlannedDirection;
 use serde::{Deserialize, Serialize};
 
 /// What the `sim` provider plays nodes on.
@@ -25,4 +26,7 @@ pub struct PlannedWorld {
     pub shared: bool,
     /// Time from writing records until they are durable, in nanoseconds.
     pub flush_ns: u64,
+    /// Directions between nodes with conditions of their own; of several that say the same, the last one counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub directions: Vec<PlannedDirection>,
 }

@@ -281,7 +281,10 @@ fn check_timeout(draft: &mut Draft<'_>, path: &str, instance: &Consensus) {
         .scenario
         .link
         .iter()
-        .flat_map(|link| link.matrix.values().copied())
+        .flat_map(|link| {
+            let own = link.direction.iter().filter_map(|direction| direction.delay);
+            link.matrix.values().copied().chain(own)
+        })
         .max();
     let hops = u64::from(draft.facts.diameter.max(1));
     let worst = Duration(emulated.unwrap_or(LOCAL_HOP).0.saturating_mul(hops));

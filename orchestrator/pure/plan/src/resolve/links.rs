@@ -1,9 +1,10 @@
 //! Addresses and links between network namespaces.
 
-use super::Draft;
+use super::{Draft, processes};
 use crate::{
-    PlannedLinks,
-    scenario::{Link, Network, ProviderKind},
+    PlannedDirection, PlannedLinks,
+    diagnostic::Code,
+    scenario::{Link, LinkDirection, Network, ProviderKind},
     units::Ratio,
 };
 use std::{collections::BTreeSet, net::Ipv4Addr};
@@ -59,7 +60,74 @@ pub(super) fn links(draft: &Draft<'_>) -> Option<PlannedLinks> {
         duplicate_ppm: ppm(link.duplicate),
         rate_bits: link.rate.map(|rate| rate.0),
         regions: regions.into_iter().collect(),
+        directions: draft.directions.clone(),
     })
+}
+
+/// Most directions with conditions of their own: each costs the switch time with every packet.
+const DIRECTIONS_MAX: usize = 64;
+
+/// Finds who the directions with conditions of their own are about.
+pub(super) fn directions(draft: &mut Draft<'_>) {
+    let Some(link) = &draft.scenario.link else { return };
+    if link.direction.len() > DIRECTIONS_MAX {
+        let count = link.direction.len();
+        let message = format!("{count} directions have conditions of their own, and at most {DIRECTIONS_MAX} may");
+        let help = "name groups and regions in place of nodes";
+        return draft.error(Code::BadSelection, "link.direction", message, help);
+    }
+    for (index, direction) in link.direction.iter().enumerate() {
+        let path = format!("link.direction.{index}");
+        let from = ends(draft, &direction.from, &format!("{path}.from"));
+        let to = ends(draft, &direction.to, &format!("{path}.to"));
+        check_direction(draft, &path, direction, (&from, &to));
+        draft.directions.push(PlannedDirection {
+            from,
+            to,
+            delay_ns: direction.delay.map(|delay| delay.0),
+            jitter_ppm: direction.jitter.map(|jitter| ppm(Some(jitter))),
+            loss_ppm: direction.loss.map(|loss| ppm(Some(loss))),
+            rate_bits: direction.rate.map(|rate| rate.0),
+        });
+    }
+}
+
+/// A direction says something about somebody.
+fn check_direction(draft: &mut Draft<'_>, path: &str, direction: &LinkDirection, (from, to): (&[u32], &[u32])) {
+    let shares = [direction.jitter, direction.loss];
+    if direction.delay.is_none() && direction.rate.is_none() && shares == [None; 2] {
+        let help = "give it `delay`, `jitter`, `loss` or `rate`, or remove it";
+        draft.error(Code::NoEffect, path, "a direction that changes nothing", help);
+    }
+    if direction.rate.is_some_and(|rate| rate.0 == 0) {
+        let help = "give a rate, or part the network with a [[fault]] of kind = \"partition\"";
+        draft.error(
+            Code::BadQuantity,
+            &format!("{path}.rate"),
+            "a rate of 0 passes nothing",
+            help,
+        );
+    }
+    // Names of nobody are problems of their own.
+    if from.len() == 1 && from == to {
+        let message = format!("`{}` sends nothing to itself", draft.name_at(from[0]));
+        draft.error(Code::NoEffect, path, message, "name two sides that send to each other");
+    }
+}
+
+/// The places that a name at an end of a direction stands for, ascending.
+fn ends(draft: &mut Draft<'_>, name: &str, path: &str) -> Vec<u32> {
+    let mut places: BTreeSet<u32> = BTreeSet::new();
+    if draft.scenario.provider.kind == ProviderKind::Netns {
+        places.extend(processes::named(draft, name));
+    }
+    let region = name.strip_prefix("region:");
+    let has_nodes = draft.nodes.iter().any(|node| node.region.as_deref() == region);
+    // Names of processes and regions with processes alone are no mistakes.
+    if places.is_empty() || name == "all" || (region.is_some() && has_nodes) {
+        places.extend(draft.select(name, path));
+    }
+    places.into_iter().collect()
 }
 
 /// Regions of the nodes; `""` for nodes without one.

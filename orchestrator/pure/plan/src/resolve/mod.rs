@@ -20,8 +20,8 @@ mod support;
 pub(crate) mod tests;
 
 use crate::{
-    Capabilities, GraphFacts, Plan, PlannedBudget, PlannedChurn, PlannedFault, PlannedHost, PlannedInstance,
-    PlannedLoad, PlannedNode, PlannedPhases, PlannedProcess, Source, defaults,
+    Capabilities, GraphFacts, Plan, PlannedBudget, PlannedChurn, PlannedDirection, PlannedFault, PlannedHost,
+    PlannedInstance, PlannedLoad, PlannedNode, PlannedPhases, PlannedProcess, Source, defaults,
     diagnostic::{Code, Diagnostics, Problem, Severity},
     objective::Objective,
     plan::{BuildSource, PLAN_VERSION},
@@ -125,6 +125,7 @@ struct Draft<'a> {
     churn: PlannedChurn,
     objectives: Vec<Objective>,
     processes: Vec<PlannedProcess>,
+    directions: Vec<PlannedDirection>,
 }
 
 impl<'a> Draft<'a> {
@@ -148,6 +149,7 @@ impl<'a> Draft<'a> {
             churn: PlannedChurn::default(),
             objectives: Vec::new(),
             processes: Vec::new(),
+            directions: Vec::new(),
         }
     }
 
@@ -161,6 +163,7 @@ impl<'a> Draft<'a> {
         }
         processes::resolve(self);
         fleet::resolve(self);
+        links::directions(self);
         peering::resolve(self);
         consensus::resolve(self);
         fleet::tolerance(self);

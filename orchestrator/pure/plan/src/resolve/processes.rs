@@ -233,19 +233,21 @@ fn word(draft: &Draft<'_>, process: &PlannedProcess, word: &str) -> Result<Strin
     })
 }
 
-/// The processes that `name`, written at `path` of a fault, stands for; none where it stands for none of them.
-pub(super) fn select(draft: &mut Draft<'_>, name: &str, path: &str, fault: &Fault) -> Vec<u32> {
+/// The places of the processes that `name` stands for: a group, a process, a region or all.
+pub(super) fn named(draft: &Draft<'_>, name: &str) -> Vec<u32> {
     let region = name.strip_prefix("region:");
     let is_meant = |process: &&PlannedProcess| match region {
         Some(region) => process.region.as_deref() == Some(region),
         None => name == "all" || process.group == name || process.name == name,
     };
-    let chosen: Vec<u32> = draft
-        .processes
-        .iter()
-        .filter(is_meant)
-        .map(|process| process.place)
-        .collect();
+    let meant = draft.processes.iter().filter(is_meant);
+    meant.map(|process| process.place).collect()
+}
+
+/// The processes that `name`, written at `path` of a fault, stands for; none where it stands for none of them.
+pub(super) fn select(draft: &mut Draft<'_>, name: &str, path: &str, fault: &Fault) -> Vec<u32> {
+    let region = name.strip_prefix("region:");
+    let chosen = named(draft, name);
     if chosen.is_empty() || suffers(draft, fault) {
         return chosen;
     }

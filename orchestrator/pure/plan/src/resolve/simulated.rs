@@ -32,5 +32,6 @@ pub(super) fn world(draft: &Draft<'_>) -> Option<PlannedWorld> {
         shared: provider.shared.unwrap_or(false),
         flush_ns: provider.flush.unwrap_or(defaults::SIMULATED_FLUSH).0,
         regions: regions.into_iter().collect(),
+        directions: draft.directions.clone(),
     })
 }

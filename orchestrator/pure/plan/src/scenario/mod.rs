@@ -12,7 +12,9 @@ mod provider;
 pub use churn::{Absence, Churn, Distribution, Leave};
 pub use fault::{DiskFate, Fault, FaultKind, Nemesis, Repeat};
 pub use load::{ArrivalKind, Load, LoadMode, Rate, TransactionKind};
-pub use network::{Behaviour, Build, Consensus, Group, Link, Net, Network, Role, Validators, VoteTopology};
+pub use network::{
+    Behaviour, Build, Consensus, Group, Link, LinkDirection, Net, Network, Role, Validators, VoteTopology,
+};
 pub use options::{Budget, NodeOptions, Phases};
 pub use peering::{Generator, Peering};
 pub use process::{ProcessGroup, ProcessStart, Ready};

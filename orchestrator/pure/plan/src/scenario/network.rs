@@ -161,6 +161,31 @@ pub struct Link {
     pub reorder: Option<Ratio>,
     /// Share of packets that arrive twice: IP packets for `netns`, which TCP drops; whole frames for `sim`.
     pub duplicate: Option<Ratio>,
+    /// Directions with conditions of their own: links that are not the same both ways.
+    pub direction: Vec<LinkDirection>,
+}
+
+/// What some nodes send to others, where it is not as the keys of `[link]` say; what they answer is another direction.
+/// Where two give the same key of one direction, the later one counts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LinkDirection {
+    /// Those that send: a group, a node, `"region:eu"` or `"all"`; for `netns` also programs of others.
+    pub from: String,
+    /// Those that receive, written alike.
+    pub to: String,
+    /// One-way delay.
+    #[serde(default)]
+    pub delay: Option<Duration>,
+    /// Variation of the delay.
+    #[serde(default)]
+    pub jitter: Option<Ratio>,
+    /// Share of packets that are lost.
+    #[serde(default)]
+    pub loss: Option<Ratio>,
+    /// Rate from each node that sends to each that receives, beside what their network cards carry.
+    #[serde(default)]
+    pub rate: Option<BitRate>,
 }
 
 /// Several nodes of one kind.

@@ -29,11 +29,18 @@ impl World {
                 self.shared.rng.random_range(most / 2..most)
             }
         };
-        let (here, there) = (self.hosts[host].region, self.hosts[host].peers[peer].region);
-        let delays = &self.shared.network.delay_ns;
-        let round_trip = delays[here][there] + delays[there][here];
+        let round_trip = self.round_trip(host, peer);
         let at = self.shared.now + wait + HANDSHAKE_ROUND_TRIPS * round_trip;
         self.shared.queue.push(at, Pending::Connect(host, peer, failures));
+    }
+
+    /// Delay there and back between a host and one of its peers, faults aside.
+    fn round_trip(&self, host: HostIndex, peer: PeerIndex) -> Nanos {
+        let link = &self.hosts[host].peers[peer];
+        let (here, there) = (self.hosts[host].region, link.region);
+        let delays = &self.shared.network.delay_ns;
+        let back = &self.hosts[link.host].peers[link.back].lane;
+        link.lane.own.delay_ns.unwrap_or(delays[here][there]) + back.own.delay_ns.unwrap_or(delays[there][here])
     }
 
     /// A handshake is through, unless an end is gone or a direction blocked.

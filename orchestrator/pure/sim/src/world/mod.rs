@@ -347,7 +347,9 @@ fn connect_all(hosts: &[HostSetup], network: &NetworkModel) -> Result<Vec<Vec<Pe
                 let (name, peer) = (name(), peer.name.clone());
                 return Err(SimError::Peer { name, peer });
             };
-            Ok(Peer::new(other, back, hosts[other].region, Lane::default()))
+            let here = index.get(&own).copied().unwrap_or(other);
+            let lane = Lane::with(network.directions.get(&(here, other)).copied().unwrap_or_default());
+            Ok(Peer::new(other, back, hosts[other].region, lane))
         };
         host.config.peers.iter().map(peer).collect()
     };

@@ -141,3 +141,105 @@ fn ranges_are_valid_networks_after_the_change() {
         range.node_address(3).unwrap().octets()[1..]
     );
 }
+
+const ADSL: &str = "[[link.direction]]\nfrom = \"region:eu\"\nto = \"all\"\ndelay = \"5ms\"\nrate = \"2Mbit\"\n\
+                    [[link.direction]]\nfrom = \"val-0\"\nto = \"region:us\"\nloss = \"1%\"\njitter = \"0%\"\ndelay = \"7ms\"\n";
+
+fn asymmetric(more: &str, overrides: &[&str]) -> Result<Plan, String> {
+    let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
+    let source = Source::read("s.toml", &format!("{TEXT}{more}"), &overrides);
+    let resolved = resolve(&source, &Capabilities::default());
+    resolved
+        .map(|resolved| resolved.plan)
+        .map_err(|problems| problems.to_string())
+}
+
+#[test]
+fn a_direction_has_what_it_is_given_and_the_matrix_for_the_rest() {
+    let plan = asymmetric(ADSL, &[]).unwrap();
+    let region = |wanted: &str| {
+        plan.nodes
+            .iter()
+            .find(|node| node.region.as_deref() == Some(wanted))
+            .unwrap()
+            .index
+    };
+    let (eu, us, ap) = (0, region("us"), region("ap"));
+    assert_eq!(plan.nodes[0].region.as_deref(), Some("eu"));
+    let own = |from, to| {
+        let found = plan.conditions(from, to).unwrap();
+        (
+            found.delay_ns / 1_000_000,
+            found.jitter_ppm,
+            found.loss_ppm,
+            found.rate_bits,
+        )
+    };
+    assert_eq!(own(eu, ap), (5, 50_000, 1000, Some(2_000_000)));
+    assert_eq!(
+        own(eu, us),
+        (7, 0, 10_000, Some(2_000_000)),
+        "the later one counts, where it says something"
+    );
+    assert_eq!(
+        own(ap, eu),
+        (100, 50_000, 1000, None),
+        "what comes back is another direction"
+    );
+    assert_eq!(own(us, ap), (80, 50_000, 1000, None));
+    let text = plan.render();
+    assert!(
+        text.contains("direction val-0 ") && text.contains(": 5ms 2Mbit"),
+        "{text}"
+    );
+    assert!(text.contains("7ms ±0% loss 1%"), "{text}");
+    let simulated = asymmetric(ADSL, &["provider.kind=sim"]).unwrap();
+    assert_eq!(simulated.world.unwrap().directions, plan.links.unwrap().directions);
+    let local = asymmetric(ADSL, &["provider.kind=local", "link.reorder=0%"]);
+    assert!(
+        local.unwrap_err().contains("error[T041]"),
+        "packets are not emulated there"
+    );
+}
+
+#[test]
+fn directions_of_nobody_or_without_conditions_are_refused() {
+    let one = |text: &str| asymmetric(&format!("[[link.direction]]\n{text}\n"), &[]).unwrap_err();
+    let cases: [(&str, &[&str]); 4] = [
+        (
+            "from = \"region:eux\"\nto = \"vall\"\nrate = \"1Mbit\"",
+            &[
+                "error[T051]: no node is in region `eux`",
+                "did you mean `eu`?",
+                "error[T011]: there is no group or node `vall`",
+                "did you mean `val`?",
+            ],
+        ),
+        (
+            "from = \"val-0\"\nto = \"val-0\"\nrate = \"0bit\"",
+            &["a rate of 0 passes nothing", "`val-0` sends nothing to itself"],
+        ),
+        (
+            "from = \"val-0\"\nto = \"val-1\"",
+            &[
+                "a direction that changes nothing",
+                "give it `delay`, `jitter`, `loss` or `rate`",
+            ],
+        ),
+        (
+            "from = \"val-0\"\ndelay = \"1ms\"\nlate = \"1ms\"",
+            &["error[T004]", "`to`", "error[T002]", "`late`"],
+        ),
+    ];
+    for (text, expected) in cases {
+        let refused = one(text);
+        assert!(expected.iter().all(|part| refused.contains(part)), "{refused}");
+        assert!(refused.contains("--> s.toml:2"), "it says where: {refused}");
+    }
+    let many = "[[link.direction]]\nfrom = \"val-0\"\nto = \"val-1\"\ndelay = \"1ms\"\n".repeat(65);
+    let refused = asymmetric(&many, &[]).unwrap_err();
+    assert!(
+        refused.contains("65 directions") && refused.contains("help: name groups"),
+        "{refused}"
+    );
+}
