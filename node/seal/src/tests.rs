@@ -355,3 +355,25 @@ fn a_folder_in_place_of_the_program_is_refused() {
     let artifact = sealed.manifest.artifacts[0].clone();
     assert!(VerifiedProgram::open(path.parent().unwrap(), &artifact).is_err());
 }
+
+#[test]
+fn a_process_executes_this_file_or_another_one_of_equal_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (own, copy) = (std::env::current_exe().unwrap(), folder.path().join("copy"));
+    fs::copy(&own, &copy).unwrap();
+    let open = |path: &Path| {
+        let bytes = fs::read(path).unwrap();
+        let artifact = Artifact {
+            path: path.file_name().unwrap().to_str().unwrap().to_owned(),
+            size: bytes.len() as u64,
+            blake3: Digest::of_bytes(&bytes),
+            mode: path.metadata().unwrap().permissions().mode() & 0o777,
+            target: format!("{}-unknown-{}-gnu", std::env::consts::ARCH, std::env::consts::OS),
+        };
+        VerifiedProgram::open(path.parent().unwrap(), &artifact).unwrap()
+    };
+    let pid = std::process::id();
+    assert!(open(&own).is_executed_by(pid));
+    assert!(!open(&copy).is_executed_by(pid), "equal bytes, another file");
+    assert!(!open(&own).is_executed_by(0), "nobody");
+}

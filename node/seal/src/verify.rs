@@ -6,7 +6,7 @@ use std::{
     fs::File,
     os::{
         fd::AsRawFd,
-        unix::fs::{OpenOptionsExt, PermissionsExt},
+        unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     },
     path::{Component, Path, PathBuf},
 };
@@ -181,6 +181,16 @@ impl VerifiedProgram {
     /// Path by which a child of this process executes the open file itself, whatever happens to its name meanwhile.
     pub fn path(&self) -> PathBuf {
         format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()).into()
+    }
+
+    /// Whether process `pid` executes this very file, and not another of the same bytes or name. The kernel says so, at
+    /// no cost for the process. A process that is gone, or that this user may not look at, does not.
+    #[must_use]
+    pub fn is_executed_by(&self, pid: u32) -> bool {
+        // Nobody writes to a file that is executed, and its inode means no other file as long as this one is open.
+        let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+        let (own, theirs) = (self.file.metadata(), std::fs::metadata(format!("/proc/{pid}/exe")));
+        own.is_ok_and(|own| theirs.is_ok_and(|theirs| identity(own) == identity(theirs)))
     }
 
     /// The open file; where it stands is of no meaning.

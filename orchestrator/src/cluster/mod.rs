@@ -5,6 +5,7 @@
 mod config;
 mod elsewhere;
 mod foreign;
+mod identity;
 mod patience;
 mod wait;
 
@@ -172,6 +173,7 @@ pub(crate) struct Cluster {
     journal: Arc<Journal>,
     provider: Provider,
     builds: BTreeMap<String, Sealed>,
+    executed: identity::Executed,
     /// File of the key that signs releases, where that is not the key of the lab's store.
     release_key: Option<PathBuf>,
     /// Programs that were released to nodes since the start.
@@ -226,6 +228,7 @@ impl Cluster {
             journal,
             provider,
             builds,
+            executed: identity::Executed::default(),
             release_key: None,
             released: Mutex::default(),
             events,
@@ -301,6 +304,7 @@ impl Cluster {
 
     async fn start(&self, node: &PlannedNode, program: Arc<VerifiedProgram>) -> Result<(), ClusterError> {
         let digest = program.digest();
+        self.executed.starts(node.index, Arc::clone(&program));
         let spec = ProcessSpec {
             name: node.name.clone(),
             program: program.path(),

@@ -9,8 +9,12 @@ use std::time::{Duration, Instant};
 
 /// Nodes that are asked at the same time.
 const ASKED_AT_ONCE: usize = 64;
-/// First and longest pause between two questions to one node.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
+/// First pause between two questions to one node. It doubles up to [`longest_pause`].
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+/// Longest pause among few nodes and among many.
+const LONGEST_PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(400));
+/// With so many nodes the pause becomes longer than that among few.
+const FEW_NODES: u32 = 200;
 /// How long one answer may take.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -110,26 +114,7 @@ impl Cluster {
             Ok(Err(exit)) => return Err(self.died(node, exit)),
             Ok(Ok(_)) => {}
         }
-        let client = client(node);
-        let version = match client.version().await {
-            Ok(version) => version,
-            Err(error) => return Err(self.late(node, &error.to_string())),
-        };
-        let (sealed, byzantine) = self.sealed_program(node)?;
-        if version.byzantine != byzantine {
-            return Err(ClusterError::OtherKind {
-                node: node.name.clone(),
-                byzantine: version.byzantine,
-            });
-        }
-        if version.binary == sealed || self.was_released(node.index, version.binary) {
-            return Ok(());
-        }
-        Err(ClusterError::OtherProgram {
-            node: node.name.clone(),
-            running: version.binary.short(),
-            sealed: sealed.short(),
-        })
+        self.check_program(node, &process).await
     }
 
     async fn is_ready(&self, node: &PlannedNode, until: Instant, all_links: bool) -> Result<(), ClusterError> {
@@ -138,7 +123,7 @@ impl Cluster {
         let absent = self.plan.churn.late();
         // Peers that start late: nobody waits for links to them.
         let late = peers.iter().filter(|peer| absent.binary_search(peer).is_ok()).count() as u64;
-        let mut pause = PAUSES.0;
+        let mut pause = FIRST_PAUSE;
         loop {
             let why = match client.readiness().await {
                 Ok(answer) => {
@@ -159,7 +144,7 @@ impl Cluster {
                 return Err(self.late(node, &why));
             }
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSES.1);
+            pause = (pause * 2).min(longest_pause(self.plan.nodes.len()));
         }
     }
 
@@ -229,7 +214,7 @@ impl Cluster {
         }
     }
 
-    fn late(&self, node: &PlannedNode, why: &str) -> ClusterError {
+    pub(super) fn late(&self, node: &PlannedNode, why: &str) -> ClusterError {
         ClusterError::NotReady {
             waiting: vec![(node.name.clone(), why.to_owned())],
             of: 1,
@@ -237,6 +222,12 @@ impl Cluster {
             log: self.run.log(&node.name),
         }
     }
+}
+
+/// Questions take time from the nodes that are to become ready: among many, each is asked more seldom.
+fn longest_pause(nodes: usize) -> Duration {
+    let times = u32::try_from(nodes).unwrap_or(u32::MAX) / FEW_NODES;
+    LONGEST_PAUSES.0.saturating_mul(times.max(1)).min(LONGEST_PAUSES.1)
 }
 
 pub(super) fn client(node: &PlannedNode) -> Client {
