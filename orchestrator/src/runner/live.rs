@@ -138,6 +138,15 @@ impl Live {
     pub(super) fn set_phase(&self, phase: PhaseKind, ends_ms: Option<u64>) {
         let mut state = self.state();
         (state.phase, state.phase_ends_ms) = (phase, ends_ms);
+        drop(state);
+        self.begin_sampling();
+    }
+
+    /// Nodes are up, or as far as they get: from now on they are sampled, and this moment is the first.
+    pub(super) fn begin_sampling(&self) {
+        if let Some(sampler) = &self.state().sampler {
+            sampler.begin();
+        }
     }
 
     pub(super) fn phase(&self) -> PhaseKind {

@@ -97,6 +97,15 @@ impl Runner {
         Ok(())
     }
 
+    /// Takes the last samples, unless they were taken: while the nodes still run, so that their last counters are among
+    /// them, and before they are stopped, which is to be quick.
+    pub(super) async fn finish_sampling(&mut self) {
+        let sampler = self.field.as_ref().and_then(|field| field.live.take_sampler());
+        if let Some(sampler) = sampler {
+            self.evidence.samples = sampler.finish().await;
+        }
+    }
+
     fn watch(&self, cluster: Cluster, live: Arc<Live>, inbox: mpsc::UnboundedReceiver<cluster::NodeEvent>) -> Field {
         let disk = super::live::watch_disk(Arc::clone(&live), self.plan.budget.disk_bytes, self.interrupts.clone());
         let beat = super::live::beat(Arc::clone(&live), Arc::clone(&self.observer));

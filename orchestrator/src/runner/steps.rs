@@ -272,6 +272,7 @@ impl Runner {
             Step::WaitLinks { .. } => {
                 let field = self.field()?;
                 field.cluster.wait_links(wait).await?;
+                field.live.begin_sampling();
                 links::attest(&field.cluster, &field.live, Moment::Before).await;
                 self.connect_loads().await?;
             }
@@ -511,17 +512,16 @@ impl Runner {
         let (clock, start) = (field.live.clock, self.timeline_ms.unwrap_or_default());
         let (begin, end) = self.plan.phases.window_ms();
         self.evidence.spread = spread::measure(&self.plan, &endpoints, clock, start + begin..start + end).await;
+        self.finish_sampling().await;
     }
 
     async fn stop(&mut self) {
+        // A run that is given up has collected nothing.
+        self.finish_sampling().await;
         let Some(field) = &self.field else { return };
         let now = field.live.clock.now_ms();
         self.evidence.phase(PhaseKind::Stop, now);
         field.live.set_phase(PhaseKind::Stop, None);
-        // While the nodes still run, so that their last counters are in the samples.
-        if let Some(sampler) = field.live.take_sampler() {
-            self.evidence.samples = sampler.finish().await;
-        }
         if let Some(switch) = field.cluster.switch()
             && let Some(tally) = switch.tally().await
         {

@@ -31,9 +31,13 @@ pub(crate) struct Counters {
     sent: [(u64, u64); SENT.len()],
 }
 
+/// A client that asks a node again and again, over one connection.
+pub(crate) fn client(http: SocketAddr) -> Client {
+    Client::new(http).with_deadline(DEADLINE)
+}
+
 /// Asks a node; `None` when it does not answer in time.
-pub(crate) async fn read(http: SocketAddr) -> Option<Reading> {
-    let client = Client::new(http).with_deadline(DEADLINE);
+pub(crate) async fn read(client: &Client) -> Option<Reading> {
     client.metrics().await.ok().map(Reading)
 }
 

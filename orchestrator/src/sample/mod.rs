@@ -4,6 +4,7 @@
 //! Sampler::start(SamplerConfig)      own thread; files under runs/<id>/samples/
 //!   .watch(Watched)                  a process was started, or started again
 //!   .ended(name, exit)               it is gone
+//!   .begin()                         nodes are up: from now on they are looked at too
 //!   .round().await                   sample now: before a process is stopped or killed on purpose
 //!   .latest()                        for the heartbeat
 //!   .finish().await                  a last round -> SampleOutcome; call it before the nodes are stopped

@@ -10,10 +10,16 @@ use crate::{
     },
 };
 use futures::future::join_all;
+use regatta_client::Client;
 use regatta_process::{HostSampler, Usage};
-use regatta_report::model::Sample;
+use regatta_report::model::{ProcessKind, Sample};
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -41,6 +47,8 @@ enum Order {
 #[derive(Debug)]
 pub struct Sampler {
     registry: Arc<Mutex<Registry>>,
+    /// Nodes are looked at.
+    begun: Arc<AtomicBool>,
     orders: mpsc::Sender<Order>,
 }
 
@@ -48,6 +56,9 @@ pub struct Sampler {
 struct Worker {
     clock: RunClock,
     registry: Arc<Mutex<Registry>>,
+    begun: Arc<AtomicBool>,
+    /// One for each node that was asked: a connection a look would cost more than the answer.
+    clients: BTreeMap<SocketAddr, Client>,
     files: SampleFiles,
     host: HostSampler,
     host_samples: Vec<HostSample>,
@@ -73,9 +84,12 @@ impl Sampler {
             elsewhere,
         } = config;
         let registry = Arc::new(Mutex::new(Registry::default()));
+        let begun = Arc::new(AtomicBool::new(false));
         let worker = Worker {
             clock,
             registry: Arc::clone(&registry),
+            begun: Arc::clone(&begun),
+            clients: BTreeMap::new(),
             files: SampleFiles::create(&folder, bytes_max)?,
             host: HostSampler::new(),
             host_samples: Vec::new(),
@@ -91,7 +105,20 @@ impl Sampler {
             .name("sampler".to_owned())
             .spawn(move || runtime.block_on(worker.run(interval, inbox)))
             .map_err(SampleError::Thread)?;
-        Ok(Self { registry, orders })
+        Ok(Self {
+            registry,
+            begun,
+            orders,
+        })
+    }
+
+    /// Looks at nodes from now on, and at once. Before, only at everything else: while nodes start, a look at each of
+    /// them every second would cost a thousand of them a third of two processors.
+    pub fn begin(&self) {
+        if !self.begun.swap(true, Ordering::Relaxed) {
+            // With too many orders in its way, the next round is soon enough.
+            let _ = self.orders.try_send(Order::Round(oneshot::channel().0));
+        }
     }
 
     /// Samples `watched` from now on. The same name again means that it was restarted.
@@ -155,10 +182,16 @@ impl Worker {
 
     /// One round; in the `last` one nothing is spared.
     async fn round(&mut self, last: bool) {
-        let living = lock(&self.registry).living();
+        let mut living = lock(&self.registry).living();
+        if !last && !self.begun.load(Ordering::Relaxed) {
+            living.retain(|(watched, _)| watched.kind != ProcessKind::Node);
+        }
+        for http in living.iter().filter_map(|(watched, _)| watched.http) {
+            self.clients.entry(http).or_insert_with(|| metrics::client(http));
+        }
         let readings = join_all(living.iter().map(|(watched, _)| async {
-            match watched.http {
-                Some(http) => metrics::read(http).await,
+            match watched.http.and_then(|http| self.clients.get(&http)) {
+                Some(client) => metrics::read(client).await,
                 None => None,
             }
         }));
@@ -216,14 +249,15 @@ mod tests {
     use super::*;
     use regatta_api::metrics::Metric;
     use regatta_load::tests::double::{Double, Mode};
-    use regatta_report::model::ProcessKind;
     use std::process::Command;
 
     fn sampler(folder: &tempfile::TempDir) -> Sampler {
         let mut config = SamplerConfig::new(RunClock::start(), folder.path().join("samples"));
         // Only the rounds that a test asks for.
         config.interval = Duration::from_secs(3600);
-        Sampler::start(config).unwrap()
+        let sampler = Sampler::start(config).unwrap();
+        sampler.begin();
+        sampler
     }
 
     fn watched(name: &str, pid: u32, kind: ProcessKind) -> Watched {
@@ -305,6 +339,28 @@ mod tests {
             ("consensus", 130)
         );
         assert_eq!(process.restarts, 1);
+    }
+
+    #[tokio::test]
+    async fn nodes_are_not_looked_at_before_it_begins_but_in_the_last_round() {
+        let folder = tempfile::tempdir().unwrap();
+        for last in [false, true] {
+            let mut config = SamplerConfig::new(RunClock::start(), folder.path().join("samples"));
+            config.interval = Duration::from_secs(3600);
+            let sampler = Sampler::start(config).unwrap();
+            sampler.watch(watched("lab", std::process::id(), ProcessKind::Lab));
+            sampler.watch(watched("val-0", std::process::id(), ProcessKind::Node));
+            sampler.round().await;
+            assert_eq!(sampler.latest().len(), 1, "the lab alone");
+            if last {
+                let outcome = sampler.finish().await;
+                assert!(outcome.processes.iter().all(|process| !process.samples.is_empty()));
+            } else {
+                sampler.begin();
+                sampler.round().await;
+                assert_eq!(sampler.latest().len(), 2);
+            }
+        }
     }
 
     #[tokio::test]
