@@ -5,7 +5,7 @@
 
 use super::{
     handler::{LinkHandler, StreamNews},
-    identity::public_key,
+    identity::{public_key, socket_address},
 };
 use libp2p::{
     Multiaddr, PeerId, StreamProtocol,
@@ -14,8 +14,9 @@ use libp2p::{
 };
 use regatta_core::PeerIndex;
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     convert::Infallible,
+    net::IpAddr,
     task::{Context, Poll},
 };
 
@@ -57,7 +58,8 @@ pub(super) struct PeerNews {
 pub(super) struct Admission {
     peers: BTreeMap<PeerId, Admitted>,
     current: BTreeMap<PeerIndex, Current>,
-    handshakes: BTreeSet<ConnectionId>,
+    /// Unfinished handshakes of others, with where they come from.
+    handshakes: BTreeMap<ConnectionId, Option<IpAddr>>,
     handshakes_max: usize,
     protocol: StreamProtocol,
     actions: VecDeque<ToSwarm<PeerNews, Infallible>>,
@@ -68,7 +70,7 @@ impl Admission {
         Self {
             peers,
             current: BTreeMap::new(),
-            handshakes: BTreeSet::new(),
+            handshakes: BTreeMap::new(),
             handshakes_max,
             protocol,
             actions: VecDeque::new(),
@@ -83,6 +85,12 @@ impl Admission {
     /// Whether a connection to the peer exists.
     pub(super) fn is_connected(&self, peer: PeerIndex) -> bool {
         self.current.contains_key(&peer)
+    }
+
+    /// Whether somebody at the host of `address` is about to connect: most likely the peer itself.
+    pub(super) fn is_arriving(&self, address: &Multiaddr) -> bool {
+        let host = socket_address(address).map(|address| address.ip());
+        host.is_some() && self.handshakes.values().any(|from| *from == host)
     }
 
     /// Admits or refuses a connection whose other side has proved to be `peer`.
@@ -127,12 +135,13 @@ impl NetworkBehaviour for Admission {
         &mut self,
         connection: ConnectionId,
         _: &Multiaddr,
-        _: &Multiaddr,
+        from: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
         if self.handshakes.len() >= self.handshakes_max {
             return Err(ConnectionDenied::new(Refusal::TooMany(self.handshakes.len())));
         }
-        self.handshakes.insert(connection);
+        let from = socket_address(from).map(|address| address.ip());
+        self.handshakes.insert(connection, from);
         Ok(())
     }
 
@@ -263,6 +272,25 @@ mod tests {
             side.handle_pending_inbound_connection(connection(3), &address, &address)
                 .is_ok()
         );
+    }
+
+    #[test]
+    fn who_arrives_is_known_by_the_host() {
+        let mut side = admission(true);
+        let [own, peer, same_host, other]: [Multiaddr; 4] = [
+            "/ip4/127.0.0.9/tcp/7000",
+            "/ip4/127.0.0.1/tcp/7000",
+            "/ip4/127.0.0.1/tcp/40000",
+            "/ip4/127.0.0.2/tcp/7000",
+        ]
+        .map(|text| text.parse().unwrap());
+        assert!(!side.is_arriving(&peer));
+        let admitted = side.handle_pending_inbound_connection(connection(0), &own, &same_host);
+        assert!(admitted.is_ok() && side.is_arriving(&peer) && !side.is_arriving(&other));
+        side.handshakes.remove(&connection(0));
+        let nowhere = Multiaddr::empty();
+        let admitted = side.handle_pending_inbound_connection(connection(1), &own, &nowhere);
+        assert!(admitted.is_ok() && !side.is_arriving(&peer) && !side.is_arriving(&nowhere));
     }
 
     /// Two sides, each of which learns of the same connections in an order of its own.

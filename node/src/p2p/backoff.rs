@@ -9,6 +9,9 @@ const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(5);
 /// How long the side that should be dialled waits before it dials itself.
 const GRACE: Duration = Duration::from_secs(1);
+/// The same when the node has just started: whoever would dial it and was there before it was refused, and tries again
+/// only later.
+const GRACE_AT_START: Duration = Duration::from_millis(200);
 /// A link that lives this long makes up for earlier failures.
 const STABLE: Duration = Duration::from_secs(10);
 
@@ -17,6 +20,8 @@ const STABLE: Duration = Duration::from_secs(10);
 pub(super) struct Backoff {
     dials_first: bool,
     failures: u32,
+    /// Nothing was tried yet.
+    is_new: bool,
 }
 
 impl Backoff {
@@ -25,6 +30,7 @@ impl Backoff {
         Self {
             dials_first,
             failures: 0,
+            is_new: true,
         }
     }
 
@@ -37,19 +43,21 @@ impl Backoff {
             doubled.mul_f64(rng.random_range(0.5..1.0))
         };
         if self.dials_first {
-            wait
-        } else {
-            GRACE.mul_f64(rng.random_range(1.0..1.5)) + wait
+            return wait;
         }
+        let grace = if self.is_new { GRACE_AT_START } else { GRACE };
+        grace.mul_f64(rng.random_range(1.0..1.5)) + wait
     }
 
     /// A dial or a handshake failed.
     pub(super) fn failed(&mut self) {
+        self.is_new = false;
         self.failures = self.failures.saturating_add(1);
     }
 
     /// A link ended after this long.
     pub(super) fn ended(&mut self, lived: Duration) {
+        self.is_new = false;
         self.failures = if lived >= STABLE {
             1
         } else {
@@ -91,6 +99,13 @@ mod tests {
     #[test]
     fn the_dialled_side_leaves_time_to_the_other() {
         let mut rng = seed::rng(3, "backoff");
-        assert!(Backoff::new(false).wait(&mut rng) >= GRACE);
+        let mut backoff = Backoff::new(false);
+        let wait = backoff.wait(&mut rng);
+        assert!((GRACE_AT_START..GRACE).contains(&wait), "{wait:?}");
+        backoff.failed();
+        assert!(backoff.wait(&mut rng) >= GRACE);
+        let mut backoff = Backoff::new(false);
+        backoff.ended(STABLE);
+        assert!(backoff.wait(&mut rng) >= GRACE);
     }
 }

@@ -53,6 +53,9 @@ const STREAM_TIMEOUT: Duration = Duration::from_secs(5);
 const HANDSHAKES_SPARE: usize = 32;
 /// How often a peer whose link is cut is looked at.
 const CUT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a dial waits for somebody who arrives from the peer's host, and how often.
+const ARRIVAL_PAUSE: Duration = Duration::from_millis(200);
+const ARRIVALS_MAX: u32 = 25;
 /// Dials at a time: handshakes are costly, and hundreds at once would time out together.
 const DIALS_MAX: usize = 8;
 /// Events of one connection that wait for the swarm.
@@ -160,6 +163,7 @@ fn make_slots(config: &NodeConfig, own: &PublicKey) -> Result<(Vec<Slot>, BTreeM
             id,
             address: multiaddr(peer.address),
             backoff: Backoff::new(dials_first),
+            waited: 0,
             state: State::Down { due: None },
         });
     }
@@ -187,6 +191,8 @@ struct Slot {
     id: PeerId,
     address: Multiaddr,
     backoff: Backoff,
+    /// How often in a row a dial has waited for somebody who arrived from there.
+    waited: u32,
     state: State,
 }
 
@@ -268,6 +274,10 @@ impl Task {
             };
             let due = if self.board.cuts().is_dead(peer) {
                 due.max(now + CUT_PAUSE)
+            } else if due <= now && self.waits_for_arrival(peer) {
+                let later = now + ARRIVAL_PAUSE;
+                self.slots[peer].state = State::Down { due: Some(later) };
+                later
             } else {
                 due
             };
@@ -280,6 +290,15 @@ impl Task {
         }
         // When all dials are taken, the end of one wakes the task.
         next
+    }
+
+    /// Whether the peer seems to be connecting by itself: two connections would cost twice as much, and one goes. Not for
+    /// ever, since others may stand at the same address.
+    fn waits_for_arrival(&mut self, peer: PeerIndex) -> bool {
+        let slot = &mut self.slots[peer];
+        let waits = slot.waited < ARRIVALS_MAX && self.swarm.behaviour().is_arriving(&slot.address);
+        slot.waited = if waits { slot.waited + 1 } else { 0 };
+        waits
     }
 
     fn dial(&mut self, peer: PeerIndex) {

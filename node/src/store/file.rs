@@ -16,8 +16,9 @@ use std::{
 pub(super) const PAGE: usize = 4096;
 /// A group of this size is worth it. It grows the file by itself: zeros ahead of it would be written twice.
 const LARGE_GROUP: usize = 64 * 1024;
-/// Zeros written ahead of small groups: flushing a write inside the file costs less than growing the file.
-const ZEROS_AHEAD: usize = 1024 * 1024;
+/// Zeros written ahead of small groups at first and at most: flushing a write inside the file costs less than growing the
+/// file. Twice as many each time, since most of many nodes on a machine write little.
+const ZEROS_AHEAD: (usize, usize) = (32 * 1024, 1024 * 1024);
 
 /// A file open for writing.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(super) struct JournalFile {
     direct: Option<File>,
     /// Its length, zeros ahead included.
     length: u64,
+    /// Zeros that are written next.
+    ahead: usize,
 }
 
 impl JournalFile {
@@ -36,7 +39,12 @@ impl JournalFile {
         let file = OpenOptions::new().write(true).create_new(new).open(path)?;
         let length = file.metadata()?.len();
         let direct = if durable { open_direct(path) } else { None };
-        Ok(Self { file, direct, length })
+        Ok(Self {
+            file,
+            direct,
+            length,
+            ahead: ZEROS_AHEAD.0,
+        })
     }
 
     /// Writes the file's header and makes the file's existence durable.
@@ -61,8 +69,9 @@ impl JournalFile {
         if end > self.length {
             self.length = end;
             if group.len() < LARGE_GROUP && durable {
-                self.file.write_all_at(&vec![0; ZEROS_AHEAD], end)?;
-                self.length += ZEROS_AHEAD as u64;
+                self.file.write_all_at(&vec![0; self.ahead], end)?;
+                self.length += self.ahead as u64;
+                self.ahead = ZEROS_AHEAD.1.min(2 * self.ahead);
             }
         }
         if durable { self.file.sync_data() } else { Ok(()) }
