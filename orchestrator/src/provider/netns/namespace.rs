@@ -70,6 +70,9 @@ fn make_one(address: Ipv4Addr, prefix: u8, large: bool) -> Result<Namespace, Nam
         .enable(false)
         .build_sync()
         .map_err(step("make a TUN device"))?;
+    // The device ends with its namespace and not with the descriptor: the kernel takes a thousand namespaces apart
+    // together and later, but the devices of closed descriptors one after the other, while whoever closes them waits.
+    device.persist().map_err(step("make a TUN device last"))?;
     device.set_nonblocking(true).map_err(step("set up a TUN device"))?;
     configure(&device, address, prefix).map_err(step("set up the devices of a namespace"))?;
     Ok(Namespace { place, device })
