@@ -2,7 +2,7 @@
 
 mod parts;
 
-use super::{RenderError, churn, instances, links, recovery, spread};
+use super::{RenderError, churn, instances, links, recovery, rest, spread};
 use crate::{
     figure::{DrawError, Figure, Table, figures},
     model::{Accusation, Identity, NamedText},
@@ -130,6 +130,7 @@ pub fn html(result: &RunResult) -> Result<String, RenderError> {
         instances: instances::rows(result),
         recoveries: spread::sentence(result)
             .into_iter()
+            .chain(rest::sentence(result))
             .chain(churn::sentence(result))
             .chain(recovery::sentences(result))
             .collect(),

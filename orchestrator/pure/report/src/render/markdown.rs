@@ -1,6 +1,6 @@
 //! The result for a comment: at most 60 lines of Markdown.
 
-use super::{churn, instances, links, recovery, spread};
+use super::{churn, instances, links, recovery, rest, spread};
 use crate::{
     format,
     model::{Process, ProcessKind, Role},
@@ -57,6 +57,7 @@ pub fn markdown(result: &RunResult) -> String {
         links::sentences(result)
             .into_iter()
             .chain(spread::sentence(result))
+            .chain(rest::sentence(result))
             .chain(churn::sentence(result))
             .chain(recoveries)
             .map(|sentence| format!("- {}", escape(&sentence))),

@@ -9,6 +9,7 @@ mod junit;
 mod links;
 mod markdown;
 mod recovery;
+mod rest;
 mod spread;
 mod text;
 

@@ -1,6 +1,6 @@
 //! The result for a terminal: the verdict, a row for each node, where the report is.
 
-use super::{churn, instances, links, recovery, spread};
+use super::{churn, instances, links, recovery, rest, spread};
 use crate::{
     format,
     model::Node,
@@ -31,6 +31,7 @@ pub fn text(result: &RunResult, report_path: &str) -> String {
     let sentences = links::sentences(result)
         .into_iter()
         .chain(spread::sentence(result))
+        .chain(rest::sentence(result))
         .chain(churn::sentence(result));
     for sentence in sentences.chain(recovery::sentences(result)) {
         text += &format!("  {sentence}\n");
