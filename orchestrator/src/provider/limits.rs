@@ -6,6 +6,9 @@ use nix::sys::{
 };
 use std::path::Path;
 
+/// More descriptors than the largest plan needs.
+const DESCRIPTORS_MAX: u64 = 1 << 19;
+
 /// Limits of this machine and of this user on it. What cannot be read counts as unlimited: a plan must not be refused
 /// because a file of `/proc` is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +25,7 @@ pub(crate) struct HostLimits {
     pub descriptors_hard: u64,
     /// Most open descriptors of all processes.
     pub descriptors_total: u64,
-    /// Most processes of this user.
+    /// Most processes and threads together.
     pub processes: u64,
     /// Free bytes where runs are kept.
     pub disk_free_bytes: u64,
@@ -31,8 +34,7 @@ pub(crate) struct HostLimits {
 impl HostLimits {
     /// Reads the limits; `runs` need not exist yet.
     pub(crate) fn read(runs: &Path) -> Self {
-        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((u64::MAX, u64::MAX));
-        let (processes, _) = getrlimit(Resource::RLIMIT_NPROC).unwrap_or((u64::MAX, u64::MAX));
+        let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((u64::MAX, u64::MAX));
         let total: Option<u64> = number_in("/proc/sys/fs/file-max");
         let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
         Self {
@@ -40,25 +42,44 @@ impl HostLimits {
             memory_total_bytes: memory_line(&memory, "MemTotal:").unwrap_or(u64::MAX),
             memory_available_bytes: memory_line(&memory, "MemAvailable:").unwrap_or(u64::MAX),
             descriptors_soft: soft,
-            descriptors_hard: hard,
+            descriptors_hard: reachable_descriptors(),
             descriptors_total: total.unwrap_or(u64::MAX),
-            processes,
+            processes: tasks_allowed(),
             disk_free_bytes: disk_free(runs).unwrap_or(u64::MAX),
         }
     }
 }
 
-/// Raises the soft limit on open descriptors to the hard one: the lab holds a few for every node.
+/// Raises the soft limit on open descriptors as far as it goes: the lab holds a few for every node.
 ///
 /// Returns the limit afterwards; a refusal leaves it as it was.
 pub(crate) fn raise_descriptor_limit() -> u64 {
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+    let Ok((soft, _)) = getrlimit(Resource::RLIMIT_NOFILE) else {
         return 0;
     };
+    let hard = reachable_descriptors();
     match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
         Ok(()) => hard,
         Err(_) => soft,
     }
+}
+
+/// Most open descriptors that this process may come to: whoever has the right raises the hard limit too, up to what the
+/// system has for anybody.
+fn reachable_descriptors() -> u64 {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((u64::MAX, u64::MAX));
+    let most = number_in("/proc/sys/fs/nr_open").unwrap_or(hard).min(DESCRIPTORS_MAX);
+    if most <= hard || setrlimit(Resource::RLIMIT_NOFILE, soft, most).is_err() {
+        return hard;
+    }
+    most
+}
+
+/// Most processes and threads: what this user may have, and what the system numbers and keeps.
+fn tasks_allowed() -> u64 {
+    let (user, _) = getrlimit(Resource::RLIMIT_NPROC).unwrap_or((u64::MAX, u64::MAX));
+    let system = ["/proc/sys/kernel/pid_max", "/proc/sys/kernel/threads-max"];
+    system.into_iter().filter_map(number_in).fold(user, u64::min)
 }
 
 fn number_in(path: &str) -> Option<u64> {
@@ -99,5 +120,11 @@ mod tests {
         assert!(limits.cores >= 1 && limits.memory_total_bytes >= limits.memory_available_bytes);
         assert!(limits.disk_free_bytes > 0 && limits.disk_free_bytes < u64::MAX);
         assert!(raise_descriptor_limit() >= limits.descriptors_soft);
+        assert_eq!(
+            raise_descriptor_limit(),
+            limits.descriptors_hard,
+            "what was told can be had"
+        );
+        assert!(limits.processes > 0 && limits.processes < u64::MAX);
     }
 }

@@ -16,7 +16,7 @@ pub struct Capabilities {
     pub descriptors_per_process: u64,
     /// Most open descriptors of all processes together.
     pub descriptors_total: u64,
-    /// Most processes of this user.
+    /// Most processes and threads together.
     pub processes: u64,
     /// Free bytes where runs are kept.
     pub disk_bytes: u64,

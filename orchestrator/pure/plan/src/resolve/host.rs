@@ -29,8 +29,10 @@ const LAB_DESCRIPTORS: u64 = 12;
 const NAMESPACE_DESCRIPTORS: u64 = 2;
 /// Descriptors of the lab for itself.
 const LAB_BASE_DESCRIPTORS: u64 = 64;
-/// Processes of this user that the nodes leave alone.
+/// Processes and threads that the nodes leave alone.
 const PROCESS_MARGIN: u64 = 64;
+/// Threads of a node at rest; the system numbers them as it does processes.
+const NODE_THREADS: u64 = 6;
 /// Lowest port that needs no privilege.
 const PORT_MIN: u16 = 1024;
 
@@ -42,7 +44,7 @@ pub(super) fn check(draft: &mut Draft<'_>) {
             check_addresses(draft);
             check_ports(draft);
             check_descriptors(draft);
-            check_processes(draft, draft.nodes.len() as u64, "nodes");
+            check_processes(draft, (draft.nodes.len() as u64, NODE_THREADS), "nodes");
         }
         ProviderKind::Ssh => {
             check_range_unused(draft);
@@ -57,11 +59,18 @@ pub(super) fn check(draft: &mut Draft<'_>) {
     check_rates(draft);
 }
 
-fn check_processes(draft: &mut Draft<'_>, count: u64, what: &str) {
+/// Checks that there may be `count` processes of so many threads each.
+fn check_processes(draft: &mut Draft<'_>, (count, threads): (u64, u64), what: &str) {
     let most = draft.host.processes;
-    if count + PROCESS_MARGIN > most {
-        let message = format!("{count} {what} are more than the host's limit of {most} processes allows");
-        let help = format!("raise it (ulimit -u) or use fewer {what}");
+    if count.saturating_mul(threads) + PROCESS_MARGIN > most {
+        let threads = if threads > 1 {
+            format!(" of {threads} threads each")
+        } else {
+            String::new()
+        };
+        let message =
+            format!("{count} {what}{threads} are more than the host's limit of {most} processes and threads allows");
+        let help = format!("raise it (ulimit -u, kernel.pid_max, kernel.threads-max) or use fewer {what}");
         draft.error(Code::TooManyNodes, "group", message, help);
     }
 }
@@ -69,7 +78,7 @@ fn check_processes(draft: &mut Draft<'_>, count: u64, what: &str) {
 /// What a lab needs for nodes that run elsewhere: connections to them, and an SSH client for each host.
 fn check_lab(draft: &mut Draft<'_>) {
     let hosts = draft.hosts.len() as u64;
-    check_processes(draft, hosts, "hosts");
+    check_processes(draft, (hosts, 1), "hosts");
     let needed = LAB_BASE_DESCRIPTORS + LAB_DESCRIPTORS * (draft.nodes.len() as u64 + hosts);
     let most = draft.host.descriptors_per_process;
     if needed > most {
