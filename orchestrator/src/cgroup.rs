@@ -1,419 +1,105 @@
-//! Less time on the processor or less memory for one process: a control group of its own, of either version of them, made
-//! for a fault and gone after it.
-//!
-//! A group is named after the lab that made it. A lab that is killed leaves an empty one, since its nodes end with it; the
-//! next lab removes it.
+//! Groups of the nodes whose memory a plan limits.
 
-pub(crate) mod memory;
-
-use regatta_process::start_ticks;
+use regatta_plan::{Plan, PlannedFault, scenario::FaultKind};
+use regatta_process::cgroup::{Begun, CgroupError, Controller, MemoryGroup, Place, Seen};
 use std::{
-    fs, io,
-    path::{Path, PathBuf},
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// Beginning of the names of all groups of labs.
-const PREFIX: &str = "regatta-";
-/// Time over which a limit holds, in microseconds: what the kernel takes by itself.
-const PERIOD_US: u64 = 100_000;
-/// Shortest time on the processor in a period that the kernel accepts, in microseconds.
-const QUOTA_US_MIN: u64 = 1000;
-
-/// Why there is no group.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CgroupError {
-    /// The system has none that limits this, or does not show it.
-    #[error(
-        "no control group here limits {}\n  help: mount cgroup2, or the `{}` controller of version 1",
-        .0.what(),
-        .0.name()
-    )]
-    None(Controller),
-    /// The system refused.
-    #[error(
-        "control group `{path}`: {error}\n  help: run as root, or in a group that is delegated to you (systemd-run --user --scope -p Delegate=yes)"
-    )]
-    Refused {
-        /// The group, or a file of it.
-        path: PathBuf,
-        /// What the system said.
-        error: io::Error,
-    },
-}
-
-/// Version of control groups: they differ in how a limit is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Version {
-    One,
-    Two,
-}
-
-/// What a group limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Controller {
-    /// Time on processors.
-    Cpu,
-    /// Memory.
-    Memory,
-}
-
-/// Where groups are made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Place {
-    controller: Controller,
-    version: Version,
-    /// The group that new ones are made in.
-    parent: PathBuf,
-    /// The group that processes go back to: that of the lab.
-    home: PathBuf,
-}
-
-/// A group with one process in it, which is removed with this value.
+/// A group for each node whose memory a plan limits; all are gone with this value.
 #[derive(Debug)]
-pub(crate) struct Limited {
-    path: PathBuf,
-    home: PathBuf,
-    is_lifted: bool,
+pub(crate) struct Groups(Mutex<BTreeMap<u32, MemoryGroup>>);
+
+/// The nodes whose memory `plan` may limit.
+fn limited(plan: &Plan) -> BTreeSet<u32> {
+    let nodes = |fault: &PlannedFault| {
+        let instance = fault.leads.as_ref().and_then(|id| plan.instance(id));
+        let voters = instance.iter().flat_map(|instance| &instance.validators);
+        let voters: Vec<u32> = voters.map(|(node, _)| *node).collect();
+        voters
+            .into_iter()
+            .chain(fault.nodes.iter().copied())
+            .collect::<Vec<_>>()
+    };
+    let faults = plan.faults.iter().filter(|fault| fault.kind == FaultKind::Memory);
+    faults.flat_map(nodes).collect()
 }
 
-fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, CgroupError> {
-    result.map_err(|error| CgroupError::Refused {
-        path: path.to_owned(),
-        error,
-    })
-}
-
-impl Controller {
-    /// As the system calls it.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Cpu => "cpu",
-            Self::Memory => "memory",
-        }
-    }
-
-    fn what(self) -> &'static str {
-        match self {
-            Self::Cpu => "time on processors",
-            Self::Memory => "memory",
-        }
-    }
-}
-
-impl Place {
-    /// Finds where this process may make groups that limit so, and makes one to see.
+impl Groups {
+    /// Makes a group for each node of this machine whose memory `plan` limits; none where it limits nobody's.
     ///
     /// # Errors
-    /// [`CgroupError`] when it may not.
-    pub(crate) fn find(controller: Controller) -> Result<Self, CgroupError> {
-        let none = || CgroupError::None(controller);
-        let groups = fs::read_to_string("/proc/self/cgroup").map_err(|_| none())?;
-        let mounts = fs::read_to_string("/proc/self/mounts").map_err(|_| none())?;
-        let read = |path: &Path| fs::read_to_string(path).unwrap_or_default();
-        let place = Self::of(controller, &groups, &mounts, &read).ok_or_else(none)?;
-        let probe = place.parent.join(name(&format!("probe-{}", controller.name())));
-        at(&probe, fs::create_dir(&probe).or_else(known))?;
-        let limit = match controller {
-            Controller::Cpu => place.version.write(&probe, QUOTA_US_MIN),
-            Controller::Memory => memory::probe(&place, &probe),
-        };
-        at(&probe, fs::remove_dir(&probe))?;
-        limit.map(|()| place)
-    }
-
-    /// Where that is, by what the system says of groups and mounts; `read` reads a file of a group.
-    fn of(controller: Controller, groups: &str, mounts: &str, read: &dyn Fn(&Path) -> String) -> Option<Self> {
-        let wanted = controller.name();
-        let own = |controllers: &str| {
-            groups.lines().find_map(|line| {
-                let mut fields = line.splitn(3, ':').skip(1);
-                let found = fields.next()?.split(',').any(|name| name == controllers);
-                found.then(|| fields.next().unwrap_or("/").trim_start_matches('/').to_owned())
-            })
-        };
-        let mount = |kind: &str, option: &str| {
-            mounts.lines().find_map(|line| {
-                let fields: Vec<&str> = line.split(' ').collect();
-                let has = option.is_empty() || fields.get(3)?.split(',').any(|name| name == option);
-                (*fields.get(2)? == kind && has).then(|| PathBuf::from(fields[1]))
-            })
-        };
-        if let (Some(group), Some(root)) = (own(wanted), mount("cgroup", wanted)) {
-            let home = root.join(group);
-            return Some(Self {
-                controller,
-                version: Version::One,
-                parent: home.clone(),
-                home,
-            });
-        }
-        let (group, root) = (own("")?, mount("cgroup2", "")?);
-        let home = root.join(&group);
-        // Only the root may hold processes beside groups with limits; elsewhere new groups stand beside the lab's own.
-        let parent = if group.is_empty() {
-            root
-        } else {
-            home.parent()?.to_owned()
-        };
-        let controls = read(&parent.join("cgroup.subtree_control"));
-        let limits = controls.split_whitespace().any(|name| name == wanted);
-        limits.then_some(Self {
-            controller,
-            version: Version::Two,
-            parent,
-            home,
-        })
-    }
-
-    /// Leaves process `pid` so many millionths of one processor, in a group for node `node`.
-    ///
-    /// # Errors
-    /// [`CgroupError`] when the system refuses; no group is left then.
-    pub(crate) fn limit(&self, node: u32, pid: u32, share_ppm: u32) -> Result<Limited, CgroupError> {
-        let limited = Limited {
-            path: self.parent.join(name(&node.to_string())),
-            home: self.home.clone(),
-            is_lifted: false,
-        };
-        at(&limited.path, fs::create_dir(&limited.path).or_else(known))?;
-        let quota_us = (PERIOD_US * u64::from(share_ppm) / 1_000_000).max(QUOTA_US_MIN);
-        let procs = limited.path.join("cgroup.procs");
-        let entered = self
-            .version
-            .write(&limited.path, quota_us)
-            .and_then(|()| at(&procs, fs::write(&procs, pid.to_string())));
-        if let Err(error) = entered {
-            limited.lift()?;
-            return Err(error);
-        }
-        Ok(limited)
-    }
-
-    /// Removes what labs that died left behind; how many groups that were.
-    ///
-    /// # Errors
-    /// [`CgroupError`] when one cannot be removed.
-    pub(crate) fn sweep(&self) -> Result<usize, CgroupError> {
-        let mut removed = 0;
-        for entry in at(&self.parent, fs::read_dir(&self.parent))?.flatten() {
-            let left = entry.file_name().to_str().is_some_and(is_of_a_dead_lab);
-            if left {
-                // Only an empty group can be removed, so that no process is ever touched.
-                at(&entry.path(), fs::remove_dir(entry.path()))?;
-                removed += 1;
+    /// [`CgroupError`] when the system has none, or refuses.
+    pub(crate) fn of(plan: &Plan) -> Result<Self, CgroupError> {
+        let nodes = limited(plan);
+        let mut groups = BTreeMap::new();
+        if !nodes.is_empty() {
+            let place = Place::find(Controller::Memory)?;
+            for node in nodes {
+                groups.insert(node, MemoryGroup::make(&place, &format!("memory-{node}"))?);
             }
         }
-        Ok(removed)
+        Ok(Self(Mutex::new(groups)))
     }
 
-    /// One line for people.
-    pub(crate) fn describe(&self) -> String {
-        let version = match self.version {
-            Version::One => 1,
-            Version::Two => 2,
-        };
-        format!("control groups of version {version} in {}", self.parent.display())
+    fn groups(&self) -> MutexGuard<'_, BTreeMap<u32, MemoryGroup>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl Version {
-    fn write(self, group: &Path, quota_us: u64) -> Result<(), CgroupError> {
-        let put = |file: &str, text: String| {
-            let path = group.join(file);
-            at(&path, fs::write(&path, text))
-        };
-        match self {
-            Self::One => {
-                put("cpu.cfs_period_us", PERIOD_US.to_string())?;
-                put("cpu.cfs_quota_us", quota_us.to_string())
-            }
-            Self::Two => put("cpu.max", format!("{quota_us} {PERIOD_US}")),
-        }
-    }
-}
-
-impl Limited {
-    /// Gives the process its time back and removes the group.
+    /// Puts the process of a node that was just started into the node's group, if it has one.
     ///
     /// # Errors
     /// [`CgroupError`] when the system refuses.
-    pub(crate) fn lift(mut self) -> Result<(), CgroupError> {
-        self.is_lifted = true;
-        remove(&self.path, &self.home)
+    pub(crate) fn enter(&self, node: u32, pid: u32) -> Result<(), CgroupError> {
+        self.groups().get(&node).map_or(Ok(()), |group| group.enter(pid))
     }
-}
 
-/// Brings the processes of a group back to `home` and removes it.
-fn remove(group: &Path, home: &Path) -> Result<(), CgroupError> {
-    let (procs, home) = (group.join("cgroup.procs"), home.join("cgroup.procs"));
-    for pid in at(&procs, fs::read_to_string(&procs))?.lines() {
-        match fs::write(&home, pid) {
-            // It has ended in the meantime.
-            Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => {}
-            other => at(&home, other)?,
-        }
+    /// Leaves the node so many bytes.
+    ///
+    /// # Errors
+    /// [`CgroupError`] when the system refuses.
+    pub(crate) fn limit(&self, node: u32, bytes: u64) -> Result<Begun, CgroupError> {
+        let mut groups = self.groups();
+        let group = groups.get_mut(&node).ok_or(CgroupError::None(Controller::Memory))?;
+        group.limit(bytes)
     }
-    at(group, fs::remove_dir(group))
-}
 
-impl Drop for Limited {
-    fn drop(&mut self) {
-        if !self.is_lifted {
-            // What stays is empty once its process has ended, and the next lab's sweep takes it.
-            let _ = remove(&self.path, &self.home);
-        }
+    /// Takes the limit away and says what it did.
+    ///
+    /// # Errors
+    /// [`CgroupError`] when the system refuses.
+    pub(crate) fn lift(&self, node: u32) -> Result<Seen, CgroupError> {
+        let groups = self.groups();
+        let group = groups.get(&node).ok_or(CgroupError::None(Controller::Memory))?;
+        group.lift()
     }
-}
 
-/// The name of this lab's group for `what`.
-fn name(what: &str) -> String {
-    let own = std::process::id();
-    format!("{PREFIX}{own}-{}-{what}", start_ticks(own).unwrap_or_default())
-}
-
-/// Whether a group was made by a lab that is no more: a process id counts only with its start time.
-fn is_of_a_dead_lab(name: &str) -> bool {
-    let mut numbers = name
-        .strip_prefix(PREFIX)
-        .into_iter()
-        .flat_map(|rest| rest.splitn(3, '-'));
-    let pid = numbers.next().and_then(|text| text.parse::<u32>().ok());
-    let ticks = numbers.next().and_then(|text| text.parse::<u64>().ok());
-    match (pid, ticks, numbers.next()) {
-        (Some(pid), Some(ticks), Some(_)) => start_ticks(pid) != Some(ticks),
-        _ => false,
-    }
-}
-
-/// A group of this name is this lab's own: nothing else has its number and start time.
-fn known(error: io::Error) -> io::Result<()> {
-    if error.kind() == io::ErrorKind::AlreadyExists {
-        Ok(())
-    } else {
-        Err(error)
+    /// Whether the kernel killed the node for want of memory since the newest limit began.
+    pub(crate) fn was_starved(&self, node: u32) -> bool {
+        self.groups().get(&node).is_some_and(MemoryGroup::was_starved)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{
-        process::{Child, Command, Stdio},
-        time::{Duration, Instant},
-    };
+    use crate::testing::{fault, plan};
 
-    const MOUNTS: &str = "proc /proc proc rw 0 0\ncgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,nosuid,cpu,cpuacct 0 0\n";
-    const UNIFIED: &str = "cgroup2 /sys/fs/cgroup cgroup2 rw,nsdelegate 0 0\n";
-
-    fn place(groups: &str, mounts: &str, controls: &str) -> Option<Place> {
-        Place::of(Controller::Cpu, groups, mounts, &|_| controls.to_owned())
+    #[test]
+    fn whose_memory_may_be_limited_gets_a_group() {
+        let mut plan = plan(4);
+        assert!(limited(&plan).is_empty());
+        plan.faults = vec![fault(FaultKind::Memory, &[2]), fault(FaultKind::Crash, &[1])];
+        assert_eq!(limited(&plan), BTreeSet::from([2]));
+        plan.faults[0].leads = Some("main".to_owned());
+        assert_eq!(limited(&plan), BTreeSet::from([0, 1, 2, 3]));
     }
 
     #[test]
-    fn both_versions_are_found_where_they_limit_processors() {
-        let one = place("4:memory:/a\n2:cpu,cpuacct:/b\n0::/c\n", MOUNTS, "").unwrap();
-        assert_eq!(
-            (one.version, one.parent),
-            (Version::One, PathBuf::from("/sys/fs/cgroup/cpu,cpuacct/b"))
-        );
-        let two = place("0::/user.slice/lab.scope\n", UNIFIED, "cpu memory").unwrap();
-        assert_eq!(two.version, Version::Two);
-        assert_eq!(two.parent, Path::new("/sys/fs/cgroup/user.slice"));
-        assert_eq!(two.home, Path::new("/sys/fs/cgroup/user.slice/lab.scope"));
-        assert_eq!(
-            place("0::/\n", UNIFIED, "cpu").unwrap().parent,
-            Path::new("/sys/fs/cgroup")
-        );
-        assert_eq!(place("0::/a/b\n", UNIFIED, "memory pids"), None);
-        assert_eq!(place("4:memory:/a\n", MOUNTS, ""), None);
-        assert_eq!(place("", "", ""), None);
-        let memory = |controls: &str| {
-            Place::of(Controller::Memory, "4:memory:/a\n0::/u/b\n", UNIFIED, &|_| {
-                controls.to_owned()
-            })
-        };
-        assert_eq!(memory("cpu memory").unwrap().parent, Path::new("/sys/fs/cgroup/u"));
-        assert_eq!(memory("cpu"), None);
-    }
-
-    #[test]
-    fn groups_of_dead_labs_are_told_apart() {
-        let own = name("3");
-        assert!(!is_of_a_dead_lab(&own), "{own}");
-        let pid = std::process::id();
-        assert!(
-            is_of_a_dead_lab(&format!("regatta-{pid}-1-3")),
-            "the number was used again"
-        );
-        for other in ["", "regatta-", "regatta-x-1-3", "user.slice", "regatta-1-2"] {
-            assert!(!is_of_a_dead_lab(other), "{other}");
-        }
-    }
-
-    /// A process that does nothing but work.
-    fn busy() -> Child {
-        Command::new("sh")
-            .args(["-c", "while :; do :; done"])
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap()
-    }
-
-    fn cpu_ticks(pid: u32) -> u64 {
-        let process = procfs::process::Process::new(pid as i32).and_then(|process| process.stat());
-        process.map_or(0, |stat| stat.utime + stat.stime)
-    }
-
-    #[test]
-    fn a_limited_process_gets_its_share_until_the_limit_is_lifted() {
-        let place = match Place::find(Controller::Cpu) {
-            Ok(place) => place,
-            // A machine without them says so, which is what its labs say as well.
-            Err(error) => return assert!(error.to_string().contains("help:"), "{error}"),
-        };
-        let mut child = busy();
-        let pid = child.id();
-        let limited = place.limit(7, pid, 20_000).unwrap();
-        let path = limited.path.clone();
-        assert_eq!(
-            fs::read_to_string(path.join("cgroup.procs")).unwrap().trim(),
-            pid.to_string()
-        );
-        let (begun, before) = (Instant::now(), cpu_ticks(pid));
-        while begun.elapsed() < Duration::from_secs(2) {
-            std::hint::spin_loop();
-        }
-        // 2 % of 2 s are 4 ticks of 10 ms; a process without a limit would have far more even on a busy machine.
-        let used = cpu_ticks(pid) - before;
-        assert!(used <= 20, "{used} ticks in {:?}", begun.elapsed());
-        limited.lift().unwrap();
-        assert!(!path.exists());
-        let home = fs::read_to_string(place.home.join("cgroup.procs")).unwrap();
-        assert!(home.lines().any(|line| line == pid.to_string()), "it is back");
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-
-    #[test]
-    fn what_a_dead_lab_left_is_swept_and_the_rest_stays() {
-        let place = match Place::find(Controller::Cpu) {
-            Ok(place) => place,
-            Err(error) => return assert!(error.to_string().contains("help:"), "{error}"),
-        };
-        let left = place.parent.join(format!("{PREFIX}{}-1-9", std::process::id()));
-        fs::create_dir(&left).unwrap();
-        let mut child = busy();
-        let own = place.limit(8, child.id(), 500_000).unwrap();
-        assert!(place.sweep().unwrap() >= 1);
-        assert!(!left.exists() && own.path.is_dir());
-        child.kill().unwrap();
-        child.wait().unwrap();
-        own.lift().unwrap();
-        let gone = place.limit(8, child.id(), 500_000).unwrap_err();
-        assert!(matches!(gone, CgroupError::Refused { .. }), "{gone}");
-        assert!(
-            !place.parent.join(name("8")).exists(),
-            "nothing is left of a group that was refused"
-        );
+    fn who_has_no_group_cannot_be_limited() {
+        let groups = Groups::of(&plan(4)).unwrap();
+        assert!(matches!(groups.limit(0, 1), Err(CgroupError::None(Controller::Memory))));
+        assert!(!groups.was_starved(0) && groups.enter(0, 1).is_ok());
     }
 }

@@ -3,7 +3,7 @@
 use crate::{root::Root, run::Run, store::Store};
 use regatta_base::Digest;
 use regatta_fleet::Name;
-use regatta_process::{Keeper, NodeLog};
+use regatta_process::{Keeper, NodeLog, cgroup::OwnGroups};
 use regatta_seal::unix_seconds;
 use std::{
     cell::{Cell, RefCell},
@@ -20,6 +20,8 @@ pub(crate) struct Agent {
     pub store: Store,
     /// What starts nodes.
     pub keeper: Keeper,
+    /// Where nodes get control groups of their own, or why they get none.
+    pub groups: Result<OwnGroups, String>,
     /// Its runs.
     pub runs: RefCell<BTreeMap<Name, Rc<Run>>>,
     /// Digest of this program.

@@ -217,7 +217,7 @@ fn welcome(agent: &Rc<Agent>, body: OrderBody) -> Result<(HelloAnswer, Option<At
         program: agent.program,
         pid: std::process::id(),
         now_us: now_us(),
-        facts: host_facts(agent.root.path()),
+        facts: host_facts(agent.root.path(), &agent.groups),
         resumed,
         missed: if resumed { missed } else { 0 },
         nodes,

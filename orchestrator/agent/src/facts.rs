@@ -8,10 +8,11 @@ use nix::sys::{
 use procfs::{CpuInfo, Current, Meminfo};
 use regatta_base::Digest;
 use regatta_fleet::HostFacts;
+use regatta_process::cgroup::{CgroupError, OwnGroups};
 use std::{fs, io, path::Path};
 
-/// Looks at the host; `folder` says which disk is meant.
-pub(crate) fn host_facts(folder: &Path) -> HostFacts {
+/// Looks at the host; `folder` says which disk is meant, `groups` which control groups nodes get.
+pub(crate) fn host_facts(folder: &Path, groups: &Result<OwnGroups, String>) -> HostFacts {
     let name = uname().ok();
     let text = |part: fn(&nix::sys::utsname::UtsName) -> &std::ffi::OsStr| {
         name.as_ref()
@@ -37,7 +38,21 @@ pub(crate) fn host_facts(folder: &Path) -> HostFacts {
         processes: soft(Resource::RLIMIT_NPROC),
         clock_source: clock.unwrap_or_default().trim().to_owned(),
         systemd: runs_systemd(),
+        groups: match groups {
+            Ok(groups) => format!("nodes have their own: {}", groups.describe()),
+            Err(why) => format!("nodes have a session of their own and no group: {why}"),
+        },
     }
+}
+
+/// Where nodes of the agent of `folder` get control groups of their own, or why they get none.
+pub(crate) fn own_groups(folder: &Path) -> Result<OwnGroups, String> {
+    if runs_systemd() {
+        return Err("systemd keeps the agent and its nodes together".to_owned());
+    }
+    let first_line = |error: CgroupError| error.to_string().lines().next().unwrap_or_default().to_owned();
+    let owner = Digest::of_bytes(folder.as_os_str().as_encoded_bytes()).short();
+    OwnGroups::find(&owner).map_err(first_line)
 }
 
 /// Whether systemd is process 1, by the folder that it makes for that question.
@@ -74,7 +89,8 @@ mod tests {
 
     #[test]
     fn this_host_has_cores_memory_and_a_disk() {
-        let facts = host_facts(&std::env::temp_dir());
+        let facts = host_facts(&std::env::temp_dir(), &Err("none are mounted".to_owned()));
+        assert!(facts.groups.contains("no group: none are mounted"), "{}", facts.groups);
         assert!(facts.cores > 0 && facts.memory_bytes > 0 && facts.disk_free_bytes > 0 && facts.descriptors > 0);
         assert!(
             facts.kernel.starts_with("Linux ") && !facts.hostname.is_empty(),

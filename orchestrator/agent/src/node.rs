@@ -2,10 +2,18 @@
 
 use crate::{agent::Agent, leftovers::Note, run::Run, store::refused};
 use regatta_fleet::{AGENT_PID, Name, NodeEvent, NodeStart, NodeState, NodeStatus, Program, Refusal, Started, What};
-use regatta_process::{Exit, Process, ProcessSpec};
+use regatta_process::{Exit, Process, ProcessSpec, cgroup::OwnGroup};
 use regatta_seal::VerifiedProgram;
 use std::{cell::RefCell, ffi::OsString, fs, rc::Rc, sync::Arc, time::Duration};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::{
+    sync::{Mutex, MutexGuard},
+    time::Instant,
+};
+
+/// How long what a node left behind in its control group may take to go after SIGKILL.
+const GROUP_DEADLINE: Duration = Duration::from_secs(10);
+/// Time between two looks at whether it has gone.
+const GROUP_PAUSE: Duration = Duration::from_millis(5);
 
 /// A node and its newest process.
 #[derive(Debug)]
@@ -120,8 +128,9 @@ impl Node {
                 return Err(refused(format!("the note about node `{}`", self.name()))(error));
             }
         };
+        let group = hold(agent, run, &started);
         run.tell(NodeEvent::Started(started.clone()));
-        tokio::task::spawn_local(watch(Rc::clone(run), self.name().clone(), process, note));
+        tokio::task::spawn_local(watch(Rc::clone(run), self.name().clone(), process, (note, group)));
         Ok(started)
     }
 
@@ -152,13 +161,39 @@ impl Node {
     }
 }
 
+/// Puts a node that was just started into a control group of its own. Where that is refused it goes on without one.
+fn hold(agent: &Agent, run: &Run, started: &Started) -> Option<OwnGroup> {
+    let groups = agent.groups.as_ref().ok()?;
+    // Two processes of one name and run follow each other, and the group of the first may just be ending.
+    let what = format!("{}-{}-{}", run.name(), started.node, started.pid);
+    match groups.hold(&what, started.pid) {
+        Ok(group) => Some(group),
+        Err(error) => {
+            agent.note(&format!("node {} has no control group: {error}", started.node));
+            None
+        }
+    }
+}
+
+/// Ends what a node left behind in its group, and removes that.
+async fn end_group(mut group: OwnGroup) {
+    let until = Instant::now() + GROUP_DEADLINE;
+    // An error stays an error; what stays is taken by the next agent's sweep.
+    while Instant::now() < until && group.is_ended().is_ok_and(|ended| !ended) {
+        tokio::time::sleep(GROUP_PAUSE).await;
+    }
+}
+
 /// Tells what becomes of a process.
-async fn watch(run: Rc<Run>, node: Name, process: Process, note: Note) {
+async fn watch(run: Rc<Run>, node: Name, process: Process, (note, group): (Note, Option<OwnGroup>)) {
     if let Ok(line) = process.announced().await {
         let node = node.clone();
         run.tell(NodeEvent::Announced { node, line });
     }
     let (exit, pid) = (process.ended().await, process.pid());
+    if let Some(group) = group {
+        end_group(group).await;
+    }
     drop(note);
     run.tell(NodeEvent::Ended { node, pid, exit });
 }

@@ -5,7 +5,7 @@ use crate::{
     attach::{READY, TOO_MANY, WELCOME},
     clock::now_us,
     connection,
-    facts::own_digest,
+    facts::{own_digest, own_groups},
     leftovers::end_leftovers,
     options::Options,
     root::{Root, about},
@@ -60,6 +60,7 @@ pub(crate) fn serve(root: Root, options: &Options) -> io::Result<()> {
     let agent = Rc::new(Agent {
         store: Store::new(root.store(), options.store_bytes_max),
         keeper: Keeper::start()?,
+        groups: own_groups(root.path()),
         runs: RefCell::default(),
         program: own_digest()?,
         began_us: now_us(),
@@ -85,6 +86,13 @@ async fn listen(agent: &Rc<Agent>) -> io::Result<()> {
     let left = end_leftovers(&agent.root)?;
     if left > 0 {
         agent.note(&format!("ended {left} processes that an earlier agent had left"));
+    }
+    if let Ok(groups) = &agent.groups {
+        match groups.sweep() {
+            Ok(0) => {}
+            Ok(swept) => agent.note(&format!("removed {swept} control groups that earlier agents had left")),
+            Err(error) => agent.note(&format!("control groups of earlier agents stay: {error}")),
+        }
     }
     say_ready()?;
     let mut idle_since = Instant::now();

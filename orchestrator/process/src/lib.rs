@@ -7,6 +7,7 @@
 //! HostSampler::new().sample(at)   what the host is busy with
 //! ```
 
+pub mod cgroup;
 mod foreign;
 mod held;
 mod host;

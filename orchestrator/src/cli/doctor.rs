@@ -4,11 +4,9 @@ use super::{
     CliError, FAILED, Global, Outcome,
     output::{print, print_json, table},
 };
-use crate::{
-    cgroup::{Controller, Place},
-    provider::{AddressClaim, HostLimits, probe_namespaces},
-};
+use crate::provider::{AddressClaim, HostLimits, probe_namespaces};
 use clap::Args;
+use regatta_process::cgroup::{Controller, Place};
 use regatta_report::format;
 use serde::Serialize;
 use std::net::Ipv4Addr;
@@ -45,8 +43,8 @@ impl Doctor {
             compiler().await,
             addresses(),
             namespaces(),
-            groups(Controller::Cpu),
-            groups(Controller::Memory),
+            groups("processor shares", Controller::Cpu, "cpu"),
+            groups("memory limits", Controller::Memory, "memory"),
         ];
         findings.extend(limits(&HostLimits::read(&global.runs)));
         if global.json {
@@ -139,11 +137,7 @@ fn namespaces() -> Finding {
 }
 
 /// As namespaces: one kind of fault needs them.
-fn groups(controller: Controller) -> Finding {
-    let (what, kind) = match controller {
-        Controller::Cpu => ("processor shares", "cpu"),
-        Controller::Memory => ("memory limits", "memory"),
-    };
+fn groups(what: &'static str, controller: Controller, kind: &str) -> Finding {
     let found = match Place::find(controller) {
         Ok(place) => format!("{}: faults of kind \"{kind}\" work here", place.describe()),
         Err(error) => {

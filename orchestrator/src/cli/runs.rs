@@ -2,11 +2,11 @@
 
 use super::CliError;
 use crate::{
-    cgroup::{Controller, Place},
     rundir::{RunDir, sweep},
     supervisor::{Answer, ClusterStatus, Request, ask, is_absent},
 };
 use anstream::eprintln;
+use regatta_process::cgroup::{Controller, Place};
 use std::path::Path;
 
 /// Dead runs that are named one by one.

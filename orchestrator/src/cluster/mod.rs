@@ -16,7 +16,7 @@ pub(crate) use wait::Look;
 
 use crate::{
     build::purpose,
-    cgroup::{CgroupError, memory::Groups},
+    cgroup::Groups,
     load::Endpoint,
     provider::{
         AddressClaim, AddressError, Exit, Probe, Process, ProcessSpec, Provider, ProviderError, SshError, SshProvider,
@@ -33,6 +33,7 @@ use regatta_plan::{
     LOG_BYTES_MAX, Plan, PlannedNode,
     scenario::{FaultKind, Network, ProviderKind},
 };
+use regatta_process::cgroup::CgroupError;
 use std::{
     collections::BTreeMap,
     ffi::OsString,

@@ -8,10 +8,7 @@ pub(crate) use leader::leader;
 pub(crate) use links::shape;
 pub(crate) use upgrade::{Standing, program, standing};
 
-use crate::{
-    cgroup::{CgroupError, Controller, Limited, Place, memory::Begun},
-    cluster::{Cluster, ClusterError, Look, Patience},
-};
+use crate::cluster::{Cluster, ClusterError, Look, Patience};
 use futures::future::{join_all, try_join_all};
 use regatta_api::testing::NodeFaults;
 use regatta_client::ClientError;
@@ -19,6 +16,7 @@ use regatta_plan::{
     FaultExtent, Plan, PlannedFault,
     scenario::{FaultKind, ProviderKind},
 };
+use regatta_process::cgroup::{Begun, CgroupError, Controller, Limited, Place};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex as StdMutex, PoisonError},

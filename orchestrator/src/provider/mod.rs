@@ -16,10 +16,10 @@ pub(crate) use regatta_process::{Exit, Place, Process, ProcessSpec, StartError};
 
 pub(crate) use ssh::{Deployment, FleetReady, Posting, SshError, SshProvider, deploy, reattach};
 
-use crate::cgroup::Controller;
 use netns::NetnsError;
 use regatta_link::Observed;
 use regatta_plan::{Capabilities, Plan, scenario::ProviderKind};
+use regatta_process::cgroup::{self, Controller};
 
 /// A provider of hosts. A new one is a variant here, a file beside `local.rs` and the shared contract tests.
 #[derive(Debug)]
@@ -126,11 +126,11 @@ pub(crate) fn capabilities(kind: ProviderKind, runs: &std::path::Path) -> Capabi
             .and_then(Result::err)
             .map(|error| error.to_string()),
         cgroups_refused: matches!(kind, ProviderKind::Local | ProviderKind::Netns)
-            .then(|| crate::cgroup::Place::find(Controller::Cpu))
+            .then(|| cgroup::Place::find(Controller::Cpu))
             .and_then(Result::err)
             .map(|error| error.to_string()),
         memory_limits_refused: matches!(kind, ProviderKind::Local | ProviderKind::Netns)
-            .then(|| crate::cgroup::Place::find(Controller::Memory))
+            .then(|| cgroup::Place::find(Controller::Memory))
             .and_then(Result::err)
             .map(|error| error.to_string()),
         simulates_misconduct: cfg!(feature = "byzantine"),

@@ -4,6 +4,7 @@
 
 mod faults;
 mod generate;
+mod groups;
 mod hostile;
 mod life;
 mod share;

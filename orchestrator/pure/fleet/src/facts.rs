@@ -30,6 +30,9 @@ pub struct HostFacts {
     pub clock_source: String,
     /// Whether systemd is process 1.
     pub systemd: bool,
+    /// The control groups that nodes get, or why they get none, in words.
+    #[serde(default)]
+    pub groups: String,
 }
 
 /// How a process ended.

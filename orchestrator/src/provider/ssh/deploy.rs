@@ -426,6 +426,9 @@ impl Gang<'_> {
         if count > FACTS_MAX {
             add("more hosts".to_owned(), format!("{}, not listed", count - FACTS_MAX));
         }
+        for (words, hosts) in groups_in_words(self.crew.clients()) {
+            add(format!("control groups of {hosts}"), words);
+        }
         for failure in self.failed.values() {
             let reason = failure.error.to_string();
             let first = reason.lines().next().unwrap_or_default();
@@ -450,6 +453,20 @@ fn packing_failed(error: &tokio::task::JoinError) -> SshError {
         program: "all".to_owned(),
         reason: error.to_string(),
     }
+}
+
+/// What hosts say of control groups of nodes, with the host, or how many hosts, that say so.
+fn groups_in_words<'a>(clients: impl Iterator<Item = &'a Arc<HostClient>>) -> Vec<(String, String)> {
+    let mut said: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for client in clients {
+        let names = said.entry(client.hello().facts.groups).or_default();
+        names.push(client.target().name.clone());
+    }
+    let of = |names: Vec<String>| match names.len() {
+        1 => names.concat(),
+        more => format!("{more} hosts"),
+    };
+    said.into_iter().map(|(words, names)| (words, of(names))).collect()
 }
 
 fn facts_text(client: &HostClient) -> String {

@@ -3,13 +3,10 @@
 //! The system charges memory to the group that a process is in when it takes it, and leaves it there when the process moves.
 //! A group made when a fault begins would leave out what the node holds by then.
 
-use super::{CgroupError, Controller, Place, Version, at, known, name, remove};
-use regatta_plan::{Plan, PlannedFault, scenario::FaultKind, units::Size};
+use super::{CgroupError, Place, Version, at, enter, known, name, remove};
 use std::{
-    collections::{BTreeMap, BTreeSet},
     fmt, fs, io,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 /// A limit that is none, in bytes: for the probe whether limits can be written.
@@ -17,7 +14,7 @@ const AMPLE_BYTES: u64 = 1 << 50;
 
 /// What became of a node under a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Seen {
+pub struct Seen {
     /// Most bytes of memory while the limit held.
     pub peak_bytes: u64,
     /// How often the node came up against it.
@@ -30,7 +27,7 @@ pub(crate) struct Seen {
 
 impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let peak = Size(self.peak_bytes / 1024 * 1024);
+        let peak = format!("{}KiB", self.peak_bytes / 1024);
         if self.held_more {
             return write!(f, "held {peak}, more than the limit, and was killed");
         }
@@ -48,119 +45,79 @@ impl fmt::Display for Seen {
 
 /// What a limit does at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Begun {
+pub enum Begun {
     /// It holds.
     Holds,
     /// The node holds more and cannot give it back. Version 2 kills it then; version 1 refuses the limit.
     HeldMore,
 }
 
+/// A group for the memory of one process, which is removed with this value.
 #[derive(Debug)]
-struct Group {
+pub struct MemoryGroup {
+    version: Version,
     path: PathBuf,
+    home: PathBuf,
     /// Counters when the newest limit began.
     kills_before: u64,
     hits_before: u64,
     held_more: Option<u64>,
 }
 
-/// A group for each node whose memory a plan limits; all are gone with this value.
-#[derive(Debug)]
-pub(crate) struct Groups {
-    place: Option<Place>,
-    groups: Mutex<BTreeMap<u32, Group>>,
-}
-
-/// The nodes whose memory `plan` may limit.
-fn limited(plan: &Plan) -> BTreeSet<u32> {
-    let nodes = |fault: &PlannedFault| {
-        let instance = fault.leads.as_ref().and_then(|id| plan.instance(id));
-        let voters = instance.iter().flat_map(|instance| &instance.validators);
-        let voters: Vec<u32> = voters.map(|(node, _)| *node).collect();
-        voters
-            .into_iter()
-            .chain(fault.nodes.iter().copied())
-            .collect::<Vec<_>>()
-    };
-    let faults = plan.faults.iter().filter(|fault| fault.kind == FaultKind::Memory);
-    faults.flat_map(nodes).collect()
-}
-
-impl Groups {
-    /// Makes a group for each node whose memory `plan` limits; none where it limits nobody's.
+impl MemoryGroup {
+    /// Makes one for `what`, with nobody in it.
     ///
     /// # Errors
-    /// [`CgroupError`] when the system has none, or refuses.
-    pub(crate) fn of(plan: &Plan) -> Result<Self, CgroupError> {
-        let nodes = limited(plan);
-        let place = match nodes.is_empty() {
-            true => None,
-            false => Some(Place::find(Controller::Memory)?),
-        };
-        let made = Self {
-            place,
-            groups: Mutex::default(),
-        };
-        for node in nodes {
-            made.make(node)?;
-        }
-        Ok(made)
-    }
-
-    fn make(&self, node: u32) -> Result<(), CgroupError> {
-        let Some(place) = &self.place else { return Ok(()) };
-        let path = place.parent.join(name(&format!("memory-{node}")));
+    /// [`CgroupError`] when the system refuses.
+    pub fn make(place: &Place, what: &str) -> Result<Self, CgroupError> {
+        let path = place.parent.join(name(what));
         at(&path, fs::create_dir(&path).or_else(known))?;
-        let group = Group {
+        Ok(Self {
+            version: place.version,
             path,
+            home: place.home.clone(),
             kills_before: 0,
             hits_before: 0,
             held_more: None,
-        };
-        self.groups().insert(node, group);
-        Ok(())
+        })
     }
 
-    fn groups(&self) -> MutexGuard<'_, BTreeMap<u32, Group>> {
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Puts the process of a node that was just started into the node's group, if it has one.
+    /// Puts a process that was just started into it.
     ///
     /// # Errors
     /// [`CgroupError`] when the system refuses.
-    pub(crate) fn enter(&self, node: u32, pid: u32) -> Result<(), CgroupError> {
-        let groups = self.groups();
-        let Some(group) = groups.get(&node) else { return Ok(()) };
-        let procs = group.path.join("cgroup.procs");
-        match fs::write(&procs, pid.to_string()) {
-            // It has ended already, which shows elsewhere.
-            Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => Ok(()),
-            other => at(&procs, other),
-        }
+    pub fn enter(&self, pid: u32) -> Result<(), CgroupError> {
+        enter(&self.path, pid)
     }
 
-    /// Leaves the node so many bytes.
+    /// Leaves it so many bytes.
     ///
     /// # Errors
     /// [`CgroupError`] when the system refuses.
-    pub(crate) fn limit(&self, node: u32, bytes: u64) -> Result<Begun, CgroupError> {
-        let mut groups = self.groups();
-        let (Some(place), Some(group)) = (&self.place, groups.get_mut(&node)) else {
-            return Err(CgroupError::None(Controller::Memory));
-        };
-        let version = place.version;
-        group.kills_before = version.kills(&group.path);
-        group.hits_before = version.hits(&group.path);
-        group.held_more = None;
-        version.forget_peak(&group.path);
-        match version.leave(&group.path, bytes) {
+    pub fn limit(&mut self, bytes: u64) -> Result<Begun, CgroupError> {
+        let version = self.version;
+        self.kills_before = version.kills(&self.path);
+        self.hits_before = version.hits(&self.path);
+        self.held_more = None;
+        version.forget_peak(&self.path);
+        match version.leave(&self.path, bytes) {
             Ok(()) => Ok(Begun::Holds),
             Err(CgroupError::Refused { error, .. }) if error.kind() == io::ErrorKind::ResourceBusy => {
-                group.held_more = Some(version.used(&group.path));
+                self.held_more = Some(version.used(&self.path));
                 Ok(Begun::HeldMore)
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// What the newest limit has done so far.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        Seen {
+            peak_bytes: self.held_more.unwrap_or_else(|| self.version.peak(&self.path)),
+            hits: self.version.hits(&self.path).saturating_sub(self.hits_before),
+            killed: self.was_starved(),
+            held_more: self.held_more.is_some(),
         }
     }
 
@@ -168,38 +125,24 @@ impl Groups {
     ///
     /// # Errors
     /// [`CgroupError`] when the system refuses.
-    pub(crate) fn lift(&self, node: u32) -> Result<Seen, CgroupError> {
-        let groups = self.groups();
-        let (Some(place), Some(group)) = (&self.place, groups.get(&node)) else {
-            return Err(CgroupError::None(Controller::Memory));
-        };
-        let version = place.version;
-        let seen = Seen {
-            peak_bytes: group.held_more.unwrap_or_else(|| version.peak(&group.path)),
-            hits: version.hits(&group.path).saturating_sub(group.hits_before),
-            killed: version.kills(&group.path) > group.kills_before,
-            held_more: group.held_more.is_some(),
-        };
-        version.free(&group.path)?;
+    pub fn lift(&self) -> Result<Seen, CgroupError> {
+        let seen = self.seen();
+        self.version.free(&self.path)?;
         Ok(seen)
     }
 
-    /// Whether the kernel killed the node for want of memory since the newest limit began.
-    pub(crate) fn was_starved(&self, node: u32) -> bool {
-        let groups = self.groups();
-        match (&self.place, groups.get(&node)) {
-            (Some(place), Some(group)) => place.version.kills(&group.path) > group.kills_before,
-            _ => false,
-        }
+    /// Whether the kernel killed a process for want of memory since the newest limit began.
+    #[must_use]
+    pub fn was_starved(&self) -> bool {
+        self.version.kills(&self.path) > self.kills_before
     }
 }
 
-impl Drop for Groups {
+impl Drop for MemoryGroup {
     fn drop(&mut self) {
-        let Some(place) = &self.place else { return };
-        for group in self.groups().values() {
-            // What stays is empty once its process has ended, and the next lab's sweep takes it.
-            let _ = remove(&group.path, &place.home);
+        if self.path.exists() {
+            // What stays is empty once its process has ended, and the next sweep takes it.
+            let _ = remove(&self.path, &self.home);
         }
     }
 }
@@ -309,8 +252,7 @@ fn counter(group: &Path, file: &str, key: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::{fault, plan};
+    use super::{super::Controller, *};
     use std::{
         os::unix::process::ExitStatusExt,
         process::{Child, Command, Stdio},
@@ -327,11 +269,9 @@ mod tests {
             .unwrap()
     }
 
-    fn groups(nodes: &[u32]) -> Option<Groups> {
-        let mut plan = plan(4);
-        plan.faults = vec![fault(FaultKind::Memory, nodes)];
-        match Groups::of(&plan) {
-            Ok(groups) => Some(groups),
+    fn group(what: &str) -> Option<MemoryGroup> {
+        match Place::find(Controller::Memory) {
+            Ok(place) => Some(MemoryGroup::make(&place, what).unwrap()),
             // A machine without them says so, which is what its labs say as well.
             Err(error) => {
                 assert!(error.to_string().contains("help:"), "{error}");
@@ -341,27 +281,17 @@ mod tests {
     }
 
     #[test]
-    fn whose_memory_may_be_limited_gets_a_group() {
-        let mut plan = plan(4);
-        assert!(limited(&plan).is_empty());
-        plan.faults = vec![fault(FaultKind::Memory, &[2]), fault(FaultKind::Crash, &[1])];
-        assert_eq!(limited(&plan), BTreeSet::from([2]));
-        plan.faults[0].leads = Some("main".to_owned());
-        assert_eq!(limited(&plan), BTreeSet::from([0, 1, 2, 3]));
-    }
-
-    #[test]
     fn a_process_that_needs_more_is_killed_and_the_group_knows() {
         use std::io::Write;
-        let Some(groups) = groups(&[3]) else { return };
-        let path = groups.groups()[&3].path.clone();
+        let Some(mut group) = group("memory-3") else { return };
+        let path = group.path.clone();
         let mut child = hungry(64);
-        groups.enter(3, child.id()).unwrap();
-        assert_eq!(groups.limit(3, 16 << 20).unwrap(), Begun::Holds);
-        assert!(!groups.was_starved(3));
+        group.enter(child.id()).unwrap();
+        assert_eq!(group.limit(16 << 20).unwrap(), Begun::Holds);
+        assert!(!group.was_starved());
         child.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
         let until = Instant::now() + Duration::from_secs(30);
-        while !groups.was_starved(3) {
+        while !group.was_starved() {
             assert!(Instant::now() < until, "nobody was killed");
             std::thread::yield_now();
         }
@@ -369,27 +299,23 @@ mod tests {
         drop(child.stdin.take());
         let status = child.wait().unwrap();
         assert!(status.signal().is_none_or(|signal| signal == 9), "{status}");
-        let seen = groups.lift(3).unwrap();
+        let seen = group.lift().unwrap();
         assert!(seen.killed && seen.hits > 0 && seen.peak_bytes <= 17 << 20, "{seen:?}");
         assert_eq!(seen.to_string(), "killed by the kernel, it needed more");
-        drop(groups);
+        drop(group);
         assert!(!path.exists(), "nothing is left");
     }
 
     #[test]
     fn a_process_that_needs_less_lives_and_its_peak_is_known() {
-        let Some(groups) = groups(&[2]) else { return };
+        let Some(mut group) = group("memory-2") else { return };
         let mut child = hungry(1);
-        groups.enter(2, child.id()).unwrap();
-        assert_eq!(groups.limit(2, 256 << 20).unwrap(), Begun::Holds);
-        let seen = groups.lift(2).unwrap();
+        group.enter(child.id()).unwrap();
+        assert_eq!(group.limit(256 << 20).unwrap(), Begun::Holds);
+        let seen = group.lift().unwrap();
         assert!(!seen.killed && !seen.held_more && seen.hits == 0, "{seen:?}");
         assert!(seen.to_string().starts_with("lived with at most "), "{seen}");
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(
-            matches!(groups.limit(0, 1), Err(CgroupError::None(_))),
-            "it has no group"
-        );
     }
 }
