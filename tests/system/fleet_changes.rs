@@ -4,6 +4,7 @@ use super::{
     fleet_runs::{Fleet, assert_went_well},
     support::{programs, sshd::SshServers},
 };
+use regatta_base::Digest;
 use serde_json::Value;
 use std::fs;
 
@@ -37,6 +38,11 @@ fn nodes_on_hosts_change_their_program_over_the_air_under_load() {
     };
     for node in ["val-0", "val-1", "val-2", "val-3", "full-0"] {
         assert!(upgraded(node), "{node}: {events:#?}");
+    }
+    let digest = |path: &std::path::Path| Digest::of_bytes(&fs::read(path).unwrap()).to_string();
+    for node in result["record"]["nodes"].as_array().unwrap() {
+        let said = [&node["binary_digest"], &node["binary_digest_end"]].map(|said| said.as_str().unwrap().to_owned());
+        assert_eq!(said, [digest(main), digest(&next)], "{node:#}");
     }
     let fault = events.iter().find(|event| event["kind"] == "fault");
     let fault = fault.expect("the fault is in the report");

@@ -1,12 +1,12 @@
 //! Clusters that stay on hosts, on real OpenSSH servers: who keeps them, and what becomes of them when nobody does.
 
 use super::{
-    fleet_runs::Fleet,
+    fleet_runs::{Fleet, noted},
     support::{lab::Run, programs, sshd::SshServers, wait::until},
 };
 use nix::{sys::signal, unistd::Pid};
 use serde_json::Value;
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
 /// Nodes go on for so long alone. It is short, so that a test sees that somebody renews it.
 const MORE: &str = "[phases]\nwarmup = \"0s\"\nmeasure = \"1s\"\ncooldown = \"0s\"\ndrain = \"1s\"\n\
@@ -118,4 +118,36 @@ fn a_cluster_on_hosts_needs_a_key_of_the_operator() {
         .command(&without)
         .failure(1, &["builds for other machines need a key of yours"]);
     assert!((0..5).all(|host| !fleet.servers.log(host).contains("Accepted")));
+}
+
+/// What becomes of hosts that are ready when the lab cannot prepare its nodes: a file is where a folder of one would be.
+fn hosts_are_let_go(verb: &str) {
+    let mut fleet = Fleet::new(SshServers::start(5), 0, MORE);
+    fleet.lab.ends_clusters();
+    let arguments = fleet.arguments(verb, &[programs::node_for_hosts().to_str().unwrap().to_owned()]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let lab = fleet.lab.start(&arguments);
+    let run = fleet.lab.run_of(&lab);
+    fs::write(run.folder.join("config/val-0"), "no folder").unwrap();
+    let ended = lab.wait();
+    assert_eq!(ended.code(), Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("config/val-0"), "{}", ended.stderr);
+    assert_eq!(
+        (noted(&run, "deployed"), noted(&run, "cleared")),
+        (5, 5),
+        "{:#?}",
+        run.journal()
+    );
+    assert_eq!(fleet.folders(), Vec::<PathBuf>::new());
+    fleet.wait_until_nobody_is_left();
+}
+
+#[test]
+fn hosts_keep_nothing_of_a_cluster_that_cannot_be_prepared() {
+    hosts_are_let_go("up");
+}
+
+#[test]
+fn hosts_keep_nothing_of_a_run_that_cannot_be_prepared() {
+    hosts_are_let_go("run");
 }

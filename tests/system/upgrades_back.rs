@@ -1,4 +1,4 @@
-//! Upgrades that need two signatures, and that go back to an older build on purpose.
+//! Upgrades that need two signatures, that go back on purpose, and that go back because the new program never catches up.
 
 use super::support::{
     network::Network,
@@ -137,5 +137,52 @@ fn a_network_goes_back_to_an_older_build_only_where_the_release_allows_it() {
     network.start(1);
     network.wait_ready(1);
     assert_eq!(running(&network, 1), Ok(older.digest()));
+    network.assert_agreement();
+}
+
+#[test]
+fn a_proven_program_that_never_catches_up_again_is_given_up_after_three_starts() {
+    let signer = Signer::new();
+    let mut network = Network::new(4, 0).trusting(&signer).started();
+    let old = running(&network, 0).unwrap();
+    let made = signer.make(1, signer.next_build(), network.height(0) + 40, 10);
+    bring(&network, 0, &signer.document(&made), &made);
+    wait_all_run(&mut network, &made, 1);
+    // With nobody else there it cannot catch up, whichever program it is.
+    (0..4).for_each(|index| network.kill(index));
+    for start in 1..=3 {
+        network.start(3);
+        until(
+            &format!("start {start} to answer as the new program"),
+            || match running(&network, 3)? {
+                program if program == made.digest() => Ok(()),
+                other => Err(format!("it runs {other}")),
+            },
+        );
+        network.kill(3);
+    }
+    network.start(3);
+    until("the program before to be back", || match running(&network, 3)? {
+        program if program == old => Ok(()),
+        other => Err(format!("it runs {other}")),
+    });
+    let failure = network.upgrade(3).unwrap().failure.expect("it says why");
+    assert_eq!(failure.number, 1);
+    assert!(
+        failure.reason.contains("started 3 times and never caught up"),
+        "{failure:?}"
+    );
+    // The others run the new one, and all agree.
+    (0..3).for_each(|index| network.start(index));
+    for index in 0..4 {
+        network.wait_ready(index);
+    }
+    let programs: Vec<_> = (0..4).map(|index| running(&network, index).unwrap()).collect();
+    assert_eq!(programs, [made.digest(), made.digest(), made.digest(), old]);
+    network.assert_agreement();
+    // It stays so: what failed here is not tried again, and a later release is.
+    let next = signer.make(2, build(&signer, b", mended"), network.height(0) + 40, 10);
+    bring(&network, 3, &signer.document(&next), &next);
+    wait_all_run(&mut network, &next, 2);
     network.assert_agreement();
 }

@@ -1,25 +1,38 @@
 //! The lab upgrades the network of a run over the air, under load, and reports who ran what when.
 
-use super::support::{lab::Lab, programs};
+use super::support::{lab::Lab, namespaces::allowed, programs};
+use regatta_base::Digest;
 use std::fs;
 
 #[test]
 fn a_run_upgrades_its_network_under_load_and_says_who_ran_what_when() {
+    upgrade_under_load(&Lab::new(), "");
+}
+
+#[test]
+fn a_network_in_namespaces_is_upgraded_under_load_as_well() {
     let lab = Lab::new();
-    let scenario = lab.scenario(
-        "empty_blocks = true\n[build.main]\nsource = \".\"\n[build.next]\nsource = \".\"\n\
+    if allowed(&lab) {
+        upgrade_under_load(&lab, "[provider]\nkind = \"netns\"\n");
+    }
+}
+
+/// A run with an upgrade of all nodes while it is loaded; `provider` is where they run, as the scenario says it.
+fn upgrade_under_load(lab: &Lab, provider: &str) {
+    let scenario = lab.scenario(&format!(
+        "empty_blocks = true\n{provider}[build.main]\nsource = \".\"\n[build.next]\nsource = \".\"\n\
          [phases]\nwarmup = \"1s\"\nmeasure = \"55s\"\ncooldown = \"1s\"\ndrain = \"60s\"\n\
-         [[load]]\nrate = 40\nmix = { put = 1 }\nsize = 200\ntarget = \"val\"\n\
+         [[load]]\nrate = 40\nmix = {{ put = 1 }}\nsize = 200\ntarget = \"val\"\n\
          [[fault]]\nat = \"2s\"\nfor = \"52s\"\nkind = \"upgrade\"\nnodes = [\"all\"]\nbuild = \"next\"\n\
-         [budget]\nwall = \"10m\"\n",
-    );
+         [budget]\nwall = \"10m\"\n"
+    ));
     let next = lab.path("regatta-node-next");
     let mut program = fs::read(programs::node()).unwrap();
     program.extend_from_slice(b"the next build");
     fs::write(&next, &program).unwrap();
     let given = |name: &str, path: &std::path::Path| format!("{name}={}", path.display());
-    let (main, next) = (given("main", programs::node()), given("next", &next));
-    let ended = lab.command(&["run", &scenario, "--binary", &main, "--binary", &next]);
+    let binaries = (given("main", programs::node()), given("next", &next));
+    let ended = lab.command(&["run", &scenario, "--binary", &binaries.0, "--binary", &binaries.1]);
     // A busy machine makes a run invalid, or slow, and nothing else.
     assert!(matches!(ended.code(), Some(0 | 3 | 5 | 6)), "{}", ended.stderr);
     let run = lab.latest();
@@ -37,6 +50,11 @@ fn a_run_upgrades_its_network_under_load_and_says_who_ran_what_when() {
     };
     for node in ["val-0", "val-1", "val-2", "val-3", "full-0"] {
         assert!(upgraded(node), "{node}: {events:#?}\n{}", ended.stderr);
+    }
+    let digest = |path: &std::path::Path| Digest::of_bytes(&fs::read(path).unwrap()).to_string();
+    for node in result["record"]["nodes"].as_array().unwrap() {
+        let said = [&node["binary_digest"], &node["binary_digest_end"]].map(|said| said.as_str().unwrap().to_owned());
+        assert_eq!(said, [digest(programs::node()), digest(&next)], "{node:#}");
     }
     let is_shaded = |event: &&serde_json::Value| event["kind"] == "fault";
     let fault = events.iter().find(is_shaded).expect("the fault is in the report");

@@ -5,12 +5,17 @@
 //! of each build is asked, whose answer stands for all processes of that file.
 
 use super::{Cluster, ClusterError};
-use crate::{provider::Process, seal::VerifiedProgram};
+use crate::{provider::Process, record::Ran, seal::VerifiedProgram};
+use futures::{StreamExt, stream};
+use regatta_base::Digest;
 use regatta_plan::PlannedNode;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+
+/// Nodes that are asked at the same time.
+const ASKED_AT_ONCE: usize = 64;
 
 /// What is known of the programs that nodes execute.
 #[derive(Debug, Default)]
@@ -22,6 +27,8 @@ struct Known {
     verified: BTreeMap<u32, Arc<VerifiedProgram>>,
     /// Builds of which a node was asked, or is being asked.
     asked: BTreeSet<String>,
+    /// What each node ran when it first listened.
+    first: BTreeMap<u32, Digest>,
 }
 
 impl Executed {
@@ -44,6 +51,11 @@ impl Executed {
         !is_verified || known.asked.insert(build.to_owned())
     }
 
+    /// Node `node` listens and runs `program`.
+    fn listens(&self, node: u32, program: Digest) {
+        self.known().first.entry(node).or_insert(program);
+    }
+
     /// The answer of a node of `build` did not come.
     fn unanswered(&self, build: &str) {
         self.known().asked.remove(build);
@@ -57,6 +69,8 @@ impl Cluster {
     /// [`ClusterError::OtherProgram`] and [`ClusterError::OtherKind`]; [`ClusterError::NotReady`] when it does not answer.
     pub(super) async fn check_program(&self, node: &PlannedNode, process: &Process) -> Result<(), ClusterError> {
         if !self.executed.must_ask(node.index, &node.build, process.pid()) {
+            // The file that was verified is what it executes.
+            self.executed.listens(node.index, self.sealed_program(node)?.0);
             return Ok(());
         }
         let checked = self.ask_program(node).await;
@@ -79,6 +93,7 @@ impl Cluster {
             });
         }
         if version.binary == sealed || self.was_released(node.index, version.binary) {
+            self.executed.listens(node.index, version.binary);
             return Ok(());
         }
         Err(ClusterError::OtherProgram {
@@ -87,12 +102,31 @@ impl Cluster {
             sealed: sealed.short(),
         })
     }
+
+    /// What each node ran when it first listened, and what it runs now, in plan order. Whoever was released a program, or
+    /// was started by an earlier lab, is asked; the others have had no way to become another program.
+    pub(crate) async fn ran(&self) -> Vec<Ran> {
+        let first = self.executed.known().first.clone();
+        let ask = |node: &PlannedNode| {
+            let start = first.get(&node.index).copied();
+            let (runs, may_differ) = (self.pid(node.index).is_some(), self.has_release(node.index));
+            let client = (runs && (may_differ || start.is_none())).then(|| self.client(node.index));
+            async move {
+                let end = match client {
+                    Some(client) => client.version().await.ok().map(|version| version.binary),
+                    None => start.filter(|_| runs),
+                };
+                Ran { start, end }
+            }
+        };
+        let asks: Vec<_> = self.plan.nodes.iter().map(ask).collect();
+        stream::iter(asks).buffered(ASKED_AT_ONCE).collect().await
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use regatta_base::Digest;
     use regatta_seal::Artifact;
     use std::os::unix::fs::PermissionsExt;
 

@@ -507,6 +507,11 @@ impl Cluster {
         released.extend(nodes.iter().map(|&node| (node, program)));
     }
 
+    fn has_release(&self, node: u32) -> bool {
+        let released = self.released.lock().unwrap_or_else(PoisonError::into_inner);
+        released.iter().any(|(to, _)| *to == node)
+    }
+
     fn was_released(&self, node: u32, program: Digest) -> bool {
         let released = self.released.lock().unwrap_or_else(PoisonError::into_inner);
         released.contains(&(node, program))

@@ -14,7 +14,7 @@ pub(crate) use netns::{
 pub(crate) use ports::{AddressClaim, AddressError, check_free, free_network};
 pub(crate) use regatta_process::{Exit, Place, Process, ProcessSpec, StartError};
 
-pub(crate) use ssh::{Deployment, FleetReady, Posting, SshError, SshProvider, deploy, reattach};
+pub(crate) use ssh::{Deployment, FleetReady, HeldHosts, Posting, SshError, SshProvider, deploy, reattach};
 
 use netns::NetnsError;
 use regatta_link::Observed;

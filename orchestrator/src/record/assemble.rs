@@ -3,7 +3,7 @@
 use crate::{
     check::Ledger,
     load::{LoadOutcome, Tally},
-    record::{RecordParts, accused, findings, instances, merge, objectives},
+    record::{Ran, RecordParts, accused, findings, instances, merge, objectives},
 };
 use regatta_plan::{
     Plan, PlannedInstance, PlannedLoad,
@@ -36,7 +36,7 @@ pub fn assemble(parts: RecordParts<'_>) -> RunRecord {
     loads.iter().for_each(|load| tally.add(&load.tally.total()));
     let mut record = RunRecord {
         identity: identity(parts.identity, plan),
-        nodes: nodes(plan, &parts.binaries),
+        nodes: nodes(plan, &parts.binaries, &parts.ran),
         edges: edges(plan),
         instances: instances::of_plan(plan, &loads, parts.ledgers),
         phases: parts.phases,
@@ -75,19 +75,26 @@ fn identity(given: Identity, plan: &Plan) -> Identity {
     }
 }
 
-fn nodes(plan: &Plan, binaries: &BTreeMap<String, String>) -> Vec<Node> {
+fn nodes(plan: &Plan, binaries: &BTreeMap<String, String>, ran: &[Ran]) -> Vec<Node> {
     let role = |role| match role {
         scenario::Role::Validator => Role::Validator,
         scenario::Role::Full => Role::Full,
         scenario::Role::Observer => Role::Observer,
     };
+    let ran = |node: u32| ran.get(node as usize).copied().unwrap_or_default();
+    let sealed = |build: &String| binaries.get(build).cloned().unwrap_or_default();
     let nodes = plan.nodes.iter().map(|node| Node {
         name: node.name.clone(),
         role: role(node.role),
         group: node.group.clone(),
         region: node.region.clone().unwrap_or_default(),
         address: format!("{}:{}", node.address, node.p2p_port),
-        binary_digest: binaries.get(&node.build).cloned().unwrap_or_default(),
+        binary_digest: ran(node.index)
+            .start
+            .map_or_else(|| sealed(&node.build), |digest| digest.to_string()),
+        binary_digest_end: ran(node.index)
+            .end
+            .map_or_else(String::new, |digest| digest.to_string()),
         byzantine: (!node.behaviour.is_honest()).then(|| node.behaviour.to_string()),
     });
     nodes.collect()

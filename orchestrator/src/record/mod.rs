@@ -23,4 +23,4 @@ pub use host::host_disclosure;
 #[cfg(test)]
 pub(crate) use links::findings as link_findings;
 pub(crate) use links::{disclosure as links_disclosure, links};
-pub use parts::RecordParts;
+pub use parts::{Ran, RecordParts};

@@ -1,9 +1,19 @@
 //! What a record is put together from.
 
 use crate::{check::Ledger, load::LoadOutcome, sample::SampleOutcome};
+use regatta_base::Digest;
 use regatta_plan::Plan;
 use regatta_report::model::{Churn, Disclosure, Event, Finding, Identity, Invariant, Links, Phase, RawFile, Spread};
 use std::collections::BTreeMap;
+
+/// What a node said that it runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ran {
+    /// When it first listened.
+    pub start: Option<Digest>,
+    /// When the run ended.
+    pub end: Option<Digest>,
+}
 
 /// Everything that one run left behind; empty where the run did not get that far.
 #[derive(Debug)]
@@ -14,6 +24,8 @@ pub struct RecordParts<'a> {
     pub plan: &'a Plan,
     /// Digest of the program of each build, in hexadecimal.
     pub binaries: BTreeMap<String, String>,
+    /// What each node said that it runs, in plan order; empty where nobody asked.
+    pub ran: Vec<Ran>,
     /// Phases with the times at which they were observed to begin and end.
     pub phases: Vec<Phase>,
     /// One outcome for each load that was started.

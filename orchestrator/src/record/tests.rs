@@ -111,6 +111,7 @@ fn parts<'a>(plan: &'a Plan, ledgers: &'a [Ledger]) -> RecordParts<'a> {
         },
         plan,
         binaries: BTreeMap::from([("main".to_owned(), "abcd".to_owned())]),
+        ran: Vec::new(),
         phases: vec![
             phase(PhaseKind::Warmup, 1000, 2000),
             phase(PhaseKind::Measure, 2000, 5000),
@@ -165,6 +166,7 @@ fn the_plan_fills_in_what_was_run() {
     assert_eq!(record.identity.plan_digest, plan.digest().to_string());
     assert_eq!((record.nodes.len(), record.edges.len()), (4, 6));
     assert_eq!(record.nodes[0].binary_digest, "abcd");
+    assert_eq!(record.nodes[0].binary_digest_end, "", "it was not asked");
     assert!(record.nodes[3].address.ends_with(":7000"));
     assert_eq!(record.loads[0].label, None);
     assert!(

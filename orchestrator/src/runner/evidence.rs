@@ -6,7 +6,7 @@ use crate::{
     check::{self, Ledger, Rules},
     cluster::{chain, node_key},
     load::{Endpoint, LoadError, LoadOutcome, Submitted},
-    record::{self, RecordParts},
+    record::{self, Ran, RecordParts},
     rundir::{RunDir, RunDirError, rfc3339},
     sample::SampleOutcome,
 };
@@ -53,6 +53,8 @@ pub(super) struct Evidence {
     pub(super) links: Option<Links>,
     /// How decisions spread among nodes that have a clock in common.
     pub(super) spread: Option<Spread>,
+    /// What each node said that it runs.
+    pub(super) ran: Vec<Ran>,
     /// Who makes the conditions of links.
     pub(super) emulation: Option<String>,
     /// What is to be disclosed beside the machine.
@@ -85,6 +87,7 @@ impl Evidence {
             findings: Vec::new(),
             links: None,
             spread: None,
+            ran: Vec::new(),
             emulation: None,
             disclosure: Vec::new(),
             digests: Vec::new(),
@@ -253,6 +256,7 @@ impl Evidence {
             binaries: sealed
                 .map(|(name, sealed)| (name.clone(), sealed.program_digest().to_string()))
                 .collect(),
+            ran: std::mem::take(&mut self.ran),
             phases: self.phases.to_vec(),
             loads: std::mem::take(&mut self.loads),
             samples: std::mem::take(&mut self.samples),

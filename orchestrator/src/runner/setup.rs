@@ -46,10 +46,9 @@ impl Runner {
         let (events, inbox) = mpsc::unbounded_channel();
         let builds = self.programs.sealed().clone();
         let journal = Arc::clone(&self.journal);
-        let fleet = self
-            .fleet
-            .take()
-            .map(|ready| SshProvider::new(ready, &plan, Arc::clone(&journal)));
+        let fleet = self.fleet.take();
+        let fleet = fleet.map(|ready| SshProvider::new(ready, &plan, Arc::clone(&journal)));
+        self.held = fleet.as_ref().map(SshProvider::hold);
         let cluster = Cluster::prepare(Arc::clone(&plan), self.run.clone(), journal, builds, events, fleet)?
             .with_release_key(self.job.signing.key.clone());
         cluster.place().await?;
@@ -73,7 +72,19 @@ impl Runner {
         }
         let live = Arc::new(Live::new(clock, plan, self.run.clone(), sampler));
         self.field = Some(self.watch(cluster, live, inbox));
+        // From here on the cluster sees to its hosts.
+        self.held = None;
         Ok(())
+    }
+
+    /// Has hosts that were made ready for nothing let go of the run, which they would keep until its lease ends.
+    pub(super) async fn let_hosts_go(&mut self) {
+        if let Some(fleet) = self.fleet.take() {
+            fleet.give_up(&self.journal).await;
+        }
+        if let Some(held) = self.held.take() {
+            held.let_go(&self.journal).await;
+        }
     }
 
     /// Makes the hosts of a fleet ready. From here on the plan is the one with nodes where they turned out to go.

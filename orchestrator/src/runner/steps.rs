@@ -14,7 +14,7 @@ use crate::{
     cluster::{STOP_GRACE, endpoint},
     inject,
     load::{Connected, Endpoint, Prepared},
-    provider::FleetReady,
+    provider::{FleetReady, HeldHosts},
     record,
     rundir::{Entry, Journal, RunDir},
     seal::{Store, unix_seconds},
@@ -69,6 +69,8 @@ pub(crate) struct Runner {
     pub(super) absences: Arc<Absences>,
     /// Hosts that are ready for nodes, until the cluster takes them.
     pub(super) fleet: Option<FleetReady>,
+    /// The same, from then until the cluster is there.
+    pub(super) held: Option<HeldHosts>,
     mode: Mode,
 }
 
@@ -100,6 +102,7 @@ impl Runner {
             moves: Vec::new(),
             absences: Arc::default(),
             fleet: None,
+            held: None,
             mode: Mode::All,
         }
     }
@@ -508,6 +511,7 @@ impl Runner {
         let states = self.plan.nodes.iter().zip(field.cluster.states());
         let running = states.filter(|(_, (_, pid, exit))| pid.is_some() && exit.is_none());
         let endpoints: Vec<Endpoint> = running.map(|(node, _)| endpoint(node)).collect();
+        self.evidence.ran = field.cluster.ran().await;
         self.evidence.collect(&self.plan, &endpoints).await;
         let (clock, start) = (field.live.clock, self.timeline_ms.unwrap_or_default());
         let (begin, end) = self.plan.phases.window_ms();
@@ -551,9 +555,7 @@ impl Runner {
             heal.abort();
             let _ = heal.await;
         }
-        if let Some(fleet) = self.fleet.take() {
-            fleet.give_up(&self.journal).await;
-        }
+        self.let_hosts_go().await;
         let Some(field) = self.field.take() else { return };
         for heal in field.live.take_heals() {
             heal.abort();

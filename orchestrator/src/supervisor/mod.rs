@@ -160,7 +160,7 @@ async fn keep(
         .map(sealed)
         .collect::<Result<BTreeMap<_, _>, SealError>>()?;
     let mut signal = std::pin::pin!(stop_signal().map_err(system)?);
-    let mut hosts = None;
+    let (mut hosts, mut held) = (None, None);
     if let Some(terms) = &fleet {
         terms.pin(&mut builds)?;
         let ready = terms.deploy(run, &plan, &builds, journal, tell);
@@ -168,19 +168,17 @@ async fn keep(
             return Ok(Ended::before_it_began());
         };
         plan = ready.placed_plan().clone();
-        hosts = Some(SshProvider::new(ready, &plan, Arc::clone(journal)));
+        let provider = SshProvider::new(ready, &plan, Arc::clone(journal));
+        held = Some(provider.hold());
+        hosts = Some(provider);
     }
-    let listener = socket::listen(run).map_err(system)?;
-    let (events, _unheard) = mpsc::unbounded_channel();
     let plan = Arc::new(plan);
-    let cluster = Cluster::prepare(
-        Arc::clone(&plan),
-        run.clone(),
-        Arc::clone(journal),
-        builds,
-        events,
-        hosts,
-    )?;
+    let prepared = prepare(run, &plan, journal, builds, hosts);
+    if let (Err(_), Some(held)) = (&prepared, held) {
+        // They would keep an empty run until its lease ends.
+        held.let_go(journal).await;
+    }
+    let (listener, cluster) = prepared?;
     let supervisor = Supervisor {
         run: run.clone(),
         plan,
@@ -190,6 +188,24 @@ async fn keep(
         ready: std::cell::Cell::new(false),
     };
     supervisor.keep(&listener, signal, tell).await
+}
+
+/// Listens for other terminals, and prepares the nodes.
+fn prepare(
+    run: &RunDir,
+    plan: &Arc<Plan>,
+    journal: &Arc<Journal>,
+    builds: BTreeMap<String, Sealed>,
+    hosts: Option<SshProvider>,
+) -> Result<(UnixListener, Cluster), SupervisorError> {
+    let listener = socket::listen(run).map_err(|error| SupervisorError::System {
+        run: run.id().to_owned(),
+        error,
+    })?;
+    let (events, _unheard) = mpsc::unbounded_channel();
+    let (plan, journal) = (Arc::clone(plan), Arc::clone(journal));
+    let cluster = Cluster::prepare(plan, run.clone(), journal, builds, events, hosts)?;
+    Ok((listener, cluster))
 }
 
 /// Completes when the process is told to end.

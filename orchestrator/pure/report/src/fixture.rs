@@ -158,6 +158,7 @@ fn nodes(shape: Shape) -> Vec<Node> {
             region: ["eu", "us", "ap"][index % 3].to_owned(),
             address: format!("127.60.{}.{}:7000", index / 250, index % 250 + 1),
             binary_digest: Digest::of("fixture", &[b"binary"]).to_string(),
+            binary_digest_end: Digest::of("fixture", &[b"binary"]).to_string(),
             byzantine: None,
         }
     };

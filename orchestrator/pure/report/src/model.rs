@@ -162,8 +162,13 @@ pub struct Node {
     pub region: String,
     /// Address of the peer-to-peer port, e.g. `127.20.0.1:7000`.
     pub address: String,
-    /// Digest of the binary that it ran, in hexadecimal.
+    /// Digest of the program that it said that it runs when it first listened, in hexadecimal; that of its sealed build
+    /// where it was not asked.
     pub binary_digest: String,
+    /// Digest of the program that it said that it runs when the run ended, in hexadecimal; empty where it was not asked or
+    /// did not answer.
+    #[serde(default)]
+    pub binary_digest_end: String,
     /// Behaviour when not honest, e.g. `equivocate`.
     pub byzantine: Option<String>,
 }

@@ -107,6 +107,20 @@ pub(crate) struct SshProvider {
     listener: tokio::task::JoinHandle<()>,
 }
 
+/// A hold on the hosts of a run: with it they can be told to let go of the run when the provider itself is gone.
+#[derive(Debug)]
+pub(crate) struct HeldHosts {
+    crew: Arc<Crew>,
+    run: Name,
+}
+
+impl HeldHosts {
+    /// Removes the run, of which no node was started, from every host.
+    pub(crate) async fn let_go(self, journal: &Journal) {
+        collect::remove(&self.crew, &self.run, journal).await;
+    }
+}
+
 /// Where a node goes and what it is started from.
 #[derive(Debug)]
 pub(crate) struct Posting<'a> {
@@ -151,6 +165,14 @@ impl SshProvider {
             facts,
             run,
             is_resumed,
+        }
+    }
+
+    /// A hold on its hosts that outlives it.
+    pub(crate) fn hold(&self) -> HeldHosts {
+        HeldHosts {
+            crew: Arc::clone(&self.crew),
+            run: self.run.clone(),
         }
     }
 

@@ -23,7 +23,8 @@ pub fn seconds_csv(result: &RunResult) -> String {
 pub fn nodes_csv(result: &RunResult) -> String {
     let mut text =
         "name,role,group,region,address,height,transactions,cpu_percent,cpu_total_s,rss_max_bytes,private_max_bytes,\
-                    descriptors_max,disk_bytes,peers,messages_in,messages_out,bytes_in,bytes_out,restarts\n"
+                    descriptors_max,disk_bytes,peers,messages_in,messages_out,bytes_in,bytes_out,restarts,binary_digest,\
+                    binary_digest_end\n"
             .to_owned();
     for (node, summary) in result.record.nodes.iter().zip(&result.summary.nodes) {
         let names = [&node.name, node.role.as_str(), &node.group, &node.region, &node.address].map(field);
@@ -47,7 +48,8 @@ pub fn nodes_csv(result: &RunResult) -> String {
                 .into_iter()
                 .chain(progress)
                 .chain(cpu)
-                .chain(counts.map(|count| count.to_string())),
+                .chain(counts.map(|count| count.to_string()))
+                .chain([&node.binary_digest, &node.binary_digest_end].map(|digest| field(digest))),
         );
     }
     text

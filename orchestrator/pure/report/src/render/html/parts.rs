@@ -36,6 +36,7 @@ pub(super) struct NodeRow<'a> {
     pub(super) symbol: &'static str,
     pub(super) address: &'a str,
     pub(super) cells: Vec<String>,
+    pub(super) program: String,
 }
 
 /// An event.

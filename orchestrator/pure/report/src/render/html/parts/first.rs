@@ -119,7 +119,7 @@ pub(in crate::render::html) fn digests(result: &RunResult) -> Vec<NamedText> {
         .record
         .nodes
         .iter()
-        .map(|node| node.binary_digest.as_str())
+        .flat_map(|node| [node.binary_digest.as_str(), node.binary_digest_end.as_str()])
         .collect();
     binaries.sort_unstable();
     binaries.dedup();

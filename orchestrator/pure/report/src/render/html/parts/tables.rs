@@ -5,7 +5,7 @@ use crate::{
     Counts,
     figure::{Ink, sparkline},
     format,
-    model::{Accusation, Process, ProcessKind, Role, Sample},
+    model::{Accusation, Node, Process, ProcessKind, Role, Sample},
     result::{ChipState, NodeSummary, RunResult},
 };
 
@@ -32,9 +32,21 @@ pub(in crate::render::html) fn nodes(result: &RunResult) -> Vec<NodeRow<'_>> {
             },
             address: &node.address,
             cells: cells(summary, samples),
+            program: program(node),
         }
     });
     rows.collect()
+}
+
+/// What a node said that it runs, and what it had become by the end.
+fn program(node: &Node) -> String {
+    // As much of a digest as messages show.
+    let short = |digest: &str| digest.chars().take(8).collect::<String>();
+    match (short(&node.binary_digest), short(&node.binary_digest_end)) {
+        (start, end) if start == end => start,
+        (start, end) if end.is_empty() => format!("{start} → ?"),
+        (start, end) => format!("{start} → {end}"),
+    }
 }
 
 /// The numbers of a node with its two small lines.

@@ -76,6 +76,29 @@ fn node_rows_have_a_cell_for_each_column() {
 }
 
 #[test]
+fn a_node_that_became_another_program_shows_both() {
+    let result = changed(|record| {
+        record.nodes[0].binary_digest_end = "0123456789abcdef".to_owned();
+        record.nodes[1].binary_digest_end = String::new();
+    });
+    let rows = nodes(&result);
+    let before = &result.record.nodes[0].binary_digest[..8];
+    assert_eq!(rows[0].program, format!("{before} → 01234567"));
+    assert_eq!(rows[1].program, format!("{before} → ?"), "nobody knows");
+    let unchanged = evaluate(fixture::record(EIGHT), false);
+    assert_eq!(nodes(&unchanged)[7].program, before);
+    let named = digests(&result);
+    let is_named = |value: &str| named.iter().any(|line| line.value == value);
+    assert!(is_named("0123456789abcdef"), "{named:?}");
+    assert!(
+        crate::render::csv::nodes_csv(&result)
+            .lines()
+            .nth(1)
+            .is_some_and(|row| row.ends_with(",0123456789abcdef"))
+    );
+}
+
+#[test]
 fn digests_name_each_binary_once() {
     let result = changed(|record| {
         record.identity.dirty = true;
