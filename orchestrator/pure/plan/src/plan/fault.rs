@@ -73,6 +73,15 @@ pub struct LinkChange {
     pub rate_bits: Option<u64>,
 }
 
+/// For people: a time that was drawn has nine digits, of which two or three matter.
+fn about(nanos: u64) -> Duration {
+    let unit = [1_000_000, 1000]
+        .into_iter()
+        .find(|unit| nanos >= 10 * unit)
+        .unwrap_or(1);
+    Duration((nanos + unit / 2) / unit * unit)
+}
+
 impl fmt::Display for FaultExtent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
@@ -80,7 +89,7 @@ impl fmt::Display for FaultExtent {
             Self::DiskLost => f.write_str(" with its disk"),
             Self::Link(change) => write!(f, "{change}"),
             Self::Ahead(ms) => write!(f, " +{}", Duration::from_millis(ms)),
-            Self::FlushDelay(nanos) => write!(f, " +{} a flush", Duration(nanos)),
+            Self::FlushDelay(nanos) => write!(f, " +{} a flush", about(nanos)),
             Self::Cpu(ppm) => write!(f, " {}% of a core", f64::from(ppm) / 1e4),
             Self::Memory(bytes) => write!(f, " {}", Size(bytes)),
         }
@@ -90,7 +99,7 @@ impl fmt::Display for FaultExtent {
 impl fmt::Display for LinkChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.delay_ns > 0 {
-            write!(f, " +{}", Duration(self.delay_ns))?;
+            write!(f, " +{}", about(self.delay_ns))?;
         }
         let share = |ppm: u32| f64::from(ppm) / 1e4;
         if let Some(ppm) = self.jitter_ppm {
@@ -206,5 +215,22 @@ mod tests {
             ..base
         };
         assert_eq!(change.on(base), expected);
+    }
+
+    /// Seen in a run of nemesis: `link full-3 +49565734ns`.
+    #[test]
+    fn times_that_were_drawn_are_shown_as_people_write_them() {
+        let link = |delay_ns| {
+            let change = LinkChange {
+                delay_ns,
+                ..LinkChange::default()
+            };
+            FaultExtent::Link(change).to_string()
+        };
+        assert_eq!(link(49_565_734), " +50ms");
+        assert_eq!(link(1_565_734), " +1566us");
+        assert_eq!(link(80_000_000), " +80ms");
+        assert_eq!(link(7), " +7ns");
+        assert_eq!(FaultExtent::FlushDelay(41_377_141).to_string(), " +41ms a flush");
     }
 }
