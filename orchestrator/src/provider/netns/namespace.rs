@@ -13,6 +13,8 @@ use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 const LOOPBACK: u32 = 1;
 /// Largest packet on a link in bytes, as on most of the internet.
 pub(super) const MTU: u32 = 1500;
+/// Threads that make namespaces at the same time.
+const MAKERS: usize = 4;
 /// Packets that may wait in a device for the switch.
 const QUEUE_PACKETS: u32 = 2048;
 
@@ -47,17 +49,23 @@ pub(super) struct Namespace {
 /// # Errors
 /// [`NamespaceError`]; then nothing is left of them.
 pub(super) fn make(addresses: &[Ipv4Addr], prefix: u8, large: bool) -> Result<Vec<Namespace>, NamespaceError> {
-    // Threads that make namespaces end up in the last one: so it is a thread that does nothing else.
-    let body = || {
+    // Threads that make namespaces end up in the last one: so they are threads that do nothing else. There are several
+    // since each waits for the kernel most of the time.
+    let make_all = |addresses: &[Ipv4Addr]| -> Result<Vec<Namespace>, NamespaceError> {
         addresses
             .iter()
             .map(|&address| make_one(address, prefix, large))
             .collect()
     };
     thread::scope(|scope| {
-        let maker = scope.spawn(body);
-        let lost = |_| step("make a namespace")(io::Error::other("the thread for it panicked"));
-        maker.join().map_err(lost)?
+        let shares = addresses.chunks(addresses.len().div_ceil(MAKERS).max(1));
+        let makers: Vec<_> = shares.map(|share| scope.spawn(move || make_all(share))).collect();
+        let mut namespaces = Vec::with_capacity(addresses.len());
+        for maker in makers {
+            let lost = |_| step("make a namespace")(io::Error::other("the thread for it panicked"));
+            namespaces.extend(maker.join().map_err(lost)??);
+        }
+        Ok(namespaces)
     })
 }
 

@@ -15,20 +15,21 @@ const LOOPBACK: Network = Network {
 };
 /// Loopback addresses that systems use: localhost and the local resolver.
 const RESERVED: [Ipv4Addr; 2] = [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 53)];
-/// Resident memory to count for one node: what an idle full node takes, and a margin for queues.
-pub(super) const NODE_MEMORY: Size = Size(16 << 20);
+/// Memory to count for one node: what is its own at rest, and a margin for queues several times as large. All share the
+/// pages of their program.
+pub(super) const NODE_MEMORY: Size = Size(6 << 20);
 /// Memory to count for one simulated node: its state, queues and journal, all in the lab's process.
 const SIMULATED_NODE_MEMORY: Size = Size(5 << 20);
 /// Descriptors of a node beside those of its links: listeners, log, journal, clients.
 const NODE_DESCRIPTORS: u64 = 64;
 /// Descriptors of a link: one connection, and one more while both ends dial.
 const LINK_DESCRIPTORS: u64 = 2;
-/// Descriptors of the lab for each node: pipes, log, control connections.
-const LAB_DESCRIPTORS: u64 = 12;
+/// Descriptors of the lab for each node: three pipes, the process, its log, and a connection over which it is sampled.
+const LAB_DESCRIPTORS: u64 = 6;
 /// Descriptors of the lab for each namespace: its handle and its device.
 const NAMESPACE_DESCRIPTORS: u64 = 2;
-/// Descriptors of the lab for itself.
-const LAB_BASE_DESCRIPTORS: u64 = 64;
+/// Descriptors of the lab for itself, and for the few nodes that it asks something at a time.
+const LAB_BASE_DESCRIPTORS: u64 = 256;
 /// Processes and threads that the nodes leave alone.
 const PROCESS_MARGIN: u64 = 64;
 /// Threads of a node at rest; the system numbers them as it does processes.

@@ -139,7 +139,7 @@ fn hosts_that_cannot_be_used() {
         with("addr = \"192.0.2.1\"\nkey = \"\""),
         with("addr = \"192.0.2.1\"\nkey = \"-----BEGIN OPENSSH PRIVATE KEY-----\\nSECRET\""),
         with("addr = \"192.0.2.1\"\njump = \"there\""),
-        with("addr = \"192.0.2.1\"\nmemory = \"64MiB\""),
+        with("addr = \"192.0.2.1\"\nmemory = \"32MiB\""),
         with("addr = \"192.0.2.1\"\nhost_kye = \"x\""),
         problems_of("addr = \"192.0.2.1\"\nslots = 8"),
         problems_of("addr = \"192.0.2.1\"\nslots = 8\nhost_key = \"SHA256:abc\""),

@@ -38,9 +38,9 @@ fn addresses_and_ports() {
 
 #[test]
 fn budgets() {
-    insta::assert_snapshot!(rendered(&["budget.memory=100MiB"]), @r#"
-    error[T031]: 8 nodes of 16MiB need more than the budget of 100MiB
-      --> --set budget.memory=100MiB
+    insta::assert_snapshot!(rendered(&["budget.memory=40MiB"]), @r#"
+    error[T031]: 8 nodes of 6MiB need more than the budget of 40MiB
+      --> --set budget.memory=40MiB
        = help: raise the budget or use fewer nodes
     "#);
     insta::assert_snapshot!(rendered(&["budget.disk=1MiB", "load.0.rate=1000"]), @r#"

@@ -206,11 +206,7 @@ fn edges_that_cannot_be() {
        = help: remove one of the edges
     "#);
     insta::assert_snapshot!(rendered(&["group.full.count=520"]), @r#"
-    error[T031]: 524 nodes of 16MiB need 8384 MiB and the host has 8192 MiB
-      --> s.toml:2:1
-       = help: use at most 512 nodes
-
-    error[T032]: the lab needs 6352 open descriptors and the host allows 1024
+    error[T032]: the lab needs 3400 open descriptors and the host allows 1024
       --> s.toml:2:1
        = help: raise the limit (ulimit -n) or use fewer nodes and links
 
