@@ -4,7 +4,7 @@
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use regatta_apps::{CheckedBatch, NamedBatch, State, View, check_transactions, transaction_id, transaction_ids};
-use regatta_base::{Keyring, seed};
+use regatta_base::{Keyring, SecretKey, keys::Claim, seed};
 use regatta_benches::samples;
 use std::hint::black_box;
 
@@ -95,5 +95,30 @@ fn execution(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(kernels, transactions, ids, batches, execution);
+/// Votes that a quorum of a small set waits for, with the points of the keys known and with their multiples as well.
+fn votes(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("check votes");
+    for count in [2, 3, 6, 10] {
+        let secrets: Vec<SecretKey> = (0..count).map(|number| SecretKey::from_seed([number; 32])).collect();
+        let claims: Vec<Claim<'_>> = secrets
+            .iter()
+            .map(|secret| Claim {
+                key: secret.public(),
+                message: &[7; 120],
+                signature: secret.sign(&[7; 120]),
+            })
+            .collect();
+        group.throughput(Throughput::Elements(count.into()));
+        let (mut keys, mut rng) = (Keyring::default(), seed::rng(1, "bench"));
+        group.bench_function(BenchmarkId::new("points", count), |bencher| {
+            bencher.iter(|| keys.verify_each(black_box(&claims), &mut rng));
+        });
+        group.bench_function(BenchmarkId::new("multiples", count), |bencher| {
+            bencher.iter(|| keys.verify_votes(black_box(&claims), &mut rng));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(kernels, votes, transactions, ids, batches, execution);
 criterion_main!(kernels);

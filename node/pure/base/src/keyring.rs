@@ -5,7 +5,7 @@
 //! bits, `[8](-(sum z s) B + sum z R + sum (z k) A) = 0`, where the terms of one key are one term. Finding the point of a
 //! key costs a third of a check where all keys differ, as those of validators do.
 
-use crate::{PublicKey, Signature, keys::Claim};
+use crate::{PublicKey, Signature, familiar::Familiar, keys::Claim};
 use curve25519_dalek::{
     constants::ED25519_BASEPOINT_POINT,
     edwards::{CompressedEdwardsY, EdwardsPoint},
@@ -19,6 +19,9 @@ use std::{collections::BTreeMap, fmt};
 /// Most claims of one batch. The tables of more points than these leave the second-level cache of today's processors:
 /// a claim of 2,048 costs half as much again as one of 512.
 pub(crate) const BATCH_MAX: usize = 512;
+/// Most votes of one batch: the tables of more are 164 KiB and larger, which the allocator moves and gives back to the
+/// system each time.
+const VOTES_MAX: usize = 32;
 /// Keys that are remembered; as many again are while they are forgotten. 200 bytes each.
 const KEYS_MAX: usize = 4096;
 
@@ -28,6 +31,8 @@ pub struct Keyring {
     recent: BTreeMap<PublicKey, EdwardsPoint>,
     /// What was recent before `recent` was full for the last time.
     older: BTreeMap<PublicKey, EdwardsPoint>,
+    /// Those of the few that vote, if they are few.
+    voters: Familiar,
 }
 
 impl fmt::Debug for Keyring {
@@ -52,18 +57,14 @@ impl Keyring {
     /// among many cost a few more batches and not one check each. `rng` as for [`Keyring::verify_all`].
     #[must_use]
     pub fn verify_each(&mut self, claims: &[Claim<'_>], rng: &mut impl CryptoRng) -> Vec<bool> {
-        let mut valid = vec![false; claims.len()];
-        let order = by_key(claims);
-        let mut pending: Vec<_> = order.chunks(BATCH_MAX).collect();
-        while let Some(batch) = pending.pop() {
-            if self.holds(batch, rng) {
-                batch.iter().for_each(|(position, _)| valid[*position] = true);
-            } else if batch.len() > 1 {
-                let (one, other) = batch.split_at(batch.len() / 2);
-                pending.extend([one, other]);
-            }
-        }
-        valid
+        each(claims, BATCH_MAX, |batch| self.holds(batch, rng))
+    }
+
+    /// As [`Keyring::verify_each`], for claims of keys that come again all the time, as votes do: where they are few, their
+    /// multiples are made beforehand.
+    #[must_use]
+    pub fn verify_votes(&mut self, claims: &[Claim<'_>], rng: &mut impl CryptoRng) -> Vec<bool> {
+        each(claims, VOTES_MAX, |batch| self.votes_hold(batch, rng))
     }
 
     /// The point of `key`; none when its bytes are not one.
@@ -111,6 +112,45 @@ impl Keyring {
         sum.is_some_and(|sum| sum.mul_by_cofactor().is_identity())
     }
 
+    /// As [`Keyring::holds`], with the multiples of familiar keys.
+    ///
+    /// The first claim weighs 1 and not a random number: if another one does not hold, the sum depends on that one's weight,
+    /// and if the first one alone does not, nothing can make up for it.
+    fn votes_hold(&mut self, batch: &[(usize, &Claim<'_>)], rng: &mut impl CryptoRng) -> bool {
+        if let [(_, claim)] = batch {
+            return self.one_holds(claim);
+        }
+        let mut keys = Vec::with_capacity(batch.len());
+        for (_, claim) in batch {
+            let Some(point) = self.point(&claim.key) else {
+                return false;
+            };
+            keys.push((claim.key, point));
+        }
+        self.voters.meet(&keys);
+        let (mut factors, mut others) = (self.voters.factors(), Vec::with_capacity(2 * batch.len()));
+        let mut first = None;
+        for ((_, claim), (key, point)) in batch.iter().zip(keys) {
+            let Some(parts) = Parts::of(claim) else { return false };
+            let Some(r) = parts.r.decompress() else { return false };
+            let weight = if first.is_none() {
+                first = Some(r);
+                Scalar::ONE
+            } else {
+                let weight = Scalar::from(rng.random::<u128>());
+                others.push((weight, r));
+                weight
+            };
+            factors[0] -= weight * parts.s;
+            match self.voters.place(&key) {
+                Some(place) => factors[place] += weight * parts.k,
+                None => others.push((weight * parts.k, point)),
+            }
+        }
+        let sum = self.voters.sum(&factors, &others).zip(first);
+        sum.is_some_and(|(sum, first)| (sum + first).mul_by_cofactor().is_identity())
+    }
+
     /// Whether this claim holds.
     pub(crate) fn one_holds(&mut self, claim: &Claim<'_>) -> bool {
         let (Some(key), Some(parts)) = (self.point(&claim.key), Parts::of(claim)) else {
@@ -145,6 +185,23 @@ impl Parts {
             k: Scalar::from_bytes_mod_order_wide(&hash.finalize().into()),
         })
     }
+}
+
+/// Says for each claim whether it holds, in equal batches of at most `most`, halving what does not hold together.
+fn each(claims: &[Claim<'_>], most: usize, mut holds: impl FnMut(&[(usize, &Claim<'_>)]) -> bool) -> Vec<bool> {
+    let mut valid = vec![false; claims.len()];
+    let order = by_key(claims);
+    let size = claims.len().div_ceil(claims.len().div_ceil(most).max(1)).max(1);
+    let mut pending: Vec<_> = order.chunks(size).collect();
+    while let Some(batch) = pending.pop() {
+        if holds(batch) {
+            batch.iter().for_each(|(position, _)| valid[*position] = true);
+        } else if batch.len() > 1 {
+            let (one, other) = batch.split_at(batch.len() / 2);
+            pending.extend([one, other]);
+        }
+    }
+    valid
 }
 
 /// Claims with their positions, those of one key together: a batch then has few keys.
@@ -200,6 +257,7 @@ mod tests {
                 let alone = keys.verify_each(&[claim], &mut rng)[0];
                 assert_eq!(alone, oracle(&claim), "A {key:02x?} R {r:02x?}");
                 assert_eq!(keys.verify_all(&[claim, claim], &mut rng), alone);
+                assert_eq!(keys.verify_votes(&[claim, claim], &mut rng), [alone; 2]);
                 accepted += usize::from(alone);
             }
         }
@@ -242,9 +300,70 @@ mod tests {
             // Twice: the second time the keys are known.
             for _ in 0..2 {
                 prop_assert_eq!(&keys.verify_each(&claims, &mut rng), &expected);
+                prop_assert_eq!(&keys.verify_votes(&claims, &mut rng), &expected);
                 prop_assert_eq!(keys.verify_all(&claims, &mut rng), expected.iter().all(|valid| *valid));
             }
         }
+    }
+
+    /// Errors that make up for each other where all claims weigh the same.
+    #[test]
+    fn two_bad_claims_do_not_make_up_for_each_other() {
+        let secrets: Vec<SecretKey> = (1..5).map(|number| SecretKey::from_seed([number; 32])).collect();
+        for (more, less) in [(0, 1), (1, 0), (1, 2), (2, 3)] {
+            let signed = |(number, secret): (usize, &SecretKey)| {
+                let mut signature = secret.sign(b"vote");
+                let s = Scalar::from_canonical_bytes(signature.0[32..].try_into().unwrap()).unwrap();
+                let error = [(more, Scalar::ONE), (less, -Scalar::ONE)];
+                let error = error
+                    .iter()
+                    .find(|(of, _)| *of == number)
+                    .map_or(Scalar::ZERO, |(_, by)| *by);
+                signature.0[32..].copy_from_slice((s + error).as_bytes());
+                (secret.public(), signature)
+            };
+            let made: Vec<_> = secrets.iter().enumerate().map(signed).collect();
+            let claim = |&(key, signature): &(PublicKey, Signature)| Claim {
+                key,
+                message: b"vote",
+                signature,
+            };
+            let claims: Vec<Claim<'_>> = made.iter().map(claim).collect();
+            let expected: Vec<bool> = claims.iter().map(oracle).collect();
+            assert_eq!(expected.iter().filter(|valid| !**valid).count(), 2);
+            let (mut keys, mut rng) = (Keyring::default(), seed::rng(3, "errors"));
+            assert_eq!(keys.verify_votes(&claims, &mut rng), expected);
+            assert_eq!(keys.verify_each(&claims, &mut rng), expected);
+        }
+    }
+
+    #[test]
+    fn more_keys_than_can_be_familiar_count_as_they_do_and_those_of_today_take_the_room() {
+        let signed = |number: u8| {
+            let secret = SecretKey::from_seed([number; 32]);
+            let mut signature = secret.sign(b"vote");
+            signature.0[40] ^= u8::from(number.is_multiple_of(7));
+            (secret.public(), signature)
+        };
+        let made: Vec<_> = (0..40).map(signed).collect();
+        let claim = |&(key, signature): &(PublicKey, Signature)| Claim {
+            key,
+            message: b"vote",
+            signature,
+        };
+        let claims: Vec<Claim<'_>> = made.iter().map(claim).collect();
+        let (mut keys, mut rng) = (Keyring::default(), seed::rng(3, "many"));
+        for part in claims.chunks(9).chain([&claims[..]]) {
+            let expected: Vec<bool> = part.iter().map(oracle).collect();
+            assert_eq!(keys.verify_votes(part, &mut rng), expected);
+        }
+        assert_eq!(keys.voters.len(), 16);
+        let last = &claims[36..40];
+        assert!(last.iter().all(|claim| keys.voters.place(&claim.key).is_none()));
+        for _ in 0..300 {
+            let _ = keys.verify_votes(last, &mut rng);
+        }
+        assert!(last.iter().all(|claim| keys.voters.place(&claim.key).is_some()));
     }
 
     #[test]

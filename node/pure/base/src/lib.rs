@@ -4,6 +4,7 @@
 
 pub mod codec;
 pub mod digest;
+mod familiar;
 pub mod hex_bytes;
 pub mod ids;
 pub mod keyring;

@@ -78,7 +78,7 @@ impl Job {
         match self {
             Self::Claims(claims) => {
                 let claims: Vec<Claim<'_>> = claims.iter().map(SignatureClaim::as_claim).collect();
-                JobResult::Claims(keys.verify_each(&claims, rng))
+                JobResult::Claims(keys.verify_votes(&claims, rng))
             }
             Self::Batch {
                 domain,
