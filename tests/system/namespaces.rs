@@ -2,7 +2,7 @@
 //!
 //! Where namespaces are not allowed these tests say so and pass, but never where CI is set.
 
-use super::support::{lab::Lab, namespaces::allowed, wait::until};
+use super::support::{lab::Lab, namespaces::allowed, programs, wait::until};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::{collections::BTreeSet, fs};
@@ -239,4 +239,42 @@ fn a_link_that_is_not_the_same_both_ways_is_measured_each_way() {
         }
     }
     assert!(probes.iter().any(|probe| probe["moment"] == "during"), "{links:#}");
+}
+
+#[test]
+fn forty_nodes_over_three_continents_agree_and_their_links_are_measured() {
+    let lab = Lab::new();
+    if !allowed(&lab) {
+        return;
+    }
+    let node = programs::node().to_str().unwrap();
+    // The scenario as it stands but for its length and its load: an unoptimised build on a busy machine has to keep up.
+    let shorter = [
+        "phases.warmup=2s",
+        "phases.measure=8s",
+        "phases.cooldown=1s",
+        "load.0.rate=20",
+    ];
+    let mut arguments = vec!["run", "topologies/wan.toml", "--binary", node];
+    arguments.extend(shorter.iter().flat_map(|setting| ["--set", setting]));
+    let running = lab.start(&arguments);
+    let run = lab.run_of(&running);
+    running.wait();
+    run.assert_correct();
+    let result = run.result();
+    assert_eq!(result["record"]["partial"], false);
+    let accounting = &result["record"]["accounting"];
+    assert!(accounting["finalised_ok"].as_u64().unwrap() > 100, "{accounting:#}");
+    // Six pairs of regions, those inside one included, both ways.
+    let probes = result["record"]["links"]["probes"].as_array().unwrap();
+    let wanted: BTreeSet<u64> = probes
+        .iter()
+        .filter(|probe| probe["moment"] == "before")
+        .map(|probe| probe["wanted_delay_us"].as_f64().unwrap() as u64)
+        .collect();
+    assert_eq!(wanted, BTreeSet::from([1000, 40_000, 75_000, 110_000]), "{probes:#?}");
+    for moment in ["before", "after"] {
+        assert_eq!(probes.iter().filter(|probe| probe["moment"] == moment).count(), 12);
+    }
+    run.wait_until_nobody_is_left();
 }

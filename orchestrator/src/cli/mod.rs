@@ -26,6 +26,7 @@ mod signals;
 mod status;
 mod supervise;
 mod up;
+mod watch;
 
 use anstream::eprintln;
 use clap::{Args, Parser, Subcommand};
@@ -42,6 +43,7 @@ Examples:
   regatta run topologies/quickstart.toml            build, seal, run, check, report
   regatta run topologies/crash.toml --set load.0.rate=500 --seed 7
   regatta up topologies/quickstart.toml             a cluster that stays
+  regatta watch                                     ... is shown on another terminal
   regatta load latest --rate 500 --for 10s          ... gets load from another terminal
   regatta down                                      ... and goes away
   regatta compare RUN-A RUN-B --margin 5            what changed between two runs
@@ -79,6 +81,7 @@ enum Verb {
     Run(run::Run),
     Up(up::Up),
     Status(status::Status),
+    Watch(watch::Watch),
     Logs(logs::Logs),
     Load(load::Load),
     Down(down::Down),
@@ -146,6 +149,7 @@ async fn execute(cli: Cli) -> Outcome {
         Verb::Run(verb) => verb.execute(global).await,
         Verb::Up(verb) => verb.execute(global).await,
         Verb::Status(verb) => verb.execute(global).await,
+        Verb::Watch(verb) => verb.execute(global).await,
         Verb::Logs(verb) => verb.execute(global).await,
         Verb::Load(verb) => verb.execute(global).await,
         Verb::Down(verb) => verb.execute(global).await,

@@ -11,7 +11,7 @@ use crate::{
     build::Signing,
     provider::raise_descriptor_limit,
     runner::{self, Finished, Interrupts, Job},
-    view::{Panel, Screen, Shared, Web, may_draw},
+    view::{Leaving, Panel, Screen, Shared, Web, may_draw},
 };
 use anstream::eprintln;
 use clap::Args;
@@ -84,7 +84,7 @@ impl Run {
             panel.show_address(page.address());
         }
         let screen = drawn
-            .then(|| Screen::start(Arc::clone(&shared), false, true))
+            .then(|| Screen::start(Arc::clone(&shared), Leaving::EndsRun))
             .transpose()?;
         let work = runner::run(job, Arc::clone(&panel) as Arc<dyn runner::Observer>, interrupts.clone());
         let say = |text: &str| panel.say(text);

@@ -136,7 +136,9 @@ mod tests {
                 address: "127.60.0.9".to_owned(),
                 pid: Some(78),
                 state: "running".to_owned(),
+                usage: None,
             }],
+            usage: None,
             nodes: vec![NodeStatus {
                 name: "val-0".to_owned(),
                 role: "validator".to_owned(),
@@ -147,6 +149,7 @@ mod tests {
                 links: None,
                 pending: None,
                 instances: Vec::new(),
+                usage: None,
             }],
         };
         assert!(headline(&status).contains("0 of 1 nodes run"));
@@ -161,6 +164,7 @@ mod tests {
         );
         assert!(table.ends_with("web-0    127.60.0.9  78   running\n"), "{table}");
     }
+
     #[test]
     fn a_node_of_several_instances_tells_of_each() {
         let instance = |id: &str, height| InstanceStatus {
@@ -178,6 +182,7 @@ mod tests {
             links: Some((3, 3)),
             pending: Some(1),
             instances: vec![instance("main", 12), instance("side", 30)],
+            usage: None,
         };
         let cells = row(&node);
         assert_eq!(cells[4], "main 12, side 30");

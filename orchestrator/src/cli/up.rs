@@ -7,12 +7,14 @@ use super::{
     scenario::{FleetArgs, ScenarioArgs},
     signals::Signals,
     supervise,
+    watch::{View, draw},
 };
 use crate::{
     build::{AgentFile, Programs},
     rundir::{Entry, RunDir},
     runner::{Opened, open_run},
     supervisor::{FleetTerms, Startup},
+    view::{Leaving, may_draw},
 };
 use anstream::eprintln;
 use clap::Args;
@@ -28,6 +30,10 @@ use tokio::{
 /// Start a cluster that stays, and return when all its nodes are ready
 #[derive(Debug, Args)]
 #[command(after_help = "\
+On a terminal the cluster is drawn while it starts and from then on, until you leave (q): that leaves it up, as `regatta \
+watch` does. Elsewhere, and with --plain, --json, NO_COLOR or TERM=dumb, lines tell how it starts, and it returns when all \
+nodes are ready.
+
 The cluster lives in the background until `regatta down` or until its lease (budget.lease) ends. Several live side by \
 side when their address ranges differ; a scenario that pins no net.ipv4 gets a free one.
 
@@ -41,6 +47,9 @@ pub(super) struct Up {
     scenario: ScenarioArgs,
     #[command(flatten)]
     fleet: FleetArgs,
+    /// Print plain lines and return when all nodes are ready, also on a terminal
+    #[arg(long)]
+    plain: bool,
 }
 
 impl Up {
@@ -77,14 +86,38 @@ impl Up {
         // The supervisor takes the run over.
         drop(lock);
         let mut supervisor = start_supervisor(&run, self.terms(&programs, &loaded.base)?.as_ref())?;
-        tokio::select! {
-            ready = wait_until_ready(&run, &mut supervisor) => ready?,
-            signal = signals.next() => {
+        let drawn = !self.plain && !global.json && may_draw();
+        let view = match drawn {
+            true => View::start(&run, &loaded.plan, Leaving::EndsStart)
+                .inspect_err(undrawn)
+                .ok(),
+            false => None,
+        };
+        let view = view.map(|(view, _)| view);
+        let tell = |text: &str| match &view {
+            Some(view) => view.step(text),
+            None => eprintln!("          {text}"),
+        };
+        let started = tokio::select! {
+            ready = wait_until_ready(&run, &mut supervisor, &tell) => Ok(ready),
+            signal = signals.next() => Err(signal),
+        };
+        // The terminal first: errors are to stay on it.
+        drop(view);
+        match started {
+            Ok(ready) => ready?,
+            Err(signal) => {
                 stop_supervisor(supervisor).await?;
-                return Err(CliError::Failed(format!("interrupted by {signal}; nothing is left running")));
+                return Err(CliError::Failed(format!(
+                    "interrupted by {signal}; nothing is left running"
+                )));
             }
         }
-        print_cluster(global, &run, &run.placed_plan()?)
+        let plan = run.placed_plan()?;
+        if drawn {
+            draw(&run, &plan, &mut signals).await?;
+        }
+        print_cluster(global, &run, &plan)
     }
 
     /// What the supervisor must know of hosts, where there are any. It runs elsewhere: every path is an absolute one.
@@ -106,6 +139,11 @@ impl Up {
             base: absolute(base)?,
         }))
     }
+}
+
+/// The cluster starts all the same.
+fn undrawn(error: &CliError) {
+    eprintln!("warning: the terminal cannot be drawn on: {error:?}");
 }
 
 /// Starts this program again as the supervisor of `run`.
@@ -133,8 +171,8 @@ async fn stop_supervisor(mut supervisor: Child) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Shows the supervisor's steps until it says that all nodes are ready.
-async fn wait_until_ready(run: &RunDir, supervisor: &mut Child) -> Result<(), CliError> {
+/// Has `tell` show the supervisor's steps until it says that all nodes are ready.
+async fn wait_until_ready(run: &RunDir, supervisor: &mut Child, tell: &dyn Fn(&str)) -> Result<(), CliError> {
     let failed = |reason: &str| {
         let log = run.path("supervisor.log");
         CliError::Failed(format!("the cluster did not start: {reason}\n  log: {}", log.display()))
@@ -143,7 +181,7 @@ async fn wait_until_ready(run: &RunDir, supervisor: &mut Child) -> Result<(), Cl
     let mut lines = BufReader::new(stdout).lines();
     while let Some(line) = lines.next_line().await? {
         match serde_json::from_str(&line) {
-            Ok(Startup::Step(text)) => eprintln!("          {text}"),
+            Ok(Startup::Step(text)) => tell(&text),
             Ok(Startup::Ready) => return Ok(()),
             Ok(Startup::Failed(reason)) => return Err(failed(&reason)),
             Err(error) => return Err(failed(&format!("it said `{line}`: {error}"))),

@@ -148,7 +148,7 @@ fn instance_config(plan: &Plan, instance: &PlannedInstance, keys: &[PublicKey]) 
         empty_blocks: instance.empty_blocks,
         round_timeout_ms: instance.round_timeout_ms,
         round_timeout_ms_max: ROUND_TIMEOUT_MS_MAX.max(instance.round_timeout_ms),
-        silent_heights: SILENT_HEIGHTS,
+        silent_heights: instance.silent_heights.unwrap_or(SILENT_HEIGHTS),
         batch_bytes: plan.node.batch_bytes.0 as usize,
         batch_delay_ms: plan.node.batch_delay.millis(),
         vote_topology: match instance.vote_topology {
@@ -279,6 +279,20 @@ mod tests {
         assert_eq!(configs[0].peers[0].key, node_key(&plan, &plan.nodes[2]).public());
         assert_eq!(configs[0].peers[0].address, "127.199.7.3:7000".parse().unwrap());
         assert_eq!(configs[2].instances[0].validators.len(), 2);
+    }
+
+    #[test]
+    fn silence_is_the_scenarios_or_the_nodes_own_and_no_more_than_a_node_accepts() {
+        let mut plan = plan(1);
+        let silence = |plan: &Plan| node_configs(plan).map(|configs| configs[0].instances[0].silent_heights);
+        assert_eq!(silence(&plan).unwrap(), SILENT_HEIGHTS);
+        plan.instances[0].silent_heights = Some(0);
+        assert_eq!(silence(&plan).unwrap(), 0);
+        // The check of scenarios has the same limit.
+        plan.instances[0].silent_heights = Some(1_000_000);
+        assert_eq!(silence(&plan).unwrap(), 1_000_000);
+        plan.instances[0].silent_heights = Some(1_000_001);
+        assert!(silence(&plan).is_err());
     }
 
     #[test]

@@ -24,6 +24,9 @@ pub(crate) enum Entry {
         pid: u32,
         /// Version of the lab.
         version: String,
+        /// The boot of the machine: ids of processes and their start times mean nothing after the next one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        boot: Option<String>,
     },
     /// A step began.
     StepStarted {
@@ -133,6 +136,23 @@ pub(crate) enum Entry {
         /// The verdict, or why there is none.
         sentence: String,
     },
+}
+
+impl Entry {
+    /// This process begins as a lab.
+    pub(crate) fn lab_started() -> Self {
+        Self::LabStarted {
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            boot: boot(),
+        }
+    }
+}
+
+/// The kernel's name for this boot of the machine; none where it does not tell.
+pub(super) fn boot() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(name.trim().to_owned())
 }
 
 /// Where a host stands.

@@ -1,6 +1,6 @@
 //! What labs that died left behind. Only reported: processes that this lab did not start are never touched.
 
-use super::{Entry, Journal, RunDir, RunDirError, read_journal};
+use super::{Entry, Journal, RunDir, RunDirError, journal::boot, read_journal};
 use regatta_process::start_ticks;
 use std::{collections::BTreeMap, path::Path};
 
@@ -32,10 +32,14 @@ fn ended(run: &RunDir) -> bool {
 }
 
 /// Processes of `run` that are still there. A pid counts only with the start time that the journal noted, since the
-/// kernel gives pids to other processes later.
+/// kernel gives pids to other processes later; after another boot none counts, since both begin anew.
 pub(super) fn alive(run: &RunDir) -> Vec<(String, u32)> {
     let mut last = BTreeMap::new();
-    for line in read_journal(run).unwrap_or_default() {
+    let lines = read_journal(run).unwrap_or_default();
+    if is_of_another_boot(lines.iter().map(|line| &line.entry)) {
+        return Vec::new();
+    }
+    for line in lines {
         if let Entry::NodeStarted {
             node,
             pid,
@@ -52,6 +56,15 @@ pub(super) fn alive(run: &RunDir) -> Vec<(String, u32)> {
         .filter(|(_, (pid, ticks))| same(*pid, *ticks))
         .map(|(node, (pid, _))| (node, pid))
         .collect()
+}
+
+/// Whether the last lab of these entries began before the machine was started the last time.
+fn is_of_another_boot<'a>(entries: impl Iterator<Item = &'a Entry>) -> bool {
+    let begun = entries.filter_map(|entry| match entry {
+        Entry::LabStarted { boot, .. } => boot.clone(),
+        _ => None,
+    });
+    begun.last().zip(boot()).is_some_and(|(then, now)| then != now)
 }
 
 impl DeadRun {
@@ -109,7 +122,31 @@ mod tests {
     fn a_process_that_outlived_its_lab_is_named() {
         let runs = tempfile::tempdir().unwrap();
         let me = std::process::id();
-        run_with_node(runs.path(), me, start_ticks(me).unwrap());
+        let run = run_with_node(runs.path(), me, start_ticks(me).unwrap());
         assert_eq!(sweep(runs.path())[0].alive, [("val-0".to_owned(), me)]);
+        Journal::open(&run).unwrap().write(Entry::lab_started()).unwrap();
+        assert_eq!(
+            sweep(runs.path())[0].alive,
+            [("val-0".to_owned(), me)],
+            "it is of this boot"
+        );
+    }
+
+    #[test]
+    fn processes_of_an_earlier_boot_are_nobodys_and_their_run_is_closed() {
+        let runs = tempfile::tempdir().unwrap();
+        let me = std::process::id();
+        let run = run_with_node(runs.path(), me, start_ticks(me).unwrap());
+        let earlier = Entry::LabStarted {
+            pid: me,
+            version: String::new(),
+            boot: Some("5f0c9e0e-0000-4000-8000-000000000000".to_owned()),
+        };
+        Journal::open(&run).unwrap().write(earlier).unwrap();
+        // The same id and the same start time are another process by chance.
+        let dead = sweep(runs.path());
+        assert_eq!(dead, [DeadRun { run, alive: Vec::new() }]);
+        dead[0].close().unwrap();
+        assert_eq!(sweep(runs.path()), []);
     }
 }

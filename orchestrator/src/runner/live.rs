@@ -85,6 +85,8 @@ struct State {
     mend_all: CancellationToken,
     link_probes: Vec<LinkProbe>,
     disk_bytes: u64,
+    /// Heights of each node in every instance, where there are several and somebody looks.
+    heights: BTreeMap<u32, Vec<Option<u64>>>,
 }
 
 impl Fault {
@@ -121,6 +123,7 @@ impl Live {
             mend_all: CancellationToken::new(),
             link_probes: Vec::new(),
             disk_bytes: 0,
+            heights: BTreeMap::new(),
         };
         Self {
             clock,
@@ -297,6 +300,11 @@ impl Live {
         Some(open.text)
     }
 
+    /// Takes note of a node's heights in every instance.
+    pub(super) fn heights_seen(&self, node: u32, heights: Vec<Option<u64>>) {
+        self.state().heights.insert(node, heights);
+    }
+
     /// How it goes right now.
     pub(super) fn heartbeat(&self) -> Heartbeat {
         let state = self.state();
@@ -336,7 +344,19 @@ impl Live {
                 },
                 started_ms,
                 sample: samples.get(planned.name.as_str()).copied().copied(),
-                heights: Vec::new(),
+                heights: state.heights.get(&planned.index).cloned().unwrap_or_default(),
+            }
+        };
+        let program = |planned: &regatta_plan::PlannedProcess| {
+            let (life, started_ms) = state.lives.get(&planned.place).copied().unwrap_or_default();
+            NodeGlimpse {
+                life: match life {
+                    Life::Running if paused(planned.place) => Life::Paused,
+                    life => life,
+                },
+                started_ms,
+                sample: samples.get(planned.name.as_str()).copied().copied(),
+                ..NodeGlimpse::default()
             }
         };
         let new_events = state.events.get(*seen..).unwrap_or_default();
@@ -346,6 +366,7 @@ impl Live {
             phase: state.phase,
             phase_left_ms: state.phase_ends_ms.map(|ends_ms| ends_ms.saturating_sub(at_ms)),
             nodes: self.plan.nodes.iter().map(node).collect(),
+            programs: self.plan.processes.iter().map(program).collect(),
             lab: samples.get(LAB_PROCESS).copied().copied(),
             load: state.loads.iter().map(LoadHandle::progress).reduce(add).map(load_now),
             faults: state
@@ -387,6 +408,8 @@ impl Live {
         let name = |place: u32| self.plan.name_at(place).to_owned();
         match event {
             NodeEvent::Started { node, pid } => {
+                let started_ms = self.clock.now_ms();
+                self.state().lives.insert(node, (Life::Running, started_ms));
                 if let Some(sampler) = &self.state().sampler {
                     sampler.watch(Watched {
                         name: name(node),
@@ -400,6 +423,7 @@ impl Live {
             }
             NodeEvent::Ended { node, exit, .. } => {
                 let text = (!exit.ordered).then(|| exit.to_string());
+                self.state().lives.entry(node).or_default().0 = Life::Ended;
                 if let Some(sampler) = &self.state().sampler {
                     sampler.ended(&name(node), text.clone());
                 }

@@ -10,6 +10,7 @@
 mod churn;
 mod evidence;
 mod files;
+mod heights;
 mod interrupt;
 mod links;
 mod live;
@@ -200,10 +201,7 @@ pub(crate) fn open_run(plan: &Plan, scenario_text: &str, runs: &std::path::Path)
     let run = RunDir::create(runs, plan, scenario_text, unix_seconds())?;
     let lock = run.lock()?;
     let journal = Arc::new(Journal::open(&run)?);
-    journal.write(Entry::LabStarted {
-        pid: std::process::id(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-    })?;
+    journal.write(Entry::lab_started())?;
     let store = Store::open(&runs.join(crate::rundir::STORE_FOLDER))?;
     Ok(Opened {
         run,

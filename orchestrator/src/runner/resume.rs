@@ -54,10 +54,7 @@ pub(crate) async fn resume(run: RunDir, observer: Arc<dyn Observer>) -> Result<F
         return Err(ResumeError::NotOnHosts(run.id().to_owned()));
     }
     let journal = Arc::new(Journal::open(&run)?);
-    journal.write(Entry::LabStarted {
-        pid: std::process::id(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-    })?;
+    journal.write(Entry::lab_started())?;
     let store = Store::open(&run.root().with_file_name(STORE_FOLDER))?;
     let sealed = |name: &String| Ok((name.clone(), Sealed::read_from(&run.path("build"), name, &store)?));
     let builds = plan

@@ -123,6 +123,7 @@ impl Runner {
         let look = super::live::look(Arc::clone(&live), Arc::clone(&self.observer));
         let nodes = super::live::watch_nodes(Arc::clone(&live), inbox, self.interrupts.clone());
         let cluster = Arc::new(cluster);
+        let heights = super::heights::follow(Arc::clone(&live), Arc::clone(&cluster), Arc::clone(&self.observer));
         let injector = Arc::new(Injector::new(Arc::clone(&cluster)));
         let desk = Desk {
             cluster: Arc::clone(&cluster),
@@ -140,6 +141,7 @@ impl Runner {
                 tokio::spawn(disk),
                 tokio::spawn(beat),
                 tokio::spawn(look),
+                tokio::spawn(heights),
                 tokio::spawn(desk.serve()),
             ],
             attestation: None,

@@ -10,7 +10,9 @@ mod socket;
 mod tests;
 
 pub(crate) use fleet::FleetTerms;
-pub(crate) use protocol::{Answer, ClusterStatus, InstanceStatus, NodeStatus, ProgramStatus, Request, Startup};
+pub(crate) use protocol::{
+    Answer, ClusterStatus, InstanceStatus, NodeStatus, ProcessUsage, ProgramStatus, Request, Startup,
+};
 pub(crate) use socket::{ask, is_absent};
 
 use crate::{
@@ -23,7 +25,7 @@ use crate::{
 use futures::{StreamExt, stream};
 use protocol::{receive, send};
 use regatta_client::Client;
-use regatta_plan::{Plan, PlannedNode, Step};
+use regatta_plan::{Plan, PlannedNode, Step, scenario::ProviderKind};
 use std::{
     collections::BTreeMap,
     convert::Infallible,
@@ -334,6 +336,7 @@ impl Supervisor {
             name: planned.name.clone(),
             address: planned.address.to_string(),
             pid: found.pid,
+            usage: found.pid.filter(|_| found.exit.is_none()).and_then(usage),
             state: state(found.pid, found.exit.as_ref()),
         });
         status.collect()
@@ -343,12 +346,11 @@ impl Supervisor {
         let up = self.started.elapsed();
         let lease = Duration::from_millis(self.plan.budget.lease_ms);
         let states = self.cluster.states();
-        let nodes = self
-            .plan
-            .nodes
-            .iter()
-            .zip(states)
-            .map(|(node, (_, pid, exit))| node_status(node, pid, state(pid, exit.as_ref())));
+        let is_here = self.plan.provider != ProviderKind::Ssh;
+        let nodes = self.plan.nodes.iter().zip(states).map(|(node, (_, pid, exit))| {
+            let usage = pid.filter(|_| is_here && exit.is_none()).and_then(usage);
+            node_status(node, pid, (state(pid, exit.as_ref()), usage))
+        });
         ClusterStatus {
             run: self.run.id().to_owned(),
             pid: std::process::id(),
@@ -358,9 +360,19 @@ impl Supervisor {
             // The number alone is told: a status is no reason to fail.
             namespace: self.cluster.switch().and_then(|_| Place::current().ok()?.number().ok()),
             programs: self.programs(),
+            usage: usage(std::process::id()),
             nodes: stream::iter(nodes).buffered(ASKED_AT_ONCE).collect().await,
         }
     }
+}
+
+/// What a process of this machine uses; none when it has just ended.
+fn usage(pid: u32) -> Option<ProcessUsage> {
+    let found = regatta_process::usage(pid.try_into().ok()?, false)?;
+    Some(ProcessUsage {
+        cpu_ms: (found.cpu_s * 1e3) as u64,
+        rss_bytes: found.rss_bytes,
+    })
 }
 
 /// Whether a process runs, or how it ended.
@@ -373,7 +385,11 @@ fn state(pid: Option<u32>, exit: Option<&Exit>) -> String {
 }
 
 /// What the lab knows of a node with what the node says of itself.
-async fn node_status(node: &PlannedNode, pid: Option<u32>, state: String) -> NodeStatus {
+async fn node_status(
+    node: &PlannedNode,
+    pid: Option<u32>,
+    (state, usage): (String, Option<ProcessUsage>),
+) -> NodeStatus {
     let client = Client::new(http_address(node)).with_deadline(NODE_DEADLINE);
     let (latest, readiness) = match state.as_str() {
         "running" => {
@@ -399,5 +415,6 @@ async fn node_status(node: &PlannedNode, pid: Option<u32>, state: String) -> Nod
         links: readiness.map(|answer| (answer.peers_connected, answer.peers_configured)),
         pending: instances.first().map(|instance| instance.pending),
         instances,
+        usage,
     }
 }

@@ -69,11 +69,23 @@ pub(crate) struct ClusterStatus {
     /// Number of the network namespace from which nodes are reached, when that is not the host's.
     #[serde(default)]
     pub namespace: Option<u64>,
+    /// What the supervisor itself uses.
+    #[serde(default)]
+    pub usage: Option<ProcessUsage>,
     /// The nodes, in plan order.
     pub nodes: Vec<NodeStatus>,
     /// Programs of others, in plan order.
     #[serde(default)]
     pub programs: Vec<ProgramStatus>,
+}
+
+/// What a process uses, where it is one of this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ProcessUsage {
+    /// CPU since it was started, user and system, in milliseconds.
+    pub cpu_ms: u64,
+    /// Resident memory in bytes.
+    pub rss_bytes: u64,
 }
 
 /// How a program of others is.
@@ -87,6 +99,9 @@ pub(crate) struct ProgramStatus {
     pub pid: Option<u32>,
     /// `running`, `not started`, or how it ended.
     pub state: String,
+    /// What it uses, while it runs.
+    #[serde(default)]
+    pub usage: Option<ProcessUsage>,
 }
 
 /// How one node is.
@@ -111,6 +126,9 @@ pub(crate) struct NodeStatus {
     /// Every consensus instance that it votes in or follows, when it answers.
     #[serde(default)]
     pub instances: Vec<InstanceStatus>,
+    /// What it uses, while it runs on this machine.
+    #[serde(default)]
+    pub usage: Option<ProcessUsage>,
 }
 
 /// One consensus instance on one node.

@@ -43,6 +43,7 @@ pub(crate) fn plan(validators: u32) -> Plan {
             round_timeout_ms: 300,
             followers: Vec::new(),
             vote_topology: VoteTopology::AllToAll,
+            silent_heights: None,
         }],
         phases: PlannedPhases {
             warmup_ms: 0,

@@ -27,6 +27,17 @@ pub(super) enum Overlay {
     Log,
 }
 
+/// What happens to what is watched when a person leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leaving {
+    /// The run ends, with a report.
+    EndsRun,
+    /// The cluster that is being started is taken down.
+    EndsStart,
+    /// Nothing: the cluster goes on.
+    Nothing,
+}
+
 /// What a person has chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ui {
@@ -38,8 +49,8 @@ pub(super) struct Ui {
     pub(super) seconds: u64,
     /// Whether nodes can be broken from here.
     pub(super) may_break: bool,
-    /// Whether leaving leaves everything running.
-    pub(super) only_watches: bool,
+    /// What leaving does.
+    pub(super) leaving: Leaving,
 }
 
 /// What a key asks others for.
@@ -58,7 +69,7 @@ impl Default for Ui {
             overlay: Overlay::None,
             seconds: SECONDS,
             may_break: true,
-            only_watches: false,
+            leaving: Leaving::EndsRun,
         }
     }
 }

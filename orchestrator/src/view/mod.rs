@@ -5,6 +5,7 @@
 //!                                        <--JSON-- web page (own thread)
 //! ```
 
+mod cluster;
 mod draw;
 mod keys;
 mod screen;
@@ -13,6 +14,8 @@ mod tail;
 mod tests;
 mod web;
 
+pub(crate) use cluster::Looks;
+pub(crate) use keys::Leaving;
 pub(crate) use screen::{Screen, may_draw};
 pub(crate) use web::Web;
 
@@ -116,6 +119,11 @@ pub(crate) fn setting(plan: &Plan) -> Setting {
         role: role(node.role),
         region: node.region.clone().unwrap_or_default(),
     };
+    let program = |program: &regatta_plan::PlannedProcess| Place {
+        name: program.name.clone(),
+        region: program.region.clone().unwrap_or_default(),
+        ..Place::default()
+    };
     let phases = &plan.phases;
     Setting {
         run: String::new(),
@@ -124,6 +132,7 @@ pub(crate) fn setting(plan: &Plan) -> Setting {
         nodes: plan.nodes.iter().map(place).collect(),
         edges: plan.edges.clone(),
         instances: plan.instances.iter().map(|instance| instance.id.clone()).collect(),
+        programs: plan.processes.iter().map(program).collect(),
         phases: vec![
             (PhaseKind::Warmup, phases.warmup_ms),
             (PhaseKind::Measure, phases.measure_ms),

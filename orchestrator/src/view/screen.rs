@@ -2,7 +2,7 @@
 
 use super::{
     Shared, draw,
-    keys::{Effect, Overlay, Ui},
+    keys::{Effect, Leaving, Overlay, Ui},
     tail::tail,
 };
 use nix::sys::signal::{Signal, raise};
@@ -13,7 +13,7 @@ use ratatui::{
         cursor::Show,
         event::{self, Event, KeyEventKind},
         execute,
-        terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode},
+        terminal::{Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode},
     },
 };
 use std::{
@@ -52,14 +52,15 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
-    /// Takes the terminal and draws `shared` on it. `ui` says what can be done from here.
+    /// Takes the terminal and draws `shared` on it. `leaving` says what leaving it does.
     ///
     /// # Errors
     /// What the system said, when the terminal cannot be taken or a thread cannot be started.
-    pub(crate) fn start(shared: Arc<Shared>, only_watches: bool, may_break: bool) -> io::Result<Self> {
+    pub(crate) fn start(shared: Arc<Shared>, leaving: Leaving) -> io::Result<Self> {
         let ui = Ui {
-            only_watches,
-            may_break,
+            leaving,
+            // What is done to a run goes through it; whoever only watches a cluster has nobody to ask.
+            may_break: leaving == Leaving::EndsRun,
             ..Ui::default()
         };
         let terminal = take()?;
@@ -103,8 +104,9 @@ fn take() -> io::Result<Terminal<CrosstermBackend<Stderr>>> {
     });
     enable_raw_mode()?;
     TAKEN.store(true, Ordering::SeqCst);
-    let taken =
-        execute!(io::stderr(), EnterAlternateScreen).and_then(|()| Terminal::new(CrosstermBackend::new(io::stderr())));
+    // Not every terminal empties the other screen, and only what changes is drawn.
+    let taken = execute!(io::stderr(), EnterAlternateScreen, Clear(ClearType::All))
+        .and_then(|()| Terminal::new(CrosstermBackend::new(io::stderr())));
     if taken.is_err() {
         give_back();
     }

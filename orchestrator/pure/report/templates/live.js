@@ -8,6 +8,7 @@
   const put = (id, text) => { const e = at(id); if (e.textContent !== text) e.textContent = text; };
   const make = (tag, text, name) => { const e = document.createElement(tag); if (text !== undefined) e.textContent = text; if (name) e.className = name; return e; };
   const whole = (n) => Math.round(n).toLocaleString("en-US");
+  const heights = (n) => n.heights.map((height) => (height === null ? "–" : whole(height))).join(" · ");
   const bytes = (n) => { let u = 0; while (n >= 1000 && u < 4) { n /= 1000; u += 1; } return `${n >= 100 || u === 0 ? Math.round(n) : n.toPrecision(3)} ${["B", "kB", "MB", "GB", "TB"][u]}`; };
   const time = (us) => us <= 0 ? "–" : us >= 1e6 ? `${(us / 1e6).toFixed(2)} s` : us >= 1000 ? `${(us / 1000).toPrecision(3)} ms` : `${us} µs`;
   const seconds = (ms) => `${(ms / 1000).toFixed(1)} s`;
@@ -151,7 +152,7 @@
     }
     for (let i = 0; i < count; i += 1) {
       const n = board.nodes[i], row = body.rows[i], runs = n.state !== "down";
-      const texts = [n.heights.length ? n.heights.map(whole).join(" · ") : "–", whole(n.lag), whole(n.peers), runs ? whole(n.mempool) : "–", runs ? `${Math.round(n.usage.cpu_percent)} %` : "–", runs ? bytes(n.usage.rss_bytes) : "–"];
+      const texts = [n.heights.length ? heights(n) : "–", whole(n.lag), whole(n.peers), runs ? whole(n.mempool) : "–", runs ? `${Math.round(n.usage.cpu_percent)} %` : "–", runs ? bytes(n.usage.rss_bytes) : "–"];
       const state = `${SIGNS[n.state]} ${n.state}${faulted.has(i) ? " !" : ""}`;
       if (row.cells[1].textContent !== state) { row.cells[1].textContent = state; row.cells[1].className = n.state; }
       texts.forEach((t, k) => { const cell = row.cells[4 + k]; if (cell.textContent !== t) cell.textContent = t; });
@@ -163,7 +164,7 @@
     if (i === chosen || !board) return;
     chosen = i;
     const n = i >= 0 ? board.nodes[i] : null;
-    put("under", n ? `${map.nodes[i].name}: ${n.state}, ${map.nodes[i].role}${map.nodes[i].region ? `, ${map.nodes[i].region}` : ""}, height ${n.heights.map(whole).join(" · ")}, ${n.peers} of ${neighbours[i].size} links` : "Point at a node to see it alone with its links.");
+    put("under", n ? `${map.nodes[i].name}: ${n.state}, ${map.nodes[i].role}${map.nodes[i].region ? `, ${map.nodes[i].region}` : ""}, height ${heights(n)}, ${n.peers} of ${neighbours[i].size} links` : "Point at a node to see it alone with its links.");
     drawMap(); drawNodes();
   };
 

@@ -3,8 +3,9 @@
 mod figures;
 mod nodes;
 mod overlay;
+mod programs;
 
-use super::keys::{Overlay, Ui};
+use super::keys::{Leaving, Overlay, Ui};
 use ratatui::{
     buffer::Buffer,
     layout::{Constraint, Layout, Rect},
@@ -41,7 +42,10 @@ pub(super) fn draw(board: &Board, ui: &Ui, log: &[String], area: Rect, buffer: &
     header(board, head, buffer);
     let side = if area.width >= WIDE { 46 } else { area.width / 2 };
     let [left, right] = Layout::horizontal([Constraint::Min(0), Constraint::Length(side)]).areas(body);
+    let others = programs::rows(board, left.height);
+    let [left, below] = Layout::vertical([Constraint::Min(0), Constraint::Length(others)]).areas(left);
     nodes::draw(board, ui, left, buffer);
+    programs::draw(board, below, buffer);
     figures::draw(board, right, buffer);
     event_list(board, bottom, buffer);
     footer(ui, foot, buffer);
@@ -142,7 +146,11 @@ fn event_list(board: &Board, area: Rect, buffer: &mut Buffer) {
 }
 
 fn footer(ui: &Ui, area: Rect, buffer: &mut Buffer) {
-    let mut keys = vec![("q", if ui.only_watches { "leave" } else { "stop" }), ("↑↓", "node")];
+    let leave = match ui.leaving {
+        Leaving::EndsRun | Leaving::EndsStart => "stop",
+        Leaving::Nothing => "leave",
+    };
+    let mut keys = vec![("q", leave), ("↑↓", "node")];
     if ui.may_break {
         keys.extend([("f", "fault"), ("p", "pause/resume")]);
     }

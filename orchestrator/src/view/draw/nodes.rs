@@ -23,6 +23,8 @@ const COLUMNS: [(&str, usize); 7] = [
     ("pending", 8),
     ("region", 10),
 ];
+/// Most instances whose heights are shown one by one; of more, the highest.
+const INSTANCES_MAX: usize = 3;
 /// Cells of the sign, the state and what lies around them.
 const STATE_CELLS: usize = 11;
 
@@ -43,7 +45,7 @@ pub(super) fn draw(board: &Board, ui: &Ui, area: Rect, buffer: &mut Buffer) {
         .saturating_sub(rows / 2)
         .min(board.nodes.len().saturating_sub(rows));
     let faulted = board.faulted();
-    let mut lines = vec![head(name_cells, &columns)];
+    let mut lines = vec![head(name_cells, &columns, &board.setting.instances)];
     let listed = board.setting.nodes.iter().zip(&board.nodes).enumerate();
     for (index, (place, node)) in listed.skip(top).take(rows) {
         let line = row(place, node, name_cells, &columns, faulted.contains(&(index as u32)));
@@ -56,7 +58,12 @@ pub(super) fn draw(board: &Board, ui: &Ui, area: Rect, buffer: &mut Buffer) {
 fn columns(mut room: usize, board: &Board) -> Vec<(&'static str, usize)> {
     let has_regions = board.setting.nodes.iter().any(|place| !place.region.is_empty());
     let mut chosen = Vec::new();
+    let instances = board.setting.instances.len();
     for (name, cells) in COLUMNS {
+        let cells = match name {
+            "height" if (2..=INSTANCES_MAX).contains(&instances) => cells * instances,
+            _ => cells,
+        };
         let is_wanted = name != "region" || has_regions;
         if is_wanted && cells <= room {
             room -= cells;
@@ -66,10 +73,18 @@ fn columns(mut room: usize, board: &Board) -> Vec<(&'static str, usize)> {
     chosen
 }
 
-fn head(name_cells: usize, columns: &[(&'static str, usize)]) -> Line<'static> {
+fn head(name_cells: usize, columns: &[(&'static str, usize)], instances: &[String]) -> Line<'static> {
     let mut text = format!("  {:<name_cells$} {:<8} ", "name", "state");
     for (name, cells) in columns {
-        text += &format!("{name:>cells$}");
+        if *name == "height" && (2..=INSTANCES_MAX).contains(&instances.len()) {
+            let short = |name: &String| name.chars().take(7).collect::<String>();
+            text += &instances
+                .iter()
+                .map(|name| format!("{:>8}", short(name)))
+                .collect::<String>();
+        } else {
+            text += &format!("{name:>cells$}");
+        }
     }
     Line::from(dim(text))
 }
@@ -106,16 +121,25 @@ fn cell(column: &str, place: &Place, node: &NodeNow) -> String {
     let runs = !matches!(node.state, NodeState::Down);
     let running = |text: String| if runs { text } else { "-".to_owned() };
     match column {
-        "height" => node
-            .heights
-            .iter()
-            .max()
-            .map_or_else(|| "-".to_owned(), ToString::to_string),
+        "height" => heights(node),
         "cpu" => running(format!("{:.0}%", node.usage.cpu_percent)),
         "memory" => running(format::bytes(node.usage.rss_bytes as f64)),
         "links" => running(node.peers.to_string()),
         "lag" => node.lag.to_string(),
         "pending" => running(node.mempool.to_string()),
         _ => place.region.clone(),
+    }
+}
+
+/// The heights of a node: each of a few instances, the highest of many.
+fn heights(node: &NodeNow) -> String {
+    let or_dash = |height: Option<u64>| height.map_or_else(|| "-".to_owned(), |height| height.to_string());
+    match node.heights.len() {
+        2..=INSTANCES_MAX => node
+            .heights
+            .iter()
+            .map(|height| format!("{:>8}", or_dash(*height)))
+            .collect(),
+        _ => or_dash(node.heights.iter().flatten().max().copied()),
     }
 }

@@ -1,6 +1,6 @@
 //! What lies over the board: help, the choice of a fault, a node's log.
 
-use super::{Ui, dim, panel};
+use super::{Leaving, Ui, dim, panel};
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
@@ -28,9 +28,10 @@ fn show(title: &str, lines: Vec<Line<'_>>, area: Rect, buffer: &mut Buffer) {
 }
 
 pub(super) fn help(ui: &Ui, area: Rect, buffer: &mut Buffer) {
-    let stop = match ui.only_watches {
-        true => "leave; the cluster goes on",
-        false => "stop in order, with a report; twice: at once",
+    let stop = match ui.leaving {
+        Leaving::EndsRun => "stop in order, with a report; twice: at once",
+        Leaving::EndsStart => "stop; nothing is left running",
+        Leaving::Nothing => "leave; the cluster goes on",
     };
     let mut keys = vec![("q, Ctrl-C", stop), ("↑ ↓ PgUp PgDn", "choose a node")];
     if ui.may_break {

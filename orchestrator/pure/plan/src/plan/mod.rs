@@ -230,6 +230,9 @@ pub struct PlannedInstance {
     pub round_timeout_ms: u64,
     /// How votes travel.
     pub vote_topology: VoteTopology,
+    /// Heights of silence after which a leader's turn is given up at once; none where nodes have their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silent_heights: Option<u64>,
 }
 
 impl PlannedInstance {

@@ -10,6 +10,8 @@ use crate::{
 use regatta_base::{ids::check_name, limits::VALIDATORS_MAX};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Most heights of silence that a node accepts.
+const SILENT_HEIGHTS_MAX: u64 = 1_000_000;
 /// One hop between two processes of this machine under load: what a round waits for when no delay is emulated.
 const LOCAL_HOP: Duration = Duration::from_millis(1);
 
@@ -54,6 +56,7 @@ fn add_instance(draft: &mut Draft<'_>, path: &str, instance: &Consensus) {
         check_reach(draft, path, instance, &weights, &followers);
     }
     check_timeout(draft, path, instance);
+    check_silence(draft, path, instance);
     for (&node, &weight) in &weights {
         let node = &mut draft.nodes[node as usize];
         node.weight = node.weight.saturating_add(weight);
@@ -67,6 +70,7 @@ fn add_instance(draft: &mut Draft<'_>, path: &str, instance: &Consensus) {
         block_interval_ms: instance.block_interval.millis(),
         empty_blocks: instance.empty_blocks,
         round_timeout_ms: instance.round_timeout.millis(),
+        silent_heights: instance.silent_heights,
     });
 }
 
@@ -307,6 +311,16 @@ fn check_timeout(draft: &mut Draft<'_>, path: &str, instance: &Consensus) {
         let help = format!("use \"{}\" or more", instance.block_interval);
         draft.warning(Code::RoundTimeoutShort, &path, message, help);
     }
+}
+
+/// Nodes refuse more.
+fn check_silence(draft: &mut Draft<'_>, path: &str, instance: &Consensus) {
+    let Some(heights) = instance.silent_heights.filter(|heights| *heights > SILENT_HEIGHTS_MAX) else {
+        return;
+    };
+    let message = format!("{heights} heights of silence are more than the {SILENT_HEIGHTS_MAX} that a node accepts");
+    let help = "use fewer, or 0 to wait for a leader at every turn";
+    draft.error(Code::BadQuantity, &format!("{path}.silent_heights"), message, help);
 }
 
 /// Nodes that have nothing to do.

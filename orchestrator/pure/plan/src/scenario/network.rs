@@ -297,6 +297,10 @@ pub struct Consensus {
     /// Base of the round timeout: round r waits base x (3 + 2r).
     #[serde(default = "default_round_timeout")]
     pub round_timeout: Duration,
+    /// So many heights a leader that let its turn pass must have been silent for its next turn to be given up at once; 0
+    /// waits for it at every turn. Without it, what nodes do by themselves.
+    #[serde(default)]
+    pub silent_heights: Option<u64>,
     /// Number of byzantine validators that the instance is meant to stand; n must be at least 3f + 1.
     #[serde(default)]
     pub byzantine: Option<u32>,

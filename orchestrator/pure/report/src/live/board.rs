@@ -1,6 +1,9 @@
 //! The board: every look folded into what a view shows.
 
-use super::{Counts, Glimpse, LoadNow, NodeGlimpse, NodeState, OpenFault, Setting, Spread, spread::state_of};
+use super::{
+    Counts, Glimpse, LoadNow, NodeGlimpse, NodeState, OpenFault, Setting, Spread,
+    spread::{program_state, state_of},
+};
 use crate::model::{EventKind, PhaseKind, Sample};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, VecDeque};
@@ -34,6 +37,8 @@ pub struct Board {
     pub ended: Option<String>,
     /// Every node, in plan order.
     pub nodes: Vec<NodeNow>,
+    /// Every program of others, in plan order.
+    pub programs: Vec<ProgramNow>,
     /// How many nodes are in each state.
     pub counts: Counts,
     /// Heights of each instance over the nodes that run; none before the first block.
@@ -66,14 +71,25 @@ pub struct Board {
 pub struct NodeNow {
     /// How it is.
     pub state: NodeState,
-    /// Its height in each instance, in plan order.
-    pub heights: Vec<u64>,
+    /// Its height in each instance, in plan order; none in those that it does not run.
+    pub heights: Vec<Option<u64>>,
     /// Blocks that it lacks of the highest, in the instance where it lacks most.
     pub lag: u64,
     /// Links that are up.
     pub peers: u64,
     /// Transactions that wait there.
     pub mempool: u64,
+    /// What it uses.
+    pub usage: Usage,
+    #[serde(skip)]
+    last: Option<Sample>,
+}
+
+/// One program of others as it is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProgramNow {
+    /// How its process is.
+    pub state: NodeState,
     /// What it uses.
     pub usage: Usage,
     #[serde(skip)]
@@ -126,6 +142,7 @@ impl Board {
         Self {
             phase_name: PhaseKind::Start.as_str().to_owned(),
             nodes: vec![NodeNow::default(); setting.nodes.len()],
+            programs: vec![ProgramNow::default(); setting.programs.len()],
             counts: Counts {
                 starting: setting.nodes.len(),
                 ..Counts::default()
@@ -177,6 +194,7 @@ impl Board {
         };
         self.load = glimpse.load.or(self.load.map(over));
         self.look_at_nodes(&glimpse.nodes);
+        self.look_at_programs(&glimpse.programs);
         self.lab = usage(self.last_lab, glimpse.lab, self.lab);
         self.last_lab = glimpse.lab.or(self.last_lab);
         self.look_at_faults(&glimpse.faults);
@@ -199,7 +217,7 @@ impl Board {
         }
         for ((node, glimpse), index) in self.nodes.iter_mut().zip(glimpses).zip(0..) {
             let heights = match (glimpse.heights.as_slice(), &glimpse.sample) {
-                ([], Some(sample)) if instances == 1 => vec![sample.height],
+                ([], Some(sample)) if instances == 1 => vec![Some(sample.height)],
                 ([], _) => std::mem::take(&mut node.heights),
                 (known, _) => known.iter().copied().take(instances).collect(),
             };
@@ -218,13 +236,14 @@ impl Board {
             node.last = now;
         }
         let best = |instance: usize| {
-            let heights = self.nodes.iter().filter_map(|node| node.heights.get(instance));
-            heights.copied().max().unwrap_or(0)
+            let heights = self.nodes.iter().filter_map(|node| *node.heights.get(instance)?);
+            heights.max().unwrap_or(0)
         };
         self.best = (0..instances).map(best).collect();
         for node in &mut self.nodes {
             let lags = node.heights.iter().zip(&self.best);
-            node.lag = lags.map(|(height, best)| best - height).max().unwrap_or(0);
+            let lags = lags.filter_map(|(height, best)| Some(best - (*height)?));
+            node.lag = lags.max().unwrap_or(0);
         }
         self.counts = Counts::of(self.nodes.iter().map(|node| node.state));
         self.spreads = (0..instances).map(|instance| self.spread(instance)).collect();
@@ -235,10 +254,24 @@ impl Board {
         self.total = self.nodes.iter().fold(Usage::default(), sum);
     }
 
+    fn look_at_programs(&mut self, glimpses: &[NodeGlimpse]) {
+        for (program, glimpse) in self.programs.iter_mut().zip(glimpses) {
+            program.state = program_state(glimpse.life);
+            program.usage = usage(program.last, glimpse.sample, program.usage);
+            if matches!(program.state, NodeState::Paused | NodeState::Down) {
+                program.usage.cpu_percent = 0.0;
+            }
+            if program.state == NodeState::Down {
+                program.usage.rss_bytes = 0;
+            }
+            program.last = glimpse.sample.or(program.last);
+        }
+    }
+
     fn spread(&self, instance: usize) -> Option<Spread> {
         let runs = |node: &&NodeNow| node.state != NodeState::Down && node.last.is_some();
         let heights = self.nodes.iter().filter(runs);
-        Spread::of(heights.filter_map(|node| node.heights.get(instance).copied()).collect())
+        Spread::of(heights.filter_map(|node| *node.heights.get(instance)?).collect())
     }
 
     /// Faults that are new become events; those that are gone are told by events of their own.

@@ -18,16 +18,18 @@ pub struct Setting {
     pub edges: Vec<(u32, u32)>,
     /// Names of the consensus instances, in plan order.
     pub instances: Vec<String>,
+    /// Programs of others beside the nodes, in plan order.
+    pub programs: Vec<Place>,
     /// Phases of the timeline with their planned lengths in milliseconds.
     pub phases: Vec<(PhaseKind, u64)>,
 }
 
-/// One node as planned.
+/// One node, or one program of others, as planned.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// Its name.
     pub name: String,
-    /// Its role.
+    /// Its role; a program of others has none.
     pub role: Role,
     /// Its region, or empty.
     pub region: String,
@@ -44,6 +46,8 @@ pub struct Glimpse {
     pub phase_left_ms: Option<u64>,
     /// Every node, in plan order.
     pub nodes: Vec<NodeGlimpse>,
+    /// Every program of others, in plan order; of their samples CPU and memory count.
+    pub programs: Vec<NodeGlimpse>,
     /// The last sample of the lab's own process.
     pub lab: Option<Sample>,
     /// All loads together.
@@ -80,8 +84,8 @@ pub struct NodeGlimpse {
     pub started_ms: u64,
     /// Its last sample; of an earlier process when it is older than this one's start.
     pub sample: Option<Sample>,
-    /// Its height in each instance, in plan order; empty where only the sample's is known.
-    pub heights: Vec<u64>,
+    /// Its height in each instance, in plan order, none in those that it does not run; empty where only the sample's is known.
+    pub heights: Vec<Option<u64>>,
 }
 
 /// How the loads go.

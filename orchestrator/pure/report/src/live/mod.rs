@@ -15,7 +15,7 @@ mod spread;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use board::{Board, EVENTS_MAX, HISTORY_MAX, Line, NodeNow, Point, Usage};
+pub use board::{Board, EVENTS_MAX, HISTORY_MAX, Line, NodeNow, Point, ProgramNow, Usage};
 pub use glimpse::{Glimpse, Life, LoadNow, NodeGlimpse, OpenFault, Place, Setting};
 pub use map::{Map, map};
 pub use page::page;

@@ -54,7 +54,7 @@ impl NodeState {
 }
 
 /// How a node is, given the highest blocks of the look before.
-pub(super) fn state_of(node: &NodeGlimpse, heights: &[u64], best_before: &[u64], has_links: bool) -> NodeState {
+pub(super) fn state_of(node: &NodeGlimpse, heights: &[Option<u64>], best_before: &[u64], has_links: bool) -> NodeState {
     match node.life {
         Life::NotStarted => return NodeState::Starting,
         Life::Ended => return NodeState::Down,
@@ -63,11 +63,24 @@ pub(super) fn state_of(node: &NodeGlimpse, heights: &[u64], best_before: &[u64],
     }
     let fresh = node.sample.filter(|sample| sample.at_ms >= node.started_ms);
     let linked = fresh.is_some_and(|sample| sample.peers > 0 || !has_links);
-    let lacks = |(&height, &best): (&u64, &u64)| height.saturating_add(SLACK_BLOCKS) < best;
+    let lacks = |(height, &best): (&Option<u64>, &u64)| {
+        let height = height.unwrap_or(best);
+        height.saturating_add(SLACK_BLOCKS) < best
+    };
     match () {
         () if !linked => NodeState::Starting,
         () if heights.iter().zip(best_before).any(lacks) => NodeState::Behind,
         () => NodeState::Ready,
+    }
+}
+
+/// How a program of others is: it tells of nothing but its process.
+pub(super) fn program_state(life: Life) -> NodeState {
+    match life {
+        Life::NotStarted => NodeState::Starting,
+        Life::Running => NodeState::Ready,
+        Life::Paused => NodeState::Paused,
+        Life::Ended => NodeState::Down,
     }
 }
 

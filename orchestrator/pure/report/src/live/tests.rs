@@ -25,6 +25,7 @@ pub(crate) fn setting() -> Setting {
         ],
         edges: vec![(0, 1), (1, 2), (2, 3), (0, 3), (0, 4), (2, 5)],
         instances: vec!["main".to_owned()],
+        programs: Vec::new(),
         phases: vec![(PhaseKind::Warmup, 3000), (PhaseKind::Measure, 12_000)],
     }
 }
@@ -196,12 +197,46 @@ fn heights_of_several_instances_are_kept_apart() {
     let mut board = Board::new(several);
     let mut look = glimpse(1000, 99);
     for (node, index) in look.nodes.iter_mut().zip(0..) {
-        node.heights = vec![10 + index, 50];
+        node.heights = vec![Some(10 + index), Some(50)];
     }
     board.look(&look);
     let spread = |min, median, max| Some(Spread { min, median, max });
     assert_eq!(board.spreads, [spread(10, 13, 15), spread(50, 50, 50)]);
     assert_eq!(board.nodes[0].lag, 5);
+    // One that does not run an instance lacks nothing of it, and does not count for its spread.
+    look.at_ms = 2000;
+    look.nodes[5].heights = vec![None, Some(50)];
+    board.look(&look);
+    assert_eq!(board.spreads, [spread(10, 12, 14), spread(50, 50, 50)]);
+    assert_eq!((board.nodes[5].lag, board.nodes[5].state), (0, NodeState::Ready));
+}
+
+#[test]
+fn programs_of_others_have_a_state_and_what_they_use() {
+    let mut with = setting();
+    with.programs = ["web-0", "web-1"]
+        .map(|name| Place {
+            name: name.to_owned(),
+            ..Place::default()
+        })
+        .to_vec();
+    let mut board = Board::new(with);
+    assert_eq!(board.programs[0].state, NodeState::Starting);
+    for at_ms in [1000, 2000] {
+        let mut look = glimpse(at_ms, 9);
+        look.programs = vec![running(at_ms, 0, at_ms as f64 / 2000.0); 2];
+        look.programs[1].life = Life::Ended;
+        board.look(&look);
+    }
+    let [web, gone] = &board.programs[..] else {
+        panic!("{:?}", board.programs)
+    };
+    assert_eq!(
+        (web.state, web.usage.cpu_percent, web.usage.rss_bytes),
+        (NodeState::Ready, 50.0, 10 << 20)
+    );
+    assert_eq!((gone.state, gone.usage), (NodeState::Down, Usage::default()));
+    assert_eq!(board.counts.ready, 6, "they are no nodes");
 }
 
 #[test]
@@ -243,7 +278,7 @@ fn any_node() -> impl Strategy<Value = NodeGlimpse> {
         life,
         any::<u64>(),
         sample,
-        proptest::collection::vec(any::<u64>(), 0..4),
+        proptest::collection::vec(any::<Option<u64>>(), 0..4),
     )
         .prop_map(|(life, started_ms, sample, heights)| NodeGlimpse {
             life,
@@ -278,6 +313,7 @@ fn any_glimpse() -> impl Strategy<Value = Glimpse> {
     )
         .prop_map(|(at_ms, nodes, faults, events)| Glimpse {
             at_ms,
+            programs: nodes.clone(),
             nodes,
             faults: faults
                 .into_iter()

@@ -2,7 +2,7 @@
 
 mod parts;
 
-use super::{RenderError, churn, instances, links, recovery, rest, spread};
+use super::{RenderError, churn, instances, links, programs, recovery, rest, spread};
 use crate::{
     figure::{DrawError, Figure, Table, figures},
     model::{Accusation, Identity, NamedText},
@@ -54,6 +54,8 @@ struct Page<'a> {
     link_rows: Vec<Vec<String>>,
     links_head: [&'static str; 9],
     nodes: Vec<NodeRow<'a>>,
+    programs: Vec<[String; 5]>,
+    programs_head: [&'static str; 5],
     events: Vec<EventRow<'a>>,
     invariants: Vec<Check<'a>>,
     accusations: &'a [Accusation],
@@ -139,6 +141,8 @@ pub fn html(result: &RunResult) -> Result<String, RenderError> {
         link_rows: links::rows(result),
         links_head: links::HEAD,
         nodes: parts::nodes(result),
+        programs: programs::rows(result, programs::ROWS_MAX),
+        programs_head: programs::HEAD,
         events: parts::events(result),
         invariants: parts::invariants(result),
         accusations: parts::accusations(result),

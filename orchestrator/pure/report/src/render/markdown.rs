@@ -1,6 +1,6 @@
 //! The result for a comment: at most 60 lines of Markdown.
 
-use super::{churn, instances, links, recovery, rest, spread};
+use super::{churn, instances, links, programs, recovery, rest, spread};
 use crate::{
     format,
     model::{Process, ProcessKind, Role},
@@ -221,29 +221,17 @@ fn cost(result: &RunResult) -> Vec<String> {
     if lab > 0.0 {
         lines.push(format!("| lab | | | {} s in all | | | |", format::number(lab)));
     }
-    lines.extend(programs(result));
+    lines.extend(of_programs(result));
     lines.push(String::new());
     lines
 }
 
 /// A table of the programs of others, where there are any.
-fn programs(result: &RunResult) -> Vec<String> {
-    let is_program = |process: &&Process| process.kind == ProcessKind::Program;
-    let programs: Vec<&Process> = result.record.processes.iter().filter(is_program).collect();
-    let rows = programs.iter().take(PROGRAMS_MAX).map(|program| {
-        let memory = program.samples.iter().map(|sample| sample.rss_bytes).max().unwrap_or(0);
-        format!(
-            "| program {} | {} s | ≤ {} | {} | {} |",
-            escape(&program.name),
-            format::number(program.cpu_total_s),
-            format::bytes(memory as f64),
-            program.restarts,
-            escape(program.exit.as_deref().unwrap_or("by the lab"))
-        )
-    });
-    let more = programs.len().saturating_sub(PROGRAMS_MAX);
-    let rest = (more > 0).then(|| format!("| and {more} more, in result.json | | | | |"));
-    let rows: Vec<String> = rows.chain(rest).collect();
+fn of_programs(result: &RunResult) -> Vec<String> {
+    let rows: Vec<String> = programs::rows(result, PROGRAMS_MAX)
+        .into_iter()
+        .map(|cells| format!("| program {} |", cells.map(|cell| escape(&cell)).join(" | ")))
+        .collect();
     if rows.is_empty() {
         return rows;
     }

@@ -8,6 +8,7 @@ mod json;
 mod junit;
 mod links;
 mod markdown;
+mod programs;
 mod recovery;
 mod rest;
 mod spread;

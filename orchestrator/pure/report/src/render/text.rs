@@ -1,6 +1,6 @@
 //! The result for a terminal: the verdict, a row for each node, where the report is.
 
-use super::{churn, instances, links, recovery, rest, spread};
+use super::{churn, instances, links, programs, recovery, rest, spread};
 use crate::{
     format,
     model::Node,
@@ -39,6 +39,7 @@ pub fn text(result: &RunResult, report_path: &str) -> String {
     text += "\n";
     text += &table(result);
     text += &instances_table(result);
+    text += &programs_table(result);
     text += &format!("\nreport: {report_path}\n");
     text
 }
@@ -64,6 +65,26 @@ fn instances_table(result: &RunResult) -> String {
     let head = instances::HEAD.iter().map(|&head| head.to_owned()).collect();
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
     format!("\n{}", aligned(&rows, INSTANCES_LEFT_ALIGNED))
+}
+
+/// A row for each program of others, if there are any.
+fn programs_table(result: &RunResult) -> String {
+    let rows = programs::rows(result, programs::ROWS_MAX);
+    if rows.is_empty() {
+        return String::new();
+    }
+    let head = programs::HEAD.map(str::to_owned);
+    let rows: Vec<Vec<String>> = std::iter::once(head)
+        .chain(rows)
+        .map(|cells| cells.map(clean).to_vec())
+        .collect();
+    format!("\n{}", aligned(&rows, 1))
+}
+
+/// Control characters of a name must not reach a terminal.
+fn clean(text: String) -> String {
+    let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    text.chars().map(shown).collect()
 }
 
 /// Rows in columns as wide as their widest cell; the first `left` columns are left-aligned.
@@ -126,11 +147,5 @@ fn row(node: &Node, summary: &NodeSummary) -> Vec<String> {
         summary.peers.to_string(),
         summary.restarts.to_string(),
     ];
-    // Control characters of a name must not reach a terminal.
-    let clean = |text: String| {
-        text.chars()
-            .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-            .collect()
-    };
     names.into_iter().map(clean).chain(cells).collect()
 }

@@ -146,6 +146,7 @@ prop_compose! {
                 followers: None,
                 block_interval: interval,
                 round_timeout: Duration::from_secs(1),
+                silent_heights: None,
                 byzantine: Some(1),
                 vote_topology: Some(VoteTopology::Relay),
             }],

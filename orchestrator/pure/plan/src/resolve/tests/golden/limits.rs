@@ -283,3 +283,13 @@ fn objectives() {
        = help: write it as goodput_rate = ">= 1000"
     "#);
 }
+
+#[test]
+fn silence_that_no_node_accepts() {
+    assert_eq!(rendered(&["consensus.main.silent_heights=1000000"]), "");
+    insta::assert_snapshot!(rendered(&["consensus.main.silent_heights=1000001"]), @r#"
+    error[T006]: 1000001 heights of silence are more than the 1000000 that a node accepts
+      --> --set consensus.main.silent_heights=1000001
+       = help: use fewer, or 0 to wait for a leader at every turn
+    "#);
+}
