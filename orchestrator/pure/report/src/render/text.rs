@@ -76,13 +76,13 @@ fn programs_table(result: &RunResult) -> String {
     let head = programs::HEAD.map(str::to_owned);
     let rows: Vec<Vec<String>> = std::iter::once(head)
         .chain(rows)
-        .map(|cells| cells.map(clean).to_vec())
+        .map(|cells| cells.map(|cell| clean(&cell)).to_vec())
         .collect();
     format!("\n{}", aligned(&rows, 1))
 }
 
 /// Control characters of a name must not reach a terminal.
-fn clean(text: String) -> String {
+fn clean(text: &str) -> String {
     let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     text.chars().map(shown).collect()
 }
@@ -147,5 +147,5 @@ fn row(node: &Node, summary: &NodeSummary) -> Vec<String> {
         summary.peers.to_string(),
         summary.restarts.to_string(),
     ];
-    names.into_iter().map(clean).chain(cells).collect()
+    names.iter().map(|name| clean(name)).chain(cells).collect()
 }
