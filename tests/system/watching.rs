@@ -228,6 +228,16 @@ fn a_browser_shows_all_nodes_of_a_run_and_heights_that_grow() {
     run.wait_until_nobody_is_left();
 }
 
+/// Two instances, of which the full node follows one, and a program beside the nodes.
+fn shared_by_several(lab: &Lab) -> String {
+    lab.scenario(
+        "followers = [\"full\"]\n\
+         [[consensus]]\nid = \"side\"\nblock_interval = \"100ms\"\nempty_blocks = true\nfollowers = []\n\
+         [[process]]\nname = \"idle\"\ncommand = [\"sh\", \"-c\", \"echo begun; sleep 3000 & wait\"]\n\
+         ready = { line = \"begun\" }\n[budget]\nlease = \"10m\"\n",
+    )
+}
+
 /// `regatta up` on a terminal.
 fn up_on_terminal(lab: &Lab, scenario: &str) -> Terminal {
     let (runs, node) = (lab.runs(), programs::node().to_str().unwrap());
@@ -244,6 +254,79 @@ fn words_after_ready(screen: &str, node: &str) -> Vec<String> {
         .skip(1)
         .map(str::to_owned)
         .collect()
+}
+
+#[test]
+fn a_cluster_is_drawn_while_it_starts_and_goes_on_when_a_person_leaves() {
+    let mut lab = Lab::new();
+    lab.ends_clusters();
+    let mut terminal = up_on_terminal(&lab, &shared_by_several(&lab));
+    terminal.until_shows("5 ready");
+    terminal.until_shows("lease ends in");
+    terminal.until_shows("programs of others 1");
+    terminal.until_shows("idle-0 runs");
+    terminal.until_shows("main    side");
+    until(
+        "blocks of the second instance, which the full node does not run",
+        || {
+            let screen = terminal.screen();
+            let [val, full] = ["val-1", "full-0"].map(|node| words_after_ready(&screen, node));
+            let height = val.get(1).and_then(|word| word.parse::<u64>().ok());
+            match (height, full.get(1).map(String::as_str)) {
+                (Some(4..), Some("-")) => Ok(()),
+                _ => Err(screen),
+            }
+        },
+    );
+    // There is nothing to break from here.
+    terminal.press("f?");
+    terminal.until_shows("leave; the cluster goes on");
+    terminal.press("ql");
+    terminal.until_shows("log of val-0");
+    terminal.press("qq");
+    let (code, stdout) = terminal.wait();
+    assert_given_back(&terminal);
+    assert_eq!(code, Some(0), "{}", terminal.written());
+    assert!(stdout.contains("is up: 5 nodes"), "{stdout}");
+    assert!(terminal.written().contains("goes on; `regatta watch"));
+
+    // From another terminal: who dies is seen, and leaving leaves everything as it is.
+    let runs = lab.runs();
+    let watch = ["watch", "--runs", runs.to_str().unwrap()];
+    let mut other = Terminal::start(programs::lab(), &watch, &lab.path(""), &[]);
+    other.until_shows("5 ready");
+    let status = lab.command(&["status", "latest", "--json"]);
+    let status: Value = serde_json::from_str(status.success()).unwrap();
+    assert!(
+        status["nodes"][0]["usage"]["rss_bytes"].as_u64() > Some(0),
+        "{status:#}"
+    );
+    let pid = i32::try_from(status["nodes"][4]["pid"].as_u64().unwrap()).unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    other.until_shows("1 down");
+    other.until_shows("full-0 killed by signal 9");
+    other.press("\u{3}");
+    let (code, _) = other.wait();
+    assert_eq!(code, Some(0), "{}", other.written());
+    assert_given_back(&other);
+
+    // Where nothing is drawn: lines, until the cluster is gone.
+    let lines = lab.start(&["watch", "latest"]);
+    until("a line about the cluster", || {
+        let told = lines.stderr();
+        let parts = ["4 ready, 1 down", "  side ", "programs 1 of 1"];
+        if parts.iter().all(|part| told.contains(part)) {
+            Ok(())
+        } else {
+            Err(told)
+        }
+    });
+    lab.command(&["down"]).success();
+    let ended = lines.wait();
+    assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.contains("is not up any more") && !ended.stderr.contains(TAKEN));
+    lab.command(&["watch", "latest"])
+        .failure(2, &["no cluster that is up", "help:"]);
 }
 
 #[test]

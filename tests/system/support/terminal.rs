@@ -11,6 +11,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
+    thread::JoinHandle,
 };
 
 const COLUMNS: u16 = 120;
@@ -22,6 +23,8 @@ pub struct Terminal {
     keyboard: File,
     /// Everything that the program wrote to the terminal.
     written: Arc<Mutex<Vec<u8>>>,
+    /// Whoever reads it.
+    reader: JoinHandle<()>,
     stdout: PathBuf,
 }
 
@@ -35,6 +38,9 @@ impl Terminal {
             ws_ypixel: 0,
         };
         let pair = openpty(Some(&size), None).unwrap();
+        // Copies are closed in programs that are started: whoever goes on in the background holds no terminal.
+        let (master, slave) = (pair.master.try_clone().unwrap(), pair.slave.try_clone().unwrap());
+        drop(pair);
         let stdout = folder.join("terminal.stdout");
         // A session of its own, so that whoever runs the tests keeps their terminal.
         let child = Command::new("setsid")
@@ -45,16 +51,16 @@ impl Terminal {
             .env_remove("NO_COLOR")
             .env("TERM", "xterm-256color")
             .envs(environment.iter().copied())
-            .stdin(Stdio::from(pair.slave.try_clone().unwrap()))
+            .stdin(Stdio::from(slave.try_clone().unwrap()))
             .stdout(File::create(&stdout).unwrap())
-            .stderr(Stdio::from(pair.slave))
+            .stderr(Stdio::from(slave))
             .spawn()
             .expect("setsid of util-linux starts");
-        let keyboard = File::from(pair.master);
+        let keyboard = File::from(master);
         let written = Arc::new(Mutex::new(Vec::new()));
         let (mut from, into) = (keyboard.try_clone().unwrap(), Arc::clone(&written));
         // Ends when the last process closes the terminal.
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut chunk = [0; 4096];
             while let Ok(count @ 1..) = from.read(&mut chunk) {
                 into.lock().unwrap().extend(&chunk[..count]);
@@ -64,6 +70,7 @@ impl Terminal {
             child,
             keyboard,
             written,
+            reader,
             stdout,
         }
     }
@@ -107,6 +114,10 @@ impl Terminal {
         let status = until("the program on the terminal to end", || {
             let status = self.child.try_wait().unwrap();
             status.ok_or_else(|| self.screen())
+        });
+        // Its last words may still be on their way.
+        until("the end of what was written", || {
+            self.reader.is_finished().then_some(()).ok_or_else(|| self.screen())
         });
         (status.code(), std::fs::read_to_string(&self.stdout).unwrap())
     }
