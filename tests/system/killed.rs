@@ -28,7 +28,7 @@ fn mounts(lab: &Lab) -> Vec<String> {
     text.lines().filter(is_ours).map(str::to_owned).collect()
 }
 
-/// Kills the lab at each step, and at a moment within it that differs from step to step.
+/// Kills the lab as soon as its journal says that a step has begun, for each of them.
 fn kill_at_each_step(lab: &Lab, scenario: &str) {
     let before = mounts(lab);
     for step in STEPS {

@@ -222,8 +222,8 @@ pub(super) fn missed(ledger: &Ledger) -> Vec<(usize, Height)> {
     all.filter(|place| !read.contains(place)).collect()
 }
 
-/// Reads what a node let go of from others, and waits for what a node with a busy disk cannot show yet, as long as it gets
-/// less.
+/// Reads what a node let go of from others, and waits for what a node with a busy disk cannot show yet, as long as anything
+/// changes. That has an end: what is there to be read up to the target only becomes less.
 async fn read_what_was_missed(rules: &Rules, clients: &[Client], ledger: &mut Ledger) {
     let (mut left, mut since) = (missed(ledger), Instant::now());
     while !left.is_empty() && since.elapsed() < READ_AGAIN_MAX {

@@ -143,7 +143,8 @@ impl Up {
 
 /// The cluster starts all the same.
 fn undrawn(error: &CliError) {
-    eprintln!("warning: the terminal cannot be drawn on: {error:?}");
+    let (CliError::Usage(why) | CliError::Failed(why)) = error;
+    eprintln!("warning: the terminal cannot be drawn on: {why}");
 }
 
 /// Starts this program again as the supervisor of `run`.
