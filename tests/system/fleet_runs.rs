@@ -281,6 +281,17 @@ fn a_run_with_too_few_hosts_says_which_and_why_and_leaves_nothing() {
     fleet.wait_until_nobody_is_left();
 }
 
+/// Seen on a busy machine: the client heard of the command's end first and threw away what was still under way.
+#[test]
+fn what_a_host_says_is_heard_when_its_shell_has_ended_before() {
+    let mut fleet = Fleet::new(SshServers::start(5), 0, SHORT);
+    let late = "(sleep 1; echo regatta-bootstrap failed a reason that comes late) & exit 72";
+    fleet.servers.force(2, late);
+    let ended = fleet.start().wait();
+    ended.failure(1, &["1 of 5 hosts cannot be used", "a reason that comes late"]);
+    fleet.wait_until_nobody_is_left();
+}
+
 #[test]
 fn a_connection_that_is_cut_in_the_middle_is_made_again_and_nothing_is_lost() {
     let fleet = Fleet::new(SshServers::start(5), 0, SHORT);

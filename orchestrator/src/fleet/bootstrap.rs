@@ -6,7 +6,7 @@ use super::{
     reach::Watch,
     target::Target,
 };
-use openssh::{ChildStdin, ChildStdout, Session, Stdio};
+use openssh::{Child, ChildStdin, ChildStdout, Session, Stdio};
 use regatta_base::Digest;
 use std::{
     io,
@@ -78,6 +78,10 @@ pub(crate) enum Agent {
     Present,
 }
 
+/// Keeps a command's session, which ends with this value. Nobody may wait for the command's end meanwhile: the client drops
+/// what has not arrived yet when that is known.
+pub(super) type Held = Child<Arc<Session>>;
+
 /// The two ends of a connection to an agent, and what it complains about.
 pub(super) struct Streams {
     pub(super) input: ChildStdin,
@@ -85,8 +89,7 @@ pub(super) struct Streams {
     pub(super) complaints: Complaints,
     /// Time until the shell said its first word, and from there until the agent's program was there.
     pub(super) took: (Duration, Duration),
-    /// Ends the connection when dropped.
-    pub(super) _session: Arc<Session>,
+    pub(super) held: Held,
 }
 
 impl Streams {
@@ -94,7 +97,7 @@ impl Streams {
     pub(super) fn into_ends(self) -> (GeneratorOutput, ChildStdin) {
         let output = GeneratorOutput {
             output: self.output,
-            _session: self._session,
+            _held: self.held,
         };
         (output, self.input)
     }
@@ -104,7 +107,7 @@ impl Streams {
 #[derive(Debug)]
 pub(crate) struct GeneratorOutput {
     output: ChildStdout,
-    _session: Arc<Session>,
+    _held: Held,
 }
 
 impl AsyncRead for GeneratorOutput {
@@ -191,13 +194,12 @@ async fn begin_unbounded(
     agent: &Agent,
     errand: Errand,
 ) -> Result<Streams, HostError> {
-    let session = Arc::new(session);
     let mut watch = Watch::start();
     let command = match agent {
         Agent::Sent(program) => command(target, program, errand),
         Agent::Present => present_command(target, errand),
     };
-    let mut child = Arc::clone(&session)
+    let mut child = Arc::new(session)
         .arc_raw_command(command)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -212,10 +214,6 @@ async fn begin_unbounded(
     };
     let complaints = Complaints::default();
     tokio::spawn(complaints.clone().gather(errors));
-    // The master knows when the command ends; the streams say so too, and nobody waits for more.
-    tokio::spawn(async move {
-        let _ = child.wait().await;
-    });
     let shell = match agent {
         Agent::Sent(program) => install(&mut input, &mut output, &complaints, program, &mut watch).await?,
         Agent::Present => find(&mut output, &complaints, &mut watch).await?,
@@ -225,7 +223,7 @@ async fn begin_unbounded(
         output,
         complaints,
         took: (shell, watch.step()),
-        _session: session,
+        held: child,
     })
 }
 

@@ -43,7 +43,7 @@ impl Link {
             mut input,
             mut output,
             complaints,
-            _session,
+            held,
             ..
         } = streams;
         let (frames, mut outbox) = mpsc::channel::<Vec<u8>>(ORDERS_IN_FLIGHT_MAX);
@@ -65,7 +65,7 @@ impl Link {
             if let Some(error) = error {
                 let _ = events.send(Err(error)).await;
             }
-            drop(_session);
+            drop(held);
         });
         let link = Self {
             frames,

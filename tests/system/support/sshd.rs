@@ -184,6 +184,16 @@ impl SshServers {
         sessions.iter().for_each(|session| session.kill());
     }
 
+    /// Starts a server anew that runs `command` whatever a client asks for.
+    pub fn force(&mut self, host: u8, command: &str) {
+        self.end(host);
+        let config = self.home(host).join("sshd_config");
+        let text = fs::read_to_string(&config).unwrap() + &format!("ForceCommand {command}\n");
+        fs::write(&config, text).unwrap();
+        self.servers[usize::from(host)].listener = serve(&self.home(host), &config);
+        self.wait_until_it_listens(host);
+    }
+
     /// Kills the agent of a host with its nodes, as a machine does that fails; returns whether there was one.
     pub fn kill_agent(&self, host: u8) -> bool {
         let folder = self.dir(host).display().to_string();
