@@ -64,6 +64,9 @@ fn nodes_in_namespaces_agree_and_the_host_sees_none_of_it() {
     // A packet is never early, but for its jitter.
     let early = |probe: &&Value| matches!(delay(probe), (Some(wanted), Some(seen)) if seen < 0.94 * wanted);
     assert_eq!(probes.iter().find(early), None);
+    let round_trip = |probe: &Value| (probe["wanted_round_trip_us"].as_f64(), probe["round_trip_us"].as_f64());
+    let unmeasured = |probe: &&Value| !matches!(round_trip(probe), (Some(wanted), Some(seen)) if seen >= 0.94 * wanted);
+    assert_eq!(probes.iter().find(unmeasured), None);
     assert!(links["packets"].as_u64().unwrap() > 1000, "{links:#}");
     run.wait_until_nobody_is_left();
 }
@@ -229,6 +232,10 @@ fn a_link_that_is_not_the_same_both_ways_is_measured_each_way() {
             // The load itself waits in the slow direction; no packet is early.
             let delay = probe["delay_us"].as_f64().unwrap();
             assert!(delay >= delay_us, "{probe:#}");
+            // The same there and back as back and there.
+            let round_trip_us = if from == to { 4000.0 } else { 80_000.0 };
+            assert_eq!(probe["wanted_round_trip_us"].as_f64(), Some(round_trip_us), "{probe:#}");
+            assert!(probe["round_trip_us"].as_f64().unwrap() >= round_trip_us, "{probe:#}");
             if probe["moment"] != "during" {
                 assert_eq!(probe["wanted_rate_bits"].as_u64(), rate, "{probe:#}");
                 let lost = probe["sent"].as_u64().unwrap() - probe["received"].as_u64().unwrap();

@@ -5,7 +5,7 @@ use crate::{
     cluster::Cluster,
     provider::{Probe, attested_model},
 };
-use regatta_link::{Model, Observed};
+use regatta_link::{Model, Observed, Wanted};
 use regatta_plan::{Plan, PlannedLinks};
 use regatta_report::model::LinkProbe;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -71,13 +71,11 @@ async fn measure(cluster: &Arc<Cluster>, live: &Arc<Live>, probes: Vec<Probe>, m
         return;
     }
     let plan = cluster.shared_plan();
-    let Some(links) = &plan.links else { return };
-    let model = attested_model(plan, links);
     let observed = measured.ok().and_then(Result::ok).unwrap_or_default();
     for (position, probe) in probes.iter().enumerate() {
         // What could not be measured counts as wrong: it was not shown to be in place.
         let observed = observed.get(position).cloned().unwrap_or_default();
-        live.link_measured(row(plan, &model, probe, &observed, (at_ms, moment)));
+        live.link_measured(row(plan, probe, &observed, (at_ms, moment)));
     }
 }
 
@@ -101,8 +99,7 @@ fn probes(plan: &Plan, links: &PlannedLinks, light: bool) -> Vec<Probe> {
     let probe = |from, to| Probe {
         from,
         to,
-        delay_ns: model.path(from, to).delay_ns,
-        rate_bits: model.rate(from, to),
+        wanted: Wanted::of(&model, from, to),
         light,
     };
     let chosen = own
@@ -123,23 +120,26 @@ fn classes(model: &Model) -> Vec<usize> {
     (0..).zip(&model.regions).map(place).collect()
 }
 
-fn row(plan: &Plan, model: &Model, probe: &Probe, observed: &Observed, at: (u64, Moment)) -> LinkProbe {
+fn row(plan: &Plan, probe: &Probe, observed: &Observed, at: (u64, Moment)) -> LinkProbe {
     let name = |place: u32| plan.name_at(place).to_owned();
-    let path = model.path(probe.from, probe.to);
+    let micros = |nanos: u64| nanos as f64 / 1e3;
+    let wanted = &probe.wanted;
     let (at_ms, moment) = at;
     LinkProbe {
         at_ms,
         moment: moment.name().to_owned(),
         from: name(probe.from),
         to: name(probe.to),
-        wanted_delay_us: path.delay_ns as f64 / 1e3,
-        delay_us: observed.delay_ns().map(|delay| delay as f64 / 1e3),
-        wanted_loss: f64::from(path.loss_ppm) / 1e6,
+        wanted_delay_us: micros(wanted.path.delay_ns),
+        delay_us: observed.delay_ns().map(micros),
+        wanted_round_trip_us: micros(wanted.round_trip_ns()),
+        round_trip_us: observed.round_trip_ns().map(micros),
+        wanted_loss: f64::from(wanted.path.loss_ppm) / 1e6,
         sent: observed.sent,
         received: observed.received,
-        wanted_rate_bits: probe.rate_bits,
+        wanted_rate_bits: wanted.rate_bits,
         rate_bits: observed.rate,
-        error: observed.error(&path, probe.rate_bits),
+        error: observed.error(wanted),
     }
 }
 
@@ -162,7 +162,7 @@ mod tests {
         };
         let probes = probes(&plan, &links, false);
         assert_eq!(probes.len(), 12);
-        let mut delays: Vec<u64> = probes.iter().map(|probe| probe.delay_ns).collect();
+        let mut delays: Vec<u64> = probes.iter().map(|probe| probe.wanted.path.delay_ns).collect();
         delays.sort_unstable();
         assert_eq!(delays, [1, 1, 2, 3, 4, 5, 5, 6, 7, 8, 9, 9]);
     }
@@ -187,7 +187,7 @@ mod tests {
         let probes = probes(&plan, &links, false);
         let of = |from, to| {
             let found = probes.iter().find(|probe| (probe.from, probe.to) == (from, to));
-            found.map(|probe| (probe.delay_ns, probe.rate_bits))
+            found.map(|probe| (probe.wanted.path.delay_ns, probe.wanted.rate_bits))
         };
         assert_eq!((of(38, 39), of(39, 38)), (Some((7, None)), Some((0, None))));
         assert_eq!((of(20, 22), of(22, 20)), (Some((0, Some(9))), Some((0, None))));

@@ -10,7 +10,7 @@ mod fault;
 mod model;
 mod schedule;
 
-pub use attest::Observed;
+pub use attest::{Observed, Wanted};
 pub use fabric::{Fabric, Fate, Loss};
 pub use fault::{Change, Links, Partition};
 pub use model::{Direction, Model, Own, Path};

@@ -2,12 +2,12 @@
 
 use crate::load::{RunClock, settle};
 use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
-use regatta_link::{Nanos, Observed};
+use regatta_link::{Nanos, Observed, Wanted};
 use regatta_process::Place;
 use std::{
     collections::BTreeSet,
     io::{self, ErrorKind},
-    net::{Ipv4Addr, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
     thread,
     time::Duration,
 };
@@ -38,10 +38,8 @@ pub(crate) struct Probe {
     pub from: u32,
     /// Node that receives.
     pub to: u32,
-    /// Delay that is expected, in nanoseconds: how long to wait depends on it.
-    pub delay_ns: Nanos,
-    /// Rate that is expected of the cards, in bits per second.
-    pub rate_bits: Option<u64>,
+    /// What is expected: how long to wait and how much to send depend on it.
+    pub wanted: Wanted,
     /// Only the delay, with a handful of packets: beside a load.
     pub light: bool,
 }
@@ -52,7 +50,7 @@ impl Probe {
     }
 
     fn burst(&self) -> u32 {
-        let Some(rate) = self.rate_bits.filter(|_| !self.light) else {
+        let Some(rate) = self.wanted.rate_bits.filter(|_| !self.light) else {
             return 0;
         };
         let (least, most) = BURST_PACKETS;
@@ -98,16 +96,21 @@ fn panicked() -> io::Error {
 /// What the system said.
 fn measure(probe: &Probe, from: End<'_>, to: End<'_>) -> io::Result<Observed> {
     let clock = RunClock::start();
-    let patience = PATIENCE + Duration::from_nanos(probe.delay_ns.saturating_mul(2));
+    let patience = PATIENCE + Duration::from_nanos(probe.wanted.round_trip_ns().saturating_mul(2));
     let receiver = open(to, patience)?;
     let sender = open(from, patience)?;
     sender.connect(receiver.local_addr()?)?;
     thread::scope(|scope| {
         let receiving = scope.spawn(|| receive(probe, &receiver, clock));
+        let hearing = scope.spawn(|| hear(&sender, clock));
         let sending = scope.spawn(|| send(probe, &sender, clock));
         let burst_ns = sending.join().map_err(|_| panicked())??;
         let arrived = receiving.join().map_err(|_| panicked())??;
-        Ok(arrived.observed(probe, burst_ns))
+        let answers = hearing.join().map_err(|_| panicked())??;
+        Ok(Observed {
+            round_trips_ns: answers.times_ns(),
+            ..arrived.observed(probe, burst_ns)
+        })
     })
 }
 
@@ -164,15 +167,35 @@ struct Arrival {
 #[derive(Debug, Default)]
 struct Arrivals(Vec<Arrival>);
 
-/// Reads until all packets are there or none has come for a while.
+/// Reads until all packets are there or none has come for a while, and answers those that travel alone.
 fn receive(probe: &Probe, socket: &UdpSocket, clock: RunClock) -> io::Result<Arrivals> {
     let all = (ALONE.0 + probe.counted() + probe.burst()) as usize;
+    collect(socket, clock, all, |packet, arrival, from| {
+        if arrival.number < ALONE.0 {
+            socket.send_to(packet, from)?;
+        }
+        Ok(())
+    })
+}
+
+/// Reads the answers to packets that travel alone.
+fn hear(socket: &UdpSocket, clock: RunClock) -> io::Result<Arrivals> {
+    collect(socket, clock, ALONE.0 as usize, |_, _, _| Ok(()))
+}
+
+/// Reads until `all` packets are there or none has come for a while; hands each one on as it comes.
+fn collect(
+    socket: &UdpSocket,
+    clock: RunClock,
+    all: usize,
+    mut taken: impl FnMut(&[u8], &Arrival, SocketAddr) -> io::Result<()>,
+) -> io::Result<Arrivals> {
     let mut seen = BTreeSet::new();
     let mut arrivals = Arrivals::default();
     let mut packet = [0; FULL_BYTES];
     while seen.len() < all {
-        let length = match socket.recv(&mut packet) {
-            Ok(length) => length,
+        let (length, from) = match socket.recv_from(&mut packet) {
+            Ok(received) => received,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
             Err(error) => return Err(error),
         };
@@ -182,6 +205,7 @@ fn receive(probe: &Probe, socket: &UdpSocket, clock: RunClock) -> io::Result<Arr
         };
         // A duplicate is no second arrival.
         if seen.insert(arrival.number) {
+            taken(&packet[..length], &arrival, from)?;
             arrivals.0.push(arrival);
         }
     }
@@ -199,20 +223,26 @@ fn read(packet: &[u8], at_ns: Nanos) -> Option<Arrival> {
 impl Arrivals {
     fn observed(&self, probe: &Probe, burst_ns: Nanos) -> Observed {
         let small = ALONE.0 + probe.counted();
-        let alone = self.0.iter().filter(|arrival| arrival.number < ALONE.0);
         Observed {
-            delays_ns: alone
-                .map(|arrival| arrival.at_ns.saturating_sub(arrival.sent_ns))
-                .collect(),
+            delays_ns: self.times_ns(),
             sent: u64::from(small),
             received: self.0.iter().filter(|arrival| arrival.number < small).count() as u64,
             rate: self.rate(probe, small, burst_ns),
+            ..Observed::default()
         }
+    }
+
+    /// How long packets that travelled alone were under way, by the clock of both ends.
+    fn times_ns(&self) -> Vec<Nanos> {
+        let alone = self.0.iter().filter(|arrival| arrival.number < ALONE.0);
+        alone
+            .map(|arrival| arrival.at_ns.saturating_sub(arrival.sent_ns))
+            .collect()
     }
 
     /// Rate at which the burst arrived, when the link and not the sender was its limit.
     fn rate(&self, probe: &Probe, small: u32, burst_ns: Nanos) -> Option<f64> {
-        let wanted = probe.rate_bits? as f64;
+        let wanted = probe.wanted.rate_bits? as f64;
         let burst = || self.0.iter().filter(|arrival| arrival.number >= small);
         let first = burst().min_by_key(|arrival| arrival.number)?;
         let last = burst().max_by_key(|arrival| arrival.number)?;
@@ -227,13 +257,16 @@ impl Arrivals {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use regatta_link::Model;
 
     fn probe(rate_bits: Option<u64>, light: bool) -> Probe {
         Probe {
             from: 0,
             to: 1,
-            delay_ns: 0,
-            rate_bits,
+            wanted: Wanted {
+                rate_bits,
+                ..Wanted::of(&Model::plain(2), 0, 1)
+            },
             light,
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{namespace::make, switch::unplug, *};
 use crate::testing::{block_on, plan};
-use regatta_link::{Change, Links, Partition};
+use regatta_link::{Change, Links, Partition, Wanted};
 use std::{
     net::{Ipv4Addr, SocketAddr, UdpSocket},
     path::Path,
@@ -296,21 +296,17 @@ fn two_regions() -> (regatta_plan::Plan, PlannedLinks) {
 
 /// The errors that measurements of what `made` describes have against `plan`, there and back.
 fn errors(made: &regatta_plan::Plan, plan: &regatta_plan::Plan, light: bool) -> Vec<f64> {
-    let wanted = model(plan, plan.links.as_ref().unwrap());
-    let probe = |from, to| Probe {
+    let model = model(plan, plan.links.as_ref().unwrap());
+    let probes = [(0, 1), (1, 0)].map(|(from, to)| Probe {
         from,
         to,
-        delay_ns: wanted.path(from, to).delay_ns,
-        rate_bits: wanted.rate(from, to),
+        wanted: Wanted::of(&model, from, to),
         light,
-    };
+    });
     let provider = NetnsProvider::new(made).unwrap();
-    let observed = provider.attest(&[probe(0, 1), probe(1, 0)]).unwrap();
-    observed
-        .iter()
-        .zip([(0, 1), (1, 0)])
-        .map(|(observed, (from, to))| observed.error(&wanted.path(from, to), wanted.rate(from, to)))
-        .collect()
+    let observed = provider.attest(&probes).unwrap();
+    let pairs = observed.iter().zip(&probes);
+    pairs.map(|(observed, probe)| observed.error(&probe.wanted)).collect()
 }
 
 #[test]

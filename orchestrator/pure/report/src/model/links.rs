@@ -39,6 +39,12 @@ pub struct LinkProbe {
     pub wanted_delay_us: f64,
     /// Median of the measured ones.
     pub delay_us: Option<f64>,
+    /// Delay there and back that the scenario asks for, in microseconds.
+    #[serde(default)]
+    pub wanted_round_trip_us: f64,
+    /// Median of the measured ones, of the same packets and their answers; none where no answer came back.
+    #[serde(default)]
+    pub round_trip_us: Option<f64>,
     /// Share of packets that the scenario wants lost.
     pub wanted_loss: f64,
     /// Packets sent.
@@ -49,7 +55,7 @@ pub struct LinkProbe {
     pub wanted_rate_bits: Option<u64>,
     /// The measured one; none where nothing was sent faster than that.
     pub rate_bits: Option<f64>,
-    /// The greatest relative error of the three, beyond what chance explains.
+    /// The greatest relative error of these, beyond what chance explains.
     pub error: f64,
 }
 

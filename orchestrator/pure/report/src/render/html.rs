@@ -52,7 +52,7 @@ struct Page<'a> {
     instances_head: [&'static str; 11],
     links: Vec<String>,
     link_rows: Vec<Vec<String>>,
-    links_head: [&'static str; 9],
+    links_head: [&'static str; links::HEAD.len()],
     nodes: Vec<NodeRow<'a>>,
     programs: Vec<[String; 5]>,
     programs_head: [&'static str; 5],

@@ -7,17 +7,21 @@ use crate::{
 };
 
 /// What the columns are called; the first three are names.
-pub(super) const HEAD: [&str; 9] = [
+pub(super) const HEAD: [&str; 11] = [
     "when",
     "from",
     "to",
     "delay wanted",
+    "measured",
+    "round trip wanted",
     "measured",
     "loss wanted",
     "measured",
     "rate wanted and measured",
     "error",
 ];
+/// When links are measured, beside the load and around it.
+const MOMENTS: [&str; 3] = ["before", "during", "after"];
 /// Most rows that are shown; the worst ones.
 const ROWS_MAX: usize = 24;
 
@@ -45,6 +49,8 @@ fn row(probe: &LinkProbe) -> Vec<String> {
         probe.to.clone(),
         format::duration_us(probe.wanted_delay_us),
         or_dash(probe.delay_us.map(format::duration_us)),
+        format::duration_us(probe.wanted_round_trip_us),
+        or_dash(probe.round_trip_us.map(format::duration_us)),
         format::percent(probe.wanted_loss),
         format!("{} of {}", format::integer(lost), format::integer(probe.sent)),
         or_dash(rate),
@@ -73,13 +79,14 @@ fn of_links(links: &Links) -> Vec<String> {
         let worst = of.map(|probe| probe.error).reduce(f64::max)?;
         Some(format!("{} {moment}", format::percent(worst)))
     };
-    let found: Vec<String> = ["before", "during", "after"].into_iter().filter_map(errors).collect();
+    let found: Vec<String> = MOMENTS.into_iter().filter_map(errors).collect();
     if !found.is_empty() {
         sentences.push(format!(
             "links: measured against the scenario they were off by at most {} the load",
             found.join(", ")
         ));
     }
+    sentences.extend(round_trips(links));
     let late = |q| format::duration_us(links.release_us.quantile(q).unwrap_or_default() as f64);
     sentences.push(format!(
         "switch: {} between nodes, {}; {} late at p50, {} at p99; {} of CPU each",
@@ -98,6 +105,31 @@ fn of_links(links: &Links) -> Vec<String> {
         sentences.push(format!("packets that did not arrive: {}", lost.join(", ")));
     }
     sentences
+}
+
+/// The round trip that is farthest from what was asked, at each time of measuring.
+fn round_trips(links: &Links) -> Option<String> {
+    let off = |probe: &LinkProbe| Some((probe.round_trip_us? - probe.wanted_round_trip_us).abs());
+    let measured = links.probes.iter().filter(|probe| off(probe).is_some());
+    let worst = measured.max_by(|a, b| off(a).unwrap_or_default().total_cmp(&off(b).unwrap_or_default()))?;
+    let is_same = |probe: &&LinkProbe| probe.from == worst.from && probe.to == worst.to;
+    let at = |moment: &str| {
+        let of = links
+            .probes
+            .iter()
+            .filter(is_same)
+            .filter(|probe| probe.moment == moment);
+        let farthest = of.max_by(|a, b| off(a).unwrap_or_default().total_cmp(&off(b).unwrap_or_default()))?;
+        Some(format!("{} {moment}", format::duration_us(farthest.round_trip_us?)))
+    };
+    let found: Vec<String> = MOMENTS.into_iter().filter_map(at).collect();
+    Some(format!(
+        "round trip farthest from its {}: {} and back from {}, {} the load",
+        format::duration_us(worst.wanted_round_trip_us),
+        worst.from,
+        worst.to,
+        found.join(", ")
+    ))
 }
 
 #[cfg(test)]
@@ -124,6 +156,8 @@ mod tests {
                 to: "val-1".to_owned(),
                 wanted_delay_us: 40_000.0,
                 delay_us: Some(40_400.0),
+                wanted_round_trip_us: 70_000.0,
+                round_trip_us: Some(71_500.0),
                 wanted_loss: 0.01,
                 sent: 500,
                 received: 494,
@@ -145,6 +179,8 @@ mod tests {
                 "{text}"
             );
             assert!(text.contains("17 by chance"), "{text}");
+            let round_trip = "farthest from its 70.0 ms: val-0 and back from val-1, 71.5 ms before the load";
+            assert!(text.contains(round_trip), "{text}");
         }
         let page = crate::render::html(&result).unwrap();
         assert!(
