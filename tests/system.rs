@@ -38,6 +38,7 @@ mod system {
     mod killed;
     mod late;
     mod limits;
+    mod memory;
     mod misconduct;
     mod namespaces;
     mod parity;

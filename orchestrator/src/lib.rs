@@ -13,6 +13,7 @@ mod fleet;
 pub mod hlog;
 mod inject;
 mod inventory;
+mod memory;
 mod progress;
 mod provider;
 pub mod record;

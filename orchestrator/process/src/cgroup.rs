@@ -237,7 +237,7 @@ fn enter(group: &Path, pid: u32) -> Result<(), CgroupError> {
 }
 
 /// The group of this process in the hierarchy of a controller, without the slash that it begins with.
-fn own_group(groups: &str, controller: &str) -> Option<String> {
+pub(crate) fn own_group(groups: &str, controller: &str) -> Option<String> {
     groups.lines().find_map(|line| {
         let mut fields = line.splitn(3, ':').skip(1);
         let found = fields.next()?.split(',').any(|name| name == controller);
@@ -246,7 +246,7 @@ fn own_group(groups: &str, controller: &str) -> Option<String> {
 }
 
 /// Where a file system of this kind and with this option, unless it is empty, is mounted.
-fn mount(mounts: &str, kind: &str, option: &str) -> Option<PathBuf> {
+pub(crate) fn mount(mounts: &str, kind: &str, option: &str) -> Option<PathBuf> {
     mounts.lines().find_map(|line| {
         let fields: Vec<&str> = line.split(' ').collect();
         let has = option.is_empty() || fields.get(3)?.split(',').any(|name| name == option);

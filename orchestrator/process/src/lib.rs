@@ -5,6 +5,7 @@
 //!   .spawn(ProcessSpec, place)    -> Process: announced, ended, stop, kill, pause
 //! usage(pid, private)             what one process uses
 //! HostSampler::new().sample(at)   what the host is busy with
+//! memory::Rooms::find().read()    what there is left of memory
 //! ```
 
 pub mod cgroup;
@@ -13,6 +14,7 @@ mod held;
 mod host;
 mod keeper;
 mod log;
+pub mod memory;
 mod place;
 mod process;
 #[cfg(test)]
@@ -27,4 +29,4 @@ pub use log::NodeLog;
 pub use place::Place;
 pub use process::{Order, Process, ProcessSpec, StartError, State};
 pub use regatta_fleet::{Exit, HostSample, Usage};
-pub use usage::{disk_bytes, start_ticks, usage};
+pub use usage::{disk_bytes, own_bytes, start_ticks, usage};

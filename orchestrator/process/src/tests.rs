@@ -48,6 +48,21 @@ fn the_first_line_is_the_announcement_and_the_rest_is_logged() {
 }
 
 #[test]
+fn the_kernel_takes_what_was_started_before_its_starter() {
+    let folder = tempfile::tempdir().unwrap();
+    let score = |pid: &str| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap();
+        text.trim().parse::<i32>().unwrap()
+    };
+    block_on(async {
+        let (_keeper, process) = start(&folder, "echo ready; read line").await;
+        process.announced().await.unwrap();
+        let own = score("self");
+        assert!(score(&process.pid().to_string()) > own.max(0) || own == 1000);
+    });
+}
+
+#[test]
 fn a_process_that_dies_early_says_how_and_shows_its_last_lines() {
     let folder = tempfile::tempdir().unwrap();
     block_on(async {

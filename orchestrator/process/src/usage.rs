@@ -25,6 +25,14 @@ pub fn usage(pid: i32, private: bool) -> Option<Usage> {
     })
 }
 
+/// Memory that process `pid` alone holds and that no file backs, in bytes, as the kernel counts it anyway; `None` when it is
+/// gone.
+#[must_use]
+pub fn own_bytes(pid: i32) -> Option<u64> {
+    let status = Process::new(pid).ok()?.status().ok()?;
+    status.rssanon.map(|kib| kib * 1024)
+}
+
 fn private_bytes(process: &Process) -> u64 {
     let Ok(rollup) = process.smaps_rollup() else {
         return 0;
@@ -81,6 +89,7 @@ mod tests {
         let usage = usage(std::process::id() as i32, true).unwrap();
         assert!(usage.rss_bytes > 0 && usage.threads > 0 && usage.descriptors > 0);
         assert!(usage.private_bytes > 0 && usage.private_bytes <= 2 * usage.rss_bytes);
+        assert!(own_bytes(std::process::id() as i32).unwrap() > 0);
     }
 
     #[test]
@@ -88,7 +97,7 @@ mod tests {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let pid = child.id() as i32;
         child.wait().unwrap();
-        assert_eq!(usage(pid, false), None);
+        assert_eq!((usage(pid, false), own_bytes(pid)), (None, None));
     }
 
     #[test]

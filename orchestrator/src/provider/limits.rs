@@ -4,6 +4,7 @@ use nix::sys::{
     resource::{Resource, getrlimit, setrlimit},
     statvfs::statvfs,
 };
+use regatta_process::memory::Rooms;
 use std::path::Path;
 
 /// More descriptors than the largest plan needs.
@@ -15,9 +16,9 @@ const DESCRIPTORS_MAX: u64 = 1 << 19;
 pub(crate) struct HostLimits {
     /// Logical processors that this process may use.
     pub cores: u32,
-    /// Memory in bytes.
+    /// Memory of the machine in bytes, or of the control group with less left.
     pub memory_total_bytes: u64,
-    /// Memory that processes may still take, in bytes.
+    /// Memory of the same that processes may still take, in bytes.
     pub memory_available_bytes: u64,
     /// Open descriptors of one process without asking for more.
     pub descriptors_soft: u64,
@@ -36,11 +37,12 @@ impl HostLimits {
     pub(crate) fn read(runs: &Path) -> Self {
         let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((u64::MAX, u64::MAX));
         let total: Option<u64> = number_in("/proc/sys/fs/file-max");
-        let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        // A container may leave less than the machine has.
+        let tightest = Rooms::find().read().into_iter().min_by_key(|room| room.available_bytes);
         Self {
             cores: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
-            memory_total_bytes: memory_line(&memory, "MemTotal:").unwrap_or(u64::MAX),
-            memory_available_bytes: memory_line(&memory, "MemAvailable:").unwrap_or(u64::MAX),
+            memory_total_bytes: tightest.as_ref().map_or(u64::MAX, |room| room.total_bytes),
+            memory_available_bytes: tightest.as_ref().map_or(u64::MAX, |room| room.available_bytes),
             descriptors_soft: soft,
             descriptors_hard: reachable_descriptors(),
             descriptors_total: total.unwrap_or(u64::MAX),
@@ -86,13 +88,6 @@ fn number_in(path: &str) -> Option<u64> {
     std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
-/// Bytes of one line of `/proc/meminfo`, which counts in KiB.
-fn memory_line(text: &str, name: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kib.checked_mul(1024)
-}
-
 /// Free bytes on the file system of `path` or of the nearest folder above it that exists.
 fn disk_free(path: &Path) -> Option<u64> {
     let absolute = std::path::absolute(path).ok()?;
@@ -104,14 +99,6 @@ fn disk_free(path: &Path) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn memory_lines_are_kib() {
-        let text = "MemTotal:       24689732 kB\nMemAvailable:   10 kB\nBroken: x kB\n";
-        assert_eq!(memory_line(text, "MemAvailable:"), Some(10 * 1024));
-        assert_eq!(memory_line(text, "Broken:"), None);
-        assert_eq!(memory_line(text, "Absent:"), None);
-    }
 
     #[test]
     fn this_machine_has_something_of_everything() {

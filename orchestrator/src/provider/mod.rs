@@ -19,7 +19,10 @@ pub(crate) use ssh::{Deployment, FleetReady, HeldHosts, Posting, SshError, SshPr
 use netns::NetnsError;
 use regatta_link::Observed;
 use regatta_plan::{Capabilities, Plan, scenario::ProviderKind};
-use regatta_process::cgroup::{self, Controller};
+use regatta_process::{
+    cgroup::{self, Controller},
+    memory::floor_bytes,
+};
 
 /// A provider of hosts. A new one is a variant here, a file beside `local.rs` and the shared contract tests.
 #[derive(Debug)]
@@ -115,6 +118,7 @@ pub(crate) fn capabilities(kind: ProviderKind, runs: &std::path::Path) -> Capabi
     Capabilities {
         provider: kind,
         memory_bytes: limits.memory_available_bytes,
+        memory_floor_bytes: floor_bytes(limits.memory_total_bytes),
         cores: limits.cores,
         descriptors_per_process: limits.descriptors_hard,
         descriptors_total: limits.descriptors_total,

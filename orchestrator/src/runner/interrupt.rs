@@ -1,5 +1,6 @@
 //! Reasons to end a run early; the first one counts.
 
+use crate::memory::Shortage;
 use regatta_report::format;
 use std::fmt;
 use tokio::sync::watch;
@@ -21,6 +22,8 @@ pub(crate) enum Interrupt {
         /// The limit in bytes.
         limit: u64,
     },
+    /// Less memory is left than is to stay.
+    Memory(Box<Shortage>),
     /// A node ended by itself.
     NodeDied(String),
     /// A fault could not be undone.
@@ -45,15 +48,18 @@ impl fmt::Display for Interrupt {
                 format::bytes(*used as f64),
                 format::bytes(*limit as f64)
             ),
+            Self::Memory(shortage) => shortage.fmt(f),
             Self::NodeDied(text) | Self::NotHealed(text) => f.write_str(text),
         }
     }
 }
 
-/// Carries the first interrupt of a run to everybody who waits. Clones are the same.
+/// Carries the first interrupt of a run to everybody who waits, and a shortage of memory also when it is not the first.
+/// Clones are the same.
 #[derive(Debug, Clone)]
 pub(crate) struct Interrupts {
     first: watch::Sender<Option<Interrupt>>,
+    shortage: watch::Sender<Option<Interrupt>>,
 }
 
 impl Interrupts {
@@ -61,18 +67,16 @@ impl Interrupts {
     pub(crate) fn new() -> Self {
         Self {
             first: watch::Sender::new(None),
+            shortage: watch::Sender::new(None),
         }
     }
 
-    /// Interrupts the run; only the first time counts.
+    /// Interrupts the run; only the first time counts, and the first shortage of memory.
     pub(crate) fn raise(&self, interrupt: Interrupt) {
-        self.first.send_if_modified(|first| {
-            let is_first = first.is_none();
-            if is_first {
-                *first = Some(interrupt);
-            }
-            is_first
-        });
+        if matches!(interrupt, Interrupt::Memory(_)) {
+            put_first(&self.shortage, interrupt.clone());
+        }
+        put_first(&self.first, interrupt);
     }
 
     /// The interrupt, when there was one.
@@ -80,17 +84,41 @@ impl Interrupts {
         self.first.borrow().clone()
     }
 
+    /// The shortage of memory, when there was one.
+    pub(crate) fn shortage(&self) -> Option<Interrupt> {
+        self.shortage.borrow().clone()
+    }
+
     /// Waits for the interrupt.
     pub(crate) async fn raised(&self) -> Interrupt {
-        let mut receiver = self.first.subscribe();
-        loop {
-            if let Some(interrupt) = receiver.borrow_and_update().clone() {
-                return interrupt;
-            }
-            if receiver.changed().await.is_err() {
-                // This value holds a sender, so that the channel cannot close.
-                std::future::pending::<()>().await;
-            }
+        wait(&self.first).await
+    }
+
+    /// Waits for a shortage of memory.
+    pub(crate) async fn short_of_memory(&self) -> Interrupt {
+        wait(&self.shortage).await
+    }
+}
+
+fn put_first(place: &watch::Sender<Option<Interrupt>>, interrupt: Interrupt) {
+    place.send_if_modified(|first| {
+        let is_first = first.is_none();
+        if is_first {
+            *first = Some(interrupt);
+        }
+        is_first
+    });
+}
+
+async fn wait(place: &watch::Sender<Option<Interrupt>>) -> Interrupt {
+    let mut receiver = place.subscribe();
+    loop {
+        if let Some(interrupt) = receiver.borrow_and_update().clone() {
+            return interrupt;
+        }
+        if receiver.changed().await.is_err() {
+            // Whoever waits holds a sender, so that the channel cannot close.
+            std::future::pending::<()>().await;
         }
     }
 }
@@ -113,6 +141,19 @@ mod tests {
             assert_eq!(seen, Interrupt::Signal("SIGINT".to_owned()));
             assert_eq!(interrupts.raised().await, seen);
         });
+    }
+
+    #[test]
+    fn a_shortage_of_memory_counts_also_when_it_comes_second() {
+        let interrupts = Interrupts::new();
+        interrupts.raise(Interrupt::Signal("SIGINT".to_owned()));
+        assert_eq!(interrupts.shortage(), None);
+        let short = Interrupt::Memory(Box::new(Shortage::of_everything()));
+        interrupts.raise(short.clone());
+        interrupts.raise(Interrupt::Wall { limit_s: 3 });
+        assert_eq!(interrupts.get(), Some(Interrupt::Signal("SIGINT".to_owned())));
+        assert_eq!(block_on(interrupts.short_of_memory()), short);
+        assert!(short.is_failure() && short.to_string().contains("memory is nearly gone"));
     }
 
     #[test]

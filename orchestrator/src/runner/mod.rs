@@ -8,6 +8,7 @@
 //! what was measured until then is drained, checked and reported. Whatever happens, all nodes are stopped.
 
 mod churn;
+mod endings;
 mod evidence;
 mod files;
 mod heights;

@@ -27,6 +27,8 @@ pub(super) struct Field {
     pub(super) watchers: Vec<tokio::task::JoinHandle<()>>,
     /// The task that measures links beside the load.
     pub(super) attestation: Option<tokio::task::JoinHandle<()>>,
+    /// The task that stops the nodes when memory is short.
+    pub(super) memory: Option<tokio::task::JoinHandle<()>>,
     /// The task that ends with the cluster.
     pub(super) nodes: tokio::task::JoinHandle<()>,
 }
@@ -123,6 +125,8 @@ impl Runner {
         let look = super::live::look(Arc::clone(&live), Arc::clone(&self.observer));
         let nodes = super::live::watch_nodes(Arc::clone(&live), inbox, self.interrupts.clone());
         let cluster = Arc::new(cluster);
+        let (watched, holding) = (Arc::clone(&live), Arc::clone(&cluster));
+        let memory = super::endings::watch_memory(watched, holding, self.interrupts.clone());
         let heights = super::heights::follow(Arc::clone(&live), Arc::clone(&cluster), Arc::clone(&self.observer));
         let injector = Arc::new(Injector::new(Arc::clone(&cluster)));
         let desk = Desk {
@@ -145,6 +149,7 @@ impl Runner {
                 tokio::spawn(desk.serve()),
             ],
             attestation: None,
+            memory: Some(tokio::spawn(memory)),
             nodes: tokio::spawn(nodes),
         }
     }

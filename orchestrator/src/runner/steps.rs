@@ -7,23 +7,18 @@ use super::{
     links::{self, Moment},
     orders::healing_failed,
     setup::Field,
-    spread, upgrades,
+    upgrades,
 };
 use crate::{
     build::Programs,
-    cluster::{STOP_GRACE, endpoint},
     inject,
-    load::{Connected, Endpoint, Prepared},
+    load::{Connected, Prepared},
     provider::{FleetReady, HeldHosts},
-    record,
     rundir::{Entry, Journal, RunDir},
     seal::{Store, unix_seconds},
 };
 use regatta_plan::{Plan, PlannedFault, PlannedStep, Step, scenario::FaultKind};
-use regatta_report::{
-    RunResult,
-    model::{EventKind, PhaseKind},
-};
+use regatta_report::{RunResult, model::PhaseKind};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -31,16 +26,16 @@ use std::{
 
 /// From the end of the last step before the timeline to its beginning: time for the pacers to wake up.
 const TIMELINE_LEAD_MS: u64 = 200;
-/// Longest drain after an interrupt.
-const INTERRUPTED_DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// How much of the plan is still to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
+pub(super) enum Mode {
     /// Everything.
     All,
     /// What follows the load.
     WindDown,
+    /// What is known of the load, and then only stop and report: memory is short, and the nodes are gone.
+    Relief,
     /// Only stop and report.
     Abort,
 }
@@ -58,12 +53,12 @@ pub(crate) struct Runner {
     pub(super) field: Option<Field>,
     pub(super) prepared: Vec<Prepared>,
     pub(super) evidence: Evidence,
-    connected: Vec<Option<Connected>>,
+    pub(super) connected: Vec<Option<Connected>>,
     /// Start of the timeline in milliseconds on the run's clock.
-    timeline_ms: Option<u64>,
+    pub(super) timeline_ms: Option<u64>,
     /// Faults that are on, with the nodes that they turned out to be done to.
     on: Vec<PlannedFault>,
-    heals: Vec<(PlannedFault, tokio::task::JoinHandle<()>)>,
+    pub(super) heals: Vec<(PlannedFault, tokio::task::JoinHandle<()>)>,
     /// Nodes that leave and return beside the timeline.
     pub(super) moves: Vec<tokio::task::JoinHandle<()>>,
     pub(super) absences: Arc<Absences>,
@@ -71,7 +66,7 @@ pub(crate) struct Runner {
     pub(super) fleet: Option<FleetReady>,
     /// The same, from then until the cluster is there.
     pub(super) held: Option<HeldHosts>,
-    mode: Mode,
+    pub(super) mode: Mode,
 }
 
 impl Runner {
@@ -168,6 +163,7 @@ impl Runner {
         match self.mode {
             Mode::All => true,
             Mode::WindDown => matches!(step, Step::Drain { .. } | Step::Collect | Step::Stop | Step::Check),
+            Mode::Relief => matches!(step, Step::Drain { .. } | Step::Stop),
             Mode::Abort => matches!(step, Step::Stop),
         }
     }
@@ -213,6 +209,9 @@ impl Runner {
         self.journal.note(error.to_string());
         if is_setup(&step.step) {
             self.mode = Mode::Abort;
+        } else if self.interrupts.shortage().is_some() {
+            // Whoever saw it has stopped the nodes; to bring some back, or to read ledgers, would take what is not there.
+            self.mode = Mode::Relief;
         } else if self.mode == Mode::All {
             self.mode = Mode::WindDown;
             self.wind_down();
@@ -242,6 +241,7 @@ impl Runner {
         tokio::select! {
             outcome = work => outcome.unwrap_or(Err(StepError::Late(step.deadline_ms / 1000))),
             interrupt = interrupts.raised(), if is_setup(&step.step) => Err(StepError::Interrupted(interrupt)),
+            short = interrupts.short_of_memory(), if step.step == Step::Collect => Err(StepError::Interrupted(short)),
         }
     }
 
@@ -369,7 +369,7 @@ impl Runner {
     }
 
     /// Ends the phase before and begins the next one, at the planned time so that everybody means the same window.
-    fn enter(&mut self, kind: PhaseKind) -> Result<(), StepError> {
+    pub(super) fn enter(&mut self, kind: PhaseKind) -> Result<(), StepError> {
         let start = self.timeline_ms.unwrap_or_default();
         let (window_start, window_end) = self.plan.phases.window_ms();
         let now = self.field()?.live.clock.now_ms();
@@ -469,113 +469,6 @@ impl Runner {
             }
         });
         self.heals.push((fault, task));
-    }
-
-    async fn drain(&mut self, up_to_ms: u64) -> Result<(), StepError> {
-        self.enter(PhaseKind::Drain)?;
-        // What a person left on ends with the load.
-        self.field()?.live.mend_all().cancel();
-        let mut limit = Duration::from_millis(up_to_ms);
-        if self.mode != Mode::All {
-            limit = limit.min(INTERRUPTED_DRAIN_MAX);
-        }
-        let loads = self.field()?.live.take_loads();
-        debug_assert!(loads.len() <= self.plan.loads.len());
-        let outcomes = futures::future::join_all(loads.into_iter().map(|load| load.drain(limit))).await;
-        // The books first: neither a node that comes back too late nor a generator that is gone must take them along.
-        let lost = self.evidence.take_books(outcomes);
-        let by_hand = self.field()?.live.take_heals();
-        let heals = std::mem::take(&mut self.heals).into_iter().map(|(_, heal)| heal);
-        for heal in heals.chain(std::mem::take(&mut self.moves)).chain(by_hand) {
-            // An error was raised as an interrupt; a panic of the task shows as a node that does not answer.
-            let _ = heal.await;
-        }
-        match (self.interrupts.get(), lost) {
-            (Some(interrupt), _) if self.mode == Mode::All => Err(StepError::Interrupted(interrupt)),
-            (_, Some(error)) => Err(error.into()),
-            _ => Ok(()),
-        }
-    }
-
-    async fn collect(&mut self) {
-        let Some(field) = &mut self.field else { return };
-        // Two measurements at one time would disturb each other.
-        if let Some(attestation) = field.attestation.take() {
-            attestation.abort();
-            let _ = attestation.await;
-        }
-        if self.mode == Mode::All {
-            links::attest(&field.cluster, &field.live, Moment::After).await;
-        }
-        // A node that does not run is why the run failed; that it does not answer as well is no finding.
-        let states = self.plan.nodes.iter().zip(field.cluster.states());
-        let running = states.filter(|(_, (_, pid, exit))| pid.is_some() && exit.is_none());
-        let endpoints: Vec<Endpoint> = running.map(|(node, _)| endpoint(node)).collect();
-        self.evidence.ran = field.cluster.ran().await;
-        self.evidence.collect(&self.plan, &endpoints).await;
-        let (clock, start) = (field.live.clock, self.timeline_ms.unwrap_or_default());
-        let (begin, end) = self.plan.phases.window_ms();
-        self.evidence.spread = spread::measure(&self.plan, &endpoints, clock, start + begin..start + end).await;
-        self.finish_sampling().await;
-    }
-
-    async fn stop(&mut self) {
-        // A run that is given up has collected nothing.
-        self.finish_sampling().await;
-        let Some(field) = &self.field else { return };
-        let now = field.live.clock.now_ms();
-        self.evidence.phase(PhaseKind::Stop, now);
-        field.live.set_phase(PhaseKind::Stop, None);
-        if let Some(switch) = field.cluster.switch()
-            && let Some(tally) = switch.tally().await
-        {
-            let links = record::links(&tally, field.live.take_link_probes());
-            let lines = record::links_disclosure(switch.scheduling(), &links);
-            self.evidence.disclosure.extend(lines);
-            self.evidence.links = Some(links);
-        }
-        let stopped = field.cluster.stop(STOP_GRACE).await;
-        for trouble in field.cluster.clear().await {
-            field.live.note(EventKind::Note, "", trouble);
-        }
-        self.evidence.disclosure.extend(field.cluster.disclosure());
-        for node in stopped {
-            let text = format!("did not stop within {} s and was killed", STOP_GRACE.as_secs());
-            field.live.note(EventKind::Note, &node, text);
-        }
-        self.evidence.end(field.live.clock.now_ms());
-    }
-
-    /// Lets go of everything that lives as long as the nodes. Dropping the cluster kills what still runs.
-    async fn clear_field(&mut self) {
-        self.connected.clear();
-        self.prepared.clear();
-        let heals = std::mem::take(&mut self.heals).into_iter().map(|(_, heal)| heal);
-        for heal in heals.chain(std::mem::take(&mut self.moves)) {
-            heal.abort();
-            let _ = heal.await;
-        }
-        self.let_hosts_go().await;
-        let Some(field) = self.field.take() else { return };
-        for heal in field.live.take_heals() {
-            heal.abort();
-            let _ = heal.await;
-        }
-        self.evidence.interfered(&self.plan, &field.live.by_hand());
-        self.evidence.provider = field.cluster.describe().to_owned();
-        self.evidence.emulation = field.cluster.emulation();
-        if let Some(attestation) = field.attestation {
-            attestation.abort();
-            let _ = attestation.await;
-        }
-        // Both hold the nodes, whose events end with the last of them.
-        drop((field.injector, field.cluster));
-        for watcher in field.watchers {
-            watcher.abort();
-            let _ = watcher.await;
-        }
-        let _ = field.nodes.await;
-        self.evidence.events = field.live.take_events();
     }
 }
 

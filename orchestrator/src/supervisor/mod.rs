@@ -18,6 +18,7 @@ pub(crate) use socket::{ask, is_absent};
 use crate::{
     build::ProgramError,
     cluster::{Cluster, ClusterError, STOP_GRACE, http_address},
+    memory::{Guard, RELIEF_GRACE, Shortage},
     provider::{Exit, Place, SshError, SshProvider},
     rundir::{Entry, Journal, RunDir, RunDirError, STORE_FOLDER, used_bytes},
     seal::{SealError, Sealed, Store},
@@ -65,6 +66,9 @@ pub(crate) enum SupervisorError {
     /// The hosts were not made ready.
     #[error(transparent)]
     Hosts(#[from] SshError),
+    /// Less memory is left than is to stay.
+    #[error("{0}")]
+    Memory(Box<Shortage>),
     /// The control socket or a signal handler cannot be set up.
     #[error("cannot supervise `{run}`: {error}")]
     System {
@@ -238,14 +242,21 @@ impl Supervisor {
             std::future::pending::<Result<Infallible, SupervisorError>>().await
         };
         let because = |why: String| (Ok(why), None);
+        let guard = Guard::of(&self.plan);
         let (why, asker) = tokio::select! {
             failed = start => (failed.map(|never| match never {}), None),
             stream = self.serve(listener) => (Ok("stopped by request".to_owned()), Some(stream)),
             () = tokio::time::sleep(lease) => because(format!("the lease of {} s ended", lease.as_secs())),
             used = self.disk_full() => because(format!("disk quota reached: {used} bytes (budget.disk)")),
+            short = guard.shortage(&self.cluster) => (Err(SupervisorError::Memory(Box::new(short))), None),
             () = signal => because("stopped by signal".to_owned()),
         };
-        let forced = self.cluster.stop(STOP_GRACE).await;
+        let grace = if matches!(why, Err(SupervisorError::Memory(_))) {
+            RELIEF_GRACE
+        } else {
+            STOP_GRACE
+        };
+        let forced = self.cluster.stop(grace).await;
         let troubles = self.cluster.clear().await;
         socket::remove(&self.run);
         Ok(Ended {

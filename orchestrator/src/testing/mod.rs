@@ -60,6 +60,7 @@ pub(crate) fn plan(validators: u32) -> Plan {
             unattended_ms: None,
             disk_bytes: 1 << 30,
             memory_bytes: None,
+            memory_floor_bytes: None,
             hosts: None,
             transfer_bytes: None,
         },

@@ -10,6 +10,8 @@ pub struct Capabilities {
     pub provider: ProviderKind,
     /// Memory that the nodes may use, in bytes.
     pub memory_bytes: u64,
+    /// What of it is to stay, unless the scenario says otherwise, in bytes.
+    pub memory_floor_bytes: u64,
     /// Logical processors.
     pub cores: u32,
     /// Most open descriptors that one process may raise its limit to: the hard limit, when the lab raises the soft one.
@@ -48,6 +50,7 @@ impl Capabilities {
         Self {
             provider,
             memory_bytes: u64::MAX,
+            memory_floor_bytes: 0,
             cores: u32::MAX,
             descriptors_per_process: u64::MAX,
             descriptors_total: u64::MAX,
@@ -68,6 +71,7 @@ impl Default for Capabilities {
         Self {
             provider: ProviderKind::Local,
             memory_bytes: 8 << 30,
+            memory_floor_bytes: 256 << 20,
             cores: 2,
             descriptors_per_process: 1024,
             descriptors_total: 1 << 20,

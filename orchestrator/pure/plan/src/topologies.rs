@@ -25,6 +25,7 @@ fn load(name: &str) -> Resolved {
     let host = Capabilities {
         descriptors_per_process: 32_768,
         memory_bytes: 24 << 30,
+        memory_floor_bytes: 768 << 20,
         ..Capabilities::default()
     };
     let source = Source::read(&format!("topologies/{name}.toml"), &text(name), &[]);

@@ -331,6 +331,9 @@ pub struct PlannedBudget {
     pub disk_bytes: u64,
     /// Most bytes of memory of all nodes together.
     pub memory_bytes: Option<u64>,
+    /// How many bytes of memory are to stay; without it, what is usual for the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_floor_bytes: Option<u64>,
     /// Most hosts, spare ones included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hosts: Option<u32>,

@@ -201,6 +201,37 @@ fn check_memory(draft: &mut Draft<'_>) {
             "raise the budget or use fewer nodes",
         );
     }
+    if needed <= host {
+        check_floor(draft, needed, host);
+    }
+}
+
+/// What must stay is watched while nodes run; here only that it is likely to.
+fn check_floor(draft: &mut Draft<'_>, needed: Size, host: Size) {
+    let path = "budget.memory_floor";
+    let floor = match (draft.scenario.provider.kind, draft.scenario.budget.memory_floor) {
+        (ProviderKind::Local | ProviderKind::Netns, given) => given.unwrap_or(Size(draft.host.memory_floor_bytes)),
+        (ProviderKind::Ssh, _) | (ProviderKind::Sim, None) => return,
+        (ProviderKind::Sim, Some(_)) => {
+            let message = "`memory_floor` has no effect: simulated nodes are no processes";
+            return draft.warning(Code::NoEffect, path, message, "remove it");
+        }
+    };
+    let left = Size(host.0 - needed.0);
+    if left < floor {
+        let message = format!(
+            "{} nodes leave about {} MiB of memory, and a run ends when less than {} MiB are left",
+            draft.nodes.len(),
+            left.0 >> 20,
+            floor.0 >> 20
+        );
+        draft.warning(
+            Code::OutOfMemory,
+            path,
+            message,
+            "use fewer nodes, or free memory before the run",
+        );
+    }
 }
 
 fn check_descriptors(draft: &mut Draft<'_>) {

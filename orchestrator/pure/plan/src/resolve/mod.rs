@@ -214,6 +214,7 @@ impl<'a> Draft<'a> {
                 unattended_ms: budget.unattended.map(|unattended| unattended.millis()),
                 disk_bytes: budget.disk.0,
                 memory_bytes: budget.memory.map(|size| size.0),
+                memory_floor_bytes: budget.memory_floor.map(|size| size.0),
                 hosts: budget.hosts,
                 transfer_bytes: budget.transfer.map(|size| size.0),
             },

@@ -278,6 +278,18 @@ fn the_host_must_have_what_the_nodes_need() {
         Code::OutOfMemory,
     );
     check(host(), &["budget.memory=40MiB"], Code::OutOfMemory);
+    // It fits, but little would be left.
+    check(
+        Capabilities {
+            memory_floor_bytes: 200 << 20,
+            memory_bytes: 220 << 20,
+            ..host()
+        },
+        &[],
+        Code::OutOfMemory,
+    );
+    check(host(), &["budget.memory_floor=1TiB"], Code::OutOfMemory);
+    assert_eq!(codes_on(&host(), &["budget.memory_floor=1MiB"]), [""; 0]);
     check(
         Capabilities {
             descriptors_per_process: 70,

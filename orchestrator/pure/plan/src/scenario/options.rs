@@ -46,6 +46,10 @@ pub struct Budget {
     pub disk: Size,
     /// Most memory of all nodes together; without it, what the host has.
     pub memory: Option<Size>,
+    /// How much memory is to stay: a run ends when the machine, or a control group that the lab is in, has less left. Without
+    /// it, 3 % of all and at least 256 MiB, but never more than an eighth. For `ssh`, that
+    /// is the lab's own machine.
+    pub memory_floor: Option<Size>,
     /// Most hosts of a fleet, spare ones and those that are only jumped over included.
     pub hosts: Option<u32>,
     /// Most bytes between the lab, hosts and nodes of a fleet, as estimated before the run: programs, configurations, load
@@ -61,6 +65,7 @@ impl Default for Budget {
             unattended: None,
             disk: defaults::DISK,
             memory: None,
+            memory_floor: None,
             hosts: None,
             transfer: None,
         }
