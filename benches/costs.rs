@@ -8,7 +8,7 @@
 
 #![allow(clippy::print_stdout, reason = "this program prints a table")]
 
-use regatta_base::{Keyring, keys::Claim, seed};
+use regatta_base::{Keyring, keyring::Claim, seed};
 use regatta_benches::{samples, simulation};
 use regatta_core::{Output, Protocol, Record};
 use regatta_sim::{Costs, Handling, MEASURED, Probe};

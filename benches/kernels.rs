@@ -4,7 +4,7 @@
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use regatta_apps::{CheckedBatch, NamedBatch, State, View, check_transactions, transaction_id, transaction_ids};
-use regatta_base::{Keyring, SecretKey, keys::Claim, seed};
+use regatta_base::{Keyring, SecretKey, keyring::Claim, seed};
 use regatta_benches::samples;
 use std::hint::black_box;
 

@@ -8,7 +8,7 @@ use crate::check::{
 use rand::CryptoRng;
 use regatta_base::{
     PublicKey,
-    keys::{Claim, verify_each},
+    keyring::{Claim, verify_each},
 };
 use regatta_report::model::Invariant;
 use std::collections::BTreeSet;

@@ -8,7 +8,7 @@ use crate::check::{
 use rand::CryptoRng;
 use regatta_base::{
     Digest, Height, PublicKey, decode, encode,
-    keys::{Claim, verify_each},
+    keyring::{Claim, verify_each},
 };
 use regatta_report::model::Invariant;
 use serde::{Deserialize, Serialize};

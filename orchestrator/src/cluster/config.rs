@@ -1,7 +1,6 @@
 //! From a plan to the files that each node reads at start: its configuration and its key.
 
 use crate::{
-    inject::{shape, takes_orders},
     rundir::RunDir,
     seal::{KeyFileError, write_key},
 };
@@ -13,7 +12,10 @@ use regatta_api::{
     testing::{Behaviour, LinkShape, ShapedLink, TestingConfig},
 };
 use regatta_base::{ChainId, PublicKey, SecretKey, ids::NameError, seed};
-use regatta_plan::{Plan, PlannedInstance, PlannedNode, scenario};
+use regatta_plan::{
+    LinkConditions, Plan, PlannedFault, PlannedInstance, PlannedNode,
+    scenario::{self, ProviderKind},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
@@ -202,6 +204,24 @@ fn links(plan: &Plan, node: &PlannedNode, keys: &[PublicKey]) -> Vec<ShapedLink>
         (shape != LinkShape::default()).then_some(ShapedLink { peer, shape })
     };
     peers.filter_map(link).collect()
+}
+
+/// The link's conditions as the sending node makes them.
+pub(crate) fn shape(conditions: LinkConditions) -> LinkShape {
+    LinkShape {
+        delay_us: conditions.delay_ns.div_ceil(1000),
+        jitter_ppm: conditions.jitter_ppm,
+        loss_ppm: conditions.loss_ppm,
+        rate_bits: conditions.rate_bits.unwrap_or(0),
+    }
+}
+
+/// Whether nodes of this plan make faults themselves, by order.
+pub(crate) fn takes_orders(plan: &Plan) -> bool {
+    // Between namespaces the switch makes faults of links, and nodes need know nothing of them.
+    let links = plan.provider != ProviderKind::Netns;
+    let ordered = |fault: &PlannedFault| (links && fault.kind.is_on_links()) || fault.kind.is_made_by_node();
+    plan.faults.iter().any(ordered)
 }
 
 /// Whether the validators of `instance` reach each other over links between validators alone. Then votes need no

@@ -9,7 +9,7 @@ mod identity;
 mod patience;
 mod wait;
 
-pub(crate) use config::{ConfigError, chain, node_configs, node_key};
+pub(crate) use config::{ConfigError, chain, node_configs, node_key, shape, takes_orders};
 pub(crate) use foreign::{ForeignError, check_programs};
 pub(crate) use patience::Patience;
 pub(crate) use wait::Look;

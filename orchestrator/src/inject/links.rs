@@ -1,10 +1,13 @@
 //! Faults of links as each node is told them: what all faults that are on make of its own links, at once.
 
-use crate::{cluster::node_key, provider::Switch};
-use regatta_api::testing::{Direction, LinkCut, LinkFaults, LinkShape, ShapedLink};
+use crate::{
+    cluster::{node_key, shape},
+    provider::Switch,
+};
+use regatta_api::testing::{Direction, LinkCut, LinkFaults, ShapedLink};
 use regatta_base::PublicKey;
 use regatta_link::{Change, Links, MILLION, Partition};
-use regatta_plan::{LinkChange, LinkConditions, Plan, PlannedFault, scenario::FaultKind};
+use regatta_plan::{LinkChange, Plan, PlannedFault, scenario::FaultKind};
 use std::collections::BTreeSet;
 
 /// What `node` makes of its links while the faults of `on` are on.
@@ -74,16 +77,6 @@ fn change_of(fault: &PlannedFault, sides: impl Fn() -> Partition) -> Change {
         jitter_ppm: change.jitter_ppm,
         loss_ppm: change.loss_ppm,
         rate_bits: change.rate_bits,
-    }
-}
-
-/// The link's conditions as the sending node makes them.
-pub(crate) fn shape(conditions: LinkConditions) -> LinkShape {
-    LinkShape {
-        delay_us: conditions.delay_ns.div_ceil(1000),
-        jitter_ppm: conditions.jitter_ppm,
-        loss_ppm: conditions.loss_ppm,
-        rate_bits: conditions.rate_bits.unwrap_or(0),
     }
 }
 

@@ -5,10 +5,9 @@ mod links;
 mod upgrade;
 
 pub(crate) use leader::leader;
-pub(crate) use links::shape;
 pub(crate) use upgrade::{Standing, program, standing};
 
-use crate::cluster::{Cluster, ClusterError, Look, Patience};
+use crate::cluster::{Cluster, ClusterError, Look, Patience, takes_orders};
 use futures::future::{join_all, try_join_all};
 use regatta_api::testing::NodeFaults;
 use regatta_client::ClientError;
@@ -264,7 +263,7 @@ impl Injector {
         }
         let mut on = self.on.lock().await;
         on.retain(|other| other.index != fault.index);
-        if is_made_by_node(fault.kind) {
+        if fault.kind.is_made_by_node() {
             return self.order_nodes(&on, fault).await;
         }
         let touched = if fault.kind.is_on_links() {
@@ -382,26 +381,13 @@ fn troubles(plan: &Plan, fault: &PlannedFault, node: u32) -> bool {
     fault.nodes.contains(&node) || plan.peers(node).into_iter().any(on_a_link)
 }
 
-/// Whether a node makes it of its own clock or disk.
-pub(crate) fn is_made_by_node(kind: FaultKind) -> bool {
-    matches!(kind, FaultKind::Skew | FaultKind::DiskFull | FaultKind::DiskSlow)
-}
-
-/// Whether nodes of this plan make faults themselves, by order.
-pub(crate) fn takes_orders(plan: &Plan) -> bool {
-    // Between namespaces the switch makes faults of links, and nodes need know nothing of them.
-    let links = plan.provider != ProviderKind::Netns;
-    let ordered = |fault: &PlannedFault| (links && fault.kind.is_on_links()) || is_made_by_node(fault.kind);
-    plan.faults.iter().any(ordered)
-}
-
 /// How real nodes come to suffer it, where that is not plain.
 pub(crate) fn means(provider: ProviderKind, fault: &PlannedFault) -> &'static str {
     if fault.kind.is_on_links() && provider == ProviderKind::Netns {
         ", made by the switch between namespaces"
     } else if fault.kind.is_on_links() {
         ", made inside the nodes' transport"
-    } else if is_made_by_node(fault.kind) {
+    } else if fault.kind.is_made_by_node() {
         ", made inside the node"
     } else if fault.kind == FaultKind::Upgrade {
         ", over the air"

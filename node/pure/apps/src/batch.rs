@@ -15,7 +15,7 @@ use crate::{
 };
 use bytes::{BufMut, Bytes, BytesMut};
 use rand::CryptoRng;
-use regatta_base::{Digest, Height, Keyring, PublicKey, SecretKey, Signature, TransactionId, keys::Claim, limits};
+use regatta_base::{Digest, Height, Keyring, PublicKey, SecretKey, Signature, TransactionId, keyring::Claim, limits};
 use std::ops::Range;
 
 const VERSION: u8 = 2;

@@ -6,7 +6,7 @@ use crate::{
 };
 use bytes::Bytes;
 use rand::CryptoRng;
-use regatta_base::{Keyring, PublicKey, TransactionId, keys::Claim};
+use regatta_base::{Keyring, PublicKey, TransactionId, keyring::Claim};
 
 /// The id by which a transaction's status is queried.
 ///

@@ -7,15 +7,11 @@
 //! that rule a batch accepts exactly when each of its members is accepted.
 //! Signing is ordinary RFC 8032 through `ed25519-dalek`.
 
-use crate::{
-    digest::{ParseHexError, deserialize_hex, parse_hex, serialize_hex},
-    keyring::Keyring,
-};
+use crate::digest::{ParseHexError, deserialize_hex, parse_hex, serialize_hex};
 use ed25519_dalek::{
     Signer, SigningKey,
     pkcs8::{DecodePrivateKey, EncodePrivateKey, spki::der::pem::LineEnding},
 };
-use rand::CryptoRng;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{fmt, str::FromStr};
 
@@ -91,45 +87,11 @@ impl fmt::Debug for SecretKey {
 }
 
 impl PublicKey {
-    /// Whether `signature` over `message` is valid under this key, by the rule of this module.
-    #[must_use]
-    pub fn verifies(&self, message: &[u8], signature: &Signature) -> bool {
-        Keyring::default().one_holds(&Claim {
-            key: *self,
-            message,
-            signature: *signature,
-        })
-    }
-
     /// The first eight hexadecimal digits, for people.
     #[must_use]
     pub fn short(&self) -> String {
         hex::encode(&self.0[..4])
     }
-}
-
-/// One claim to check: `key` signed `message`.
-#[derive(Debug, Clone, Copy)]
-pub struct Claim<'a> {
-    /// Who is said to have signed.
-    pub key: PublicKey,
-    /// What is said to be signed.
-    pub message: &'a [u8],
-    /// The signature.
-    pub signature: Signature,
-}
-
-/// Checks all claims at once and says whether *every one* holds, for keys that are not met again; see
-/// [`Keyring::verify_all`].
-#[must_use]
-pub fn verify_all(claims: &[Claim<'_>], rng: &mut impl CryptoRng) -> bool {
-    Keyring::default().verify_all(claims, rng)
-}
-
-/// Checks all claims and says for each whether it holds, for keys that are not met again; see [`Keyring::verify_each`].
-#[must_use]
-pub fn verify_each(claims: &[Claim<'_>], rng: &mut impl CryptoRng) -> Vec<bool> {
-    Keyring::default().verify_each(claims, rng)
 }
 
 macro_rules! bytes_type {
@@ -174,94 +136,10 @@ bytes_type!(Signature, 64);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{keyring::BATCH_MAX, seed};
-
-    fn key(index: u8) -> SecretKey {
-        SecretKey::from_seed([index; 32])
-    }
-
-    #[test]
-    fn a_flipped_bit_anywhere_is_refused() {
-        let (secret, message) = (key(1), b"vote".to_vec());
-        let signature = secret.sign(&message);
-        assert!(secret.public().verifies(&message, &signature));
-        for bit in 0..512 {
-            let mut forged = signature;
-            forged.0[bit / 8] ^= 1 << (bit % 8);
-            assert!(!secret.public().verifies(&message, &forged), "bit {bit}");
-        }
-        assert!(!key(2).public().verifies(&message, &signature));
-        assert!(!secret.public().verifies(b"vota", &signature));
-    }
-
-    #[test]
-    fn a_batch_finds_exactly_the_bad_claims() {
-        let messages: Vec<Vec<u8>> = (0..40u8).map(|i| vec![i; 20]).collect();
-        let mut claims: Vec<Claim<'_>> = messages
-            .iter()
-            .enumerate()
-            .map(|(i, message)| {
-                let secret = key(i as u8 % 5);
-                Claim {
-                    key: secret.public(),
-                    message,
-                    signature: secret.sign(message),
-                }
-            })
-            .collect();
-        let mut rng = seed::rng(7, "batch");
-        assert!(verify_all(&claims, &mut rng));
-        claims[3].signature.0[40] ^= 1;
-        claims[17].key = key(9).public();
-        assert!(!verify_all(&claims, &mut rng));
-        let valid = verify_each(&claims, &mut rng);
-        let bad: Vec<usize> = (0..40).filter(|&i| !valid[i]).collect();
-        assert_eq!(bad, [3, 17]);
-    }
-
-    #[test]
-    fn several_batches_find_the_bad_claims_of_each() {
-        let message = [7; 32];
-        let signed: Vec<_> = (0..8).map(|i| (key(i).public(), key(i).sign(&message))).collect();
-        let mut claims: Vec<Claim<'_>> = (0..2 * BATCH_MAX + 9)
-            .map(|i| Claim {
-                key: signed[i % 8].0,
-                message: &message,
-                signature: signed[i % 8].1,
-            })
-            .collect();
-        let mut rng = seed::rng(7, "batches");
-        assert!(verify_all(&claims, &mut rng));
-        let bad = [0, BATCH_MAX + 1, 2 * BATCH_MAX + 8];
-        for position in bad {
-            claims[position].signature.0[40] ^= 1;
-            assert!(!verify_all(&claims, &mut rng));
-        }
-        let valid = verify_each(&claims, &mut rng);
-        let found: Vec<usize> = (0..claims.len()).filter(|&i| !valid[i]).collect();
-        assert_eq!(found, bad);
-    }
-
-    /// The case on which strict single checks and batches disagree: a small-order key and point.
-    #[test]
-    fn alone_and_in_a_batch_agree_on_small_order_points() {
-        let mut identity = [0; 32];
-        identity[0] = 1;
-        let mut forged = [0; 64];
-        forged[0] = 1;
-        let small = Claim {
-            key: PublicKey(identity),
-            message: b"m",
-            signature: Signature(forged),
-        };
-        let alone = small.key.verifies(small.message, &small.signature);
-        let mut rng = seed::rng(7, "small");
-        assert_eq!(verify_all(&[small, small], &mut rng), alone);
-    }
 
     #[test]
     fn pem_round_trips_and_hides_the_secret_from_debug() {
-        let secret = key(3);
+        let secret = SecretKey::from_seed([3; 32]);
         let pem = secret.to_pem().unwrap();
         assert_eq!(SecretKey::from_pem(&pem).unwrap().public(), secret.public());
         assert!(SecretKey::from_pem("-----BEGIN NOTHING-----").is_err());

@@ -5,7 +5,7 @@
 //! give the message to the core.
 
 use crate::signers::Signers;
-use regatta_base::{Digest, Height, PublicKey, Round, Signature, keys::Claim};
+use regatta_base::{Digest, Height, PublicKey, Round, Signature, keyring::Claim};
 use serde::{Deserialize, Serialize};
 
 /// Largest block header in bytes; the header is opaque to consensus.
@@ -292,7 +292,7 @@ pub struct SignatureClaim {
 }
 
 impl SignatureClaim {
-    /// The same claim as `regatta_base::keys::verify_all` takes it.
+    /// The same claim as `regatta_base::keyring::verify_all` takes it.
     #[must_use]
     pub fn as_claim(&self) -> Claim<'_> {
         Claim {

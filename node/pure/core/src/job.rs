@@ -4,7 +4,7 @@ use crate::snapshot::{Installer, Restored, SnapshotError};
 use bytes::Bytes;
 use rand::CryptoRng;
 use regatta_apps::{CheckedBatch, CheckedTransaction, Domain, NamedBatch, TransactionError, check_transactions};
-use regatta_base::{Keyring, keys::Claim};
+use regatta_base::{Keyring, keyring::Claim};
 use regatta_consensus::SignatureClaim;
 
 /// Names a job within one run of a node.

@@ -187,7 +187,7 @@ impl Simulation {
             for (from, to) in directions(&self.plan, fault) {
                 world.shift(from as usize, to as usize, shift(&on, from, to));
             }
-        } else if inject::is_made_by_node(fault.kind) {
+        } else if fault.kind.is_made_by_node() {
             for &node in &fault.nodes {
                 let made = inject::node_faults(&on, node);
                 let trouble = Trouble {

@@ -7,7 +7,7 @@ use crate::{
     sim::{scope, verifies},
 };
 use proptest::prelude::*;
-use regatta_base::{SecretKey, Signature, decode, encode, keys, limits::VALIDATORS_MAX, seed};
+use regatta_base::{SecretKey, Signature, decode, encode, keyring, limits::VALIDATORS_MAX, seed};
 
 fn four() -> Scope {
     scope(&[1; 4])
@@ -228,7 +228,7 @@ fn real_keys_verify_in_one_batch_and_a_flipped_bit_does_not() {
     let holds = |message: &Message| {
         let claims = message.claims(&scope).unwrap();
         let claims: Vec<_> = claims.iter().map(SignatureClaim::as_claim).collect();
-        keys::verify_all(&claims, &mut seed::rng(1, "batch"))
+        keyring::verify_all(&claims, &mut seed::rng(1, "batch"))
     };
     assert!(holds(&message));
     let Message::Quorum(certificate) = &mut message else {

@@ -10,7 +10,7 @@ use rand::CryptoRng;
 use regatta_apps::{State, StateLoader};
 use regatta_base::{
     ChainId, Digest, Height, HexBytes,
-    keys::{Claim, verify_all},
+    keyring::{Claim, verify_all},
     limits::BATCH_LIFETIME_BLOCKS,
 };
 use regatta_consensus::{Commit, Message, Scope, SignatureClaim, ValidatorSet, header_digest};

@@ -126,6 +126,12 @@ impl FaultKind {
     pub fn is_on_links(self) -> bool {
         matches!(self, Self::Partition | Self::Link)
     }
+
+    /// Whether a node makes it of its own clock or disk.
+    #[must_use]
+    pub fn is_made_by_node(self) -> bool {
+        matches!(self, Self::Skew | Self::DiskFull | Self::DiskSlow)
+    }
 }
 
 impl fmt::Display for FaultKind {

@@ -19,7 +19,7 @@ const CURVE_MAX: usize = 160;
 const TABLE: [f64; 8] = [0.0, 0.5, 0.75, 0.9, 0.99, 0.999, 0.9999, 1.0];
 
 /// Position of a quantile on the axis of nines: each step leaves out ten times less.
-pub(super) fn nines(q: f64) -> f64 {
+pub(crate) fn nines(q: f64) -> f64 {
     -(1.0 - q).max(1e-9).log10()
 }
 
@@ -106,7 +106,7 @@ fn shade_unsupported(scene: &mut Scene, frame: &Frame, result: &RunResult) {
 }
 
 /// The percentile at a place on the axis of nines.
-pub(super) fn nines_label(nines: f64) -> String {
+pub(crate) fn nines_label(nines: f64) -> String {
     if nines == 0.0 {
         return "0".to_owned();
     }
@@ -114,7 +114,7 @@ pub(super) fn nines_label(nines: f64) -> String {
 }
 
 /// (nines, microseconds) at every recorded value, thinned evenly along the axis.
-pub(super) fn curve(counts: &Counts) -> Vec<Point> {
+pub(crate) fn curve(counts: &Counts) -> Vec<Point> {
     let total = counts.total() as f64;
     let mut seen = 0;
     let mut points: Vec<Point> = Vec::new();

@@ -9,24 +9,23 @@ mod latency;
 pub(crate) mod layout;
 mod network;
 mod paint;
-mod parity;
 mod resources;
 mod scene;
 mod sparkline;
 mod time;
 
 use crate::{format, result::RunResult};
-use scene::Scene;
 
+pub(crate) use axis::{Frame, Scale};
 pub(crate) use bins::{Bin, bins};
+pub(crate) use latency::{curve, nines, nines_label};
 pub use paint::DrawError;
 pub(crate) use paint::escape;
-pub(crate) use parity::figures as of_parity;
-pub(crate) use scene::Ink;
+pub(crate) use scene::{Anchor, Ink, Scene};
 pub(crate) use sparkline::sparkline;
 
 /// Width of a figure over the whole page in logical pixels.
-const WIDE: f64 = 1040.0;
+pub(crate) const WIDE: f64 = 1040.0;
 
 /// A figure with the words and numbers that stand in for it.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,8 +39,8 @@ pub struct Figure {
     /// The numbers behind it.
     pub table: Table,
     /// Phases and faults, said to those who cannot see the shading.
-    context: String,
-    scene: Scene,
+    pub(crate) context: String,
+    pub(crate) scene: Scene,
 }
 
 /// A table of texts.
@@ -55,7 +54,7 @@ pub struct Table {
 
 impl Table {
     /// An empty table with these headings.
-    fn new(head: &[&str]) -> Self {
+    pub(crate) fn new(head: &[&str]) -> Self {
         Self {
             head: head.iter().map(|&text| text.to_owned()).collect(),
             rows: Vec::new(),
@@ -63,7 +62,7 @@ impl Table {
     }
 
     /// Adds a row.
-    fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         let row: Vec<String> = cells.into_iter().collect();
         debug_assert_eq!(row.len(), self.head.len(), "a cell under each heading");
         self.rows.push(row);

@@ -3,11 +3,13 @@
 //! Nothing is judged better or worse here: the real run is what is true, and a ratio tells how far the simulated one is
 //! from it.
 
+mod figures;
 mod render;
 
 use crate::{
     compare::{self, Change},
-    figure, format,
+    figure::Figure,
+    format,
     result::{BlockCost, Estimate, RunResult, Status},
 };
 use schemars::JsonSchema;
@@ -147,8 +149,8 @@ impl Parity {
 
     /// The drawings of the page.
     #[must_use]
-    pub fn figures(&self, real: &RunResult, simulated: &RunResult) -> Vec<figure::Figure> {
-        figure::of_parity(self, real, simulated)
+    pub fn figures(&self, real: &RunResult, simulated: &RunResult) -> Vec<Figure> {
+        figures::figures(self, real, simulated)
     }
 }
 

@@ -1,14 +1,10 @@
 //! A real run and a simulated one in the same frame: their ratios, their latencies and their blocks.
 
-use super::{
-    Figure, Table, WIDE,
-    axis::{Frame, Scale},
-    latency::{curve, nines, nines_label},
-    scene::{Anchor, Ink, Scene},
-};
+use super::{Parity, Row};
 use crate::{
-    Counts, format,
-    parity::{Parity, Row},
+    Counts,
+    figure::{Anchor, Figure, Frame, Ink, Scale, Scene, Table, WIDE, curve, nines, nines_label},
+    format,
     result::RunResult,
 };
 
@@ -20,7 +16,7 @@ const TABLE: [f64; 6] = [0.1, 0.5, 0.75, 0.9, 0.99, 0.999];
 const NINES_MAX: f64 = 5.0;
 
 /// The figures of a parity, in the order of its page.
-pub(crate) fn figures(parity: &Parity, real: &RunResult, simulated: &RunResult) -> Vec<Figure> {
+pub(super) fn figures(parity: &Parity, real: &RunResult, simulated: &RunResult) -> Vec<Figure> {
     let both = [real, simulated];
     let responses = both.map(|result| result.record.latency.response.overall.clone());
     let gaps = both.map(gaps_us);
