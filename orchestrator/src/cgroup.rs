@@ -1,18 +1,19 @@
 //! Groups of the nodes whose memory a plan limits.
 
+use regatta_fleet::Starved;
 use regatta_plan::{Plan, PlannedFault, scenario::FaultKind};
-use regatta_process::cgroup::{Begun, CgroupError, Controller, MemoryGroup, Place, Seen};
+use regatta_process::cgroup::{Begun, CgroupError, Controller, MemoryGroup, Place};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 /// A group for each node whose memory a plan limits; all are gone with this value.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Groups(Mutex<BTreeMap<u32, MemoryGroup>>);
 
-/// The nodes whose memory `plan` may limit.
-fn limited(plan: &Plan) -> BTreeSet<u32> {
+/// The nodes to which faults of this kind may be done.
+pub(crate) fn suffer(plan: &Plan, kind: FaultKind) -> BTreeSet<u32> {
     let nodes = |fault: &PlannedFault| {
         let instance = fault.leads.as_ref().and_then(|id| plan.instance(id));
         let voters = instance.iter().flat_map(|instance| &instance.validators);
@@ -22,7 +23,7 @@ fn limited(plan: &Plan) -> BTreeSet<u32> {
             .chain(fault.nodes.iter().copied())
             .collect::<Vec<_>>()
     };
-    let faults = plan.faults.iter().filter(|fault| fault.kind == FaultKind::Memory);
+    let faults = plan.faults.iter().filter(|fault| fault.kind == kind);
     faults.flat_map(nodes).collect()
 }
 
@@ -32,7 +33,7 @@ impl Groups {
     /// # Errors
     /// [`CgroupError`] when the system has none, or refuses.
     pub(crate) fn of(plan: &Plan) -> Result<Self, CgroupError> {
-        let nodes = limited(plan);
+        let nodes = suffer(plan, FaultKind::Memory);
         let mut groups = BTreeMap::new();
         if !nodes.is_empty() {
             let place = Place::find(Controller::Memory)?;
@@ -69,7 +70,7 @@ impl Groups {
     ///
     /// # Errors
     /// [`CgroupError`] when the system refuses.
-    pub(crate) fn lift(&self, node: u32) -> Result<Seen, CgroupError> {
+    pub(crate) fn lift(&self, node: u32) -> Result<Starved, CgroupError> {
         let groups = self.groups();
         let group = groups.get(&node).ok_or(CgroupError::None(Controller::Memory))?;
         group.lift()
@@ -89,11 +90,11 @@ mod tests {
     #[test]
     fn whose_memory_may_be_limited_gets_a_group() {
         let mut plan = plan(4);
-        assert!(limited(&plan).is_empty());
+        assert!(suffer(&plan, FaultKind::Memory).is_empty());
         plan.faults = vec![fault(FaultKind::Memory, &[2]), fault(FaultKind::Crash, &[1])];
-        assert_eq!(limited(&plan), BTreeSet::from([2]));
+        assert_eq!(suffer(&plan, FaultKind::Memory), BTreeSet::from([2]));
         plan.faults[0].leads = Some("main".to_owned());
-        assert_eq!(limited(&plan), BTreeSet::from([0, 1, 2, 3]));
+        assert_eq!(suffer(&plan, FaultKind::Memory), BTreeSet::from([0, 1, 2, 3]));
     }
 
     #[test]

@@ -138,15 +138,3 @@ fn every_fault_that_hosts_allow_is_made_and_undone() {
     assert_eq!(processes.iter().find(crashed).unwrap()["restarts"], 1);
     fleet.wait_until_nobody_is_left();
 }
-
-#[test]
-fn a_fault_that_no_host_allows_is_refused_before_any_is_touched() {
-    let cpu = "[[load]]\nrate = 5\n[[fault]]\nat = \"1s\"\nfor = \"1s\"\nkind = \"cpu\"\nnodes = [\"val-0\"]\nshare = \"10%\"\n";
-    let fleet = Fleet::new(SshServers::start(5), 0, cpu);
-    let ended = fleet.start().wait();
-    ended.failure(
-        2,
-        &["error[T041]", "the fault `cpu` is not supported by the `ssh` provider"],
-    );
-    assert!((0..5).all(|host| !fleet.servers.log(host).contains("Accepted")));
-}

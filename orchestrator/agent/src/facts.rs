@@ -1,5 +1,6 @@
 //! What this host and this program are.
 
+use crate::limits::limitable;
 use nix::sys::{
     resource::{Resource, getrlimit},
     statvfs::statvfs,
@@ -42,6 +43,7 @@ pub(crate) fn host_facts(folder: &Path, groups: &Result<OwnGroups, String>) -> H
             Ok(groups) => format!("nodes have their own: {}", groups.describe()),
             Err(why) => format!("nodes have a session of their own and no group: {why}"),
         },
+        limits: limitable(groups),
     }
 }
 
@@ -91,6 +93,7 @@ mod tests {
     fn this_host_has_cores_memory_and_a_disk() {
         let facts = host_facts(&std::env::temp_dir(), &Err("none are mounted".to_owned()));
         assert!(facts.groups.contains("no group: none are mounted"), "{}", facts.groups);
+        assert!(facts.limits.is_empty(), "{:?}", facts.limits);
         assert!(facts.cores > 0 && facts.memory_bytes > 0 && facts.disk_free_bytes > 0 && facts.descriptors > 0);
         assert!(
             facts.kernel.starts_with("Linux ") && !facts.hostname.is_empty(),

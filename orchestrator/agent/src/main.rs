@@ -13,6 +13,7 @@ mod facts;
 mod files;
 mod generate;
 mod leftovers;
+mod limits;
 mod node;
 mod options;
 mod orders;

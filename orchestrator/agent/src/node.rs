@@ -1,8 +1,14 @@
 //! One node of a run: started from a verified program, watched, ended.
 
-use crate::{agent::Agent, leftovers::Note, run::Run, store::refused};
+use crate::{
+    agent::Agent,
+    leftovers::Note,
+    limits::{Group, Limits},
+    run::Run,
+    store::refused,
+};
 use regatta_fleet::{AGENT_PID, Name, NodeEvent, NodeStart, NodeState, NodeStatus, Program, Refusal, Started, What};
-use regatta_process::{Exit, Process, ProcessSpec, cgroup::OwnGroup};
+use regatta_process::{Exit, Process, ProcessSpec};
 use regatta_seal::VerifiedProgram;
 use std::{cell::RefCell, ffi::OsString, fs, rc::Rc, sync::Arc, time::Duration};
 use tokio::{
@@ -21,6 +27,8 @@ pub(crate) struct Node {
     spec: NodeStart,
     program: Program,
     process: RefCell<Option<Process>>,
+    /// Those of this name in its run, before this and after it.
+    limits: Rc<Limits>,
     /// Held while it is started or ended, so that one is done before the other begins.
     life: Mutex<()>,
 }
@@ -36,11 +44,12 @@ pub(crate) enum End {
 
 impl Node {
     /// A node that was not started yet.
-    pub(crate) fn new(spec: NodeStart, program: Program) -> Self {
+    pub(crate) fn new(spec: NodeStart, program: Program, limits: Rc<Limits>) -> Self {
         Self {
             spec,
             program,
             process: RefCell::default(),
+            limits,
             life: Mutex::default(),
         }
     }
@@ -75,7 +84,10 @@ impl Node {
         let process = self.process()?;
         let started = self.started(&process);
         let state = match process.exit() {
-            Some(exit) => NodeState::Ended(exit),
+            Some(exit) => NodeState::Ended(Exit {
+                starved: self.limits.has_starved(process.pid()),
+                ..exit
+            }),
             None => NodeState::Running(process.announcement()),
         };
         Some(NodeStatus { started, state })
@@ -128,9 +140,21 @@ impl Node {
                 return Err(refused(format!("the note about node `{}`", self.name()))(error));
             }
         };
-        let group = hold(agent, run, &started);
+        let group = match hold(agent, run, &started, &self.limits) {
+            Ok(group) => group,
+            Err(refusal) => {
+                process.kill().await;
+                return Err(refusal);
+            }
+        };
         run.tell(NodeEvent::Started(started.clone()));
-        tokio::task::spawn_local(watch(Rc::clone(run), self.name().clone(), process, (note, group)));
+        let limits = Rc::clone(&self.limits);
+        tokio::task::spawn_local(watch(
+            Rc::clone(run),
+            self.name().clone(),
+            process,
+            (note, group, limits),
+        ));
         Ok(started)
     }
 
@@ -161,38 +185,52 @@ impl Node {
     }
 }
 
-/// Puts a node that was just started into a control group of its own. Where that is refused it goes on without one.
-fn hold(agent: &Agent, run: &Run, started: &Started) -> Option<OwnGroup> {
-    let groups = agent.groups.as_ref().ok()?;
+/// Puts a node that was just started into a control group of its own, under the limits that are on. Where there is none to
+/// be had it goes on without one, unless it is to be limited.
+fn hold(agent: &Agent, run: &Run, started: &Started, limits: &Limits) -> Result<Option<Group>, Refusal> {
+    let Ok(groups) = &agent.groups else { return Ok(None) };
     // Two processes of one name and run follow each other, and the group of the first may just be ending.
     let what = format!("{}-{}-{}", run.name(), started.node, started.pid);
-    match groups.hold(&what, started.pid) {
-        Ok(group) => Some(group),
+    let held = groups.make(&what).and_then(|mut group| {
+        limits.prepare(&mut group)?;
+        group.enter(started.pid).map(|()| group)
+    });
+    match held {
+        Ok(group) => {
+            let group = Rc::new(RefCell::new(group));
+            limits.begin(started.pid, &group);
+            Ok(Some(group))
+        }
+        Err(error) if limits.is_on() => {
+            let message = format!("node `{}` cannot be limited as a fault asks: {error}", started.node);
+            Err(Refusal::new(What::System, message))
+        }
         Err(error) => {
             agent.note(&format!("node {} has no control group: {error}", started.node));
-            None
+            Ok(None)
         }
     }
 }
 
 /// Ends what a node left behind in its group, and removes that.
-async fn end_group(mut group: OwnGroup) {
+async fn end_group(group: &Group) {
     let until = Instant::now() + GROUP_DEADLINE;
     // An error stays an error; what stays is taken by the next agent's sweep.
-    while Instant::now() < until && group.is_ended().is_ok_and(|ended| !ended) {
+    while Instant::now() < until && group.borrow_mut().is_ended().is_ok_and(|ended| !ended) {
         tokio::time::sleep(GROUP_PAUSE).await;
     }
 }
 
 /// Tells what becomes of a process.
-async fn watch(run: Rc<Run>, node: Name, process: Process, (note, group): (Note, Option<OwnGroup>)) {
+async fn watch(run: Rc<Run>, node: Name, process: Process, (note, group, limits): (Note, Option<Group>, Rc<Limits>)) {
     if let Ok(line) = process.announced().await {
         let node = node.clone();
         run.tell(NodeEvent::Announced { node, line });
     }
-    let (exit, pid) = (process.ended().await, process.pid());
+    let (mut exit, pid) = (process.ended().await, process.pid());
     if let Some(group) = group {
-        end_group(group).await;
+        exit.starved = limits.end(pid, &group);
+        end_group(&group).await;
     }
     drop(note);
     run.tell(NodeEvent::Ended { node, pid, exit });

@@ -121,8 +121,13 @@ async fn obeyed_by_run(agent: &Rc<Agent>, run: &Rc<Run>, body: OrderBody) -> Res
         OrderBody::List { folder } => return files::list(run.folder(), folder.as_ref()),
         OrderBody::Faults { timers } => timers::add(agent, run, timers)?,
         OrderBody::ForgetFaults => run.timers.forget(),
+        OrderBody::Limit { node, limit } => {
+            let held_more = run.limit(agent, &node, limit)?;
+            return Ok(Answer::Limited { held_more });
+        }
+        OrderBody::Lift { node, of } => return run.limits(&node)?.lift(of).map(Answer::Lifted),
         OrderBody::Stop { grace_ms } => {
-            let forced = run.stop(grace(grace_ms)).await;
+            let forced = run.stop(agent, grace(grace_ms)).await;
             return Ok(Answer::Stopped { forced });
         }
         // Those that need no run were taken before.

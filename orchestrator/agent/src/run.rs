@@ -3,13 +3,14 @@
 use crate::{
     agent::Agent,
     clock::now_us,
+    limits::{Limits, limitable},
     node::{End, Node},
     timers::Timers,
 };
 use regatta_base::Digest;
 use regatta_fleet::{
-    Backlog, Event, Lease, Name, NodeEvent, NodeStart, NodeStatus, Policy, Program, Refusal, RunHello, RunStatus,
-    Started, What,
+    Backlog, Event, Lease, Limit, Name, NodeEvent, NodeStart, NodeStatus, Policy, Program, Refusal, RunHello,
+    RunStatus, Started, What,
     limits::{BACKLOG_BYTES_MAX, NODES_MAX},
 };
 use regatta_process::{Exit, disk_bytes};
@@ -39,6 +40,8 @@ pub(crate) struct Run {
     over: CancellationToken,
     policy: RefCell<Policy>,
     nodes: RefCell<BTreeMap<Name, Rc<Node>>>,
+    /// Limits of nodes, started or not.
+    limits: RefCell<BTreeMap<Name, Rc<Limits>>>,
     backlog: RefCell<Backlog>,
     /// Wakes the connection when there are events.
     news: Notify,
@@ -62,6 +65,7 @@ impl Run {
             over: CancellationToken::new(),
             policy: RefCell::new(hello.policy.clone()),
             nodes: RefCell::default(),
+            limits: RefCell::default(),
             backlog: RefCell::new(Backlog::new(BACKLOG_BYTES_MAX)),
             news: Notify::new(),
             attachment: RefCell::default(),
@@ -179,6 +183,42 @@ impl Run {
         self.nodes.borrow().get(name).cloned().ok_or_else(missing)
     }
 
+    /// Limits of a node by its name, whether it was started or not.
+    ///
+    /// # Errors
+    /// [`What::Order`] when there are too many names.
+    pub(crate) fn limits(&self, name: &Name) -> Result<Rc<Limits>, Refusal> {
+        let mut limits = self.limits.borrow_mut();
+        if limits.len() >= NODES_MAX && !limits.contains_key(name) {
+            return Err(too_many_nodes());
+        }
+        Ok(Rc::clone(limits.entry(name.clone()).or_default()))
+    }
+
+    /// Leaves a node less of something; whether it holds more than that and cannot give it back.
+    ///
+    /// # Errors
+    /// [`What::System`] when nodes here have no groups that can do so, or the system refuses.
+    pub(crate) fn limit(&self, agent: &Agent, name: &Name, limit: Limit) -> Result<bool, Refusal> {
+        self.check_lease()?;
+        if !limitable(&agent.groups).contains(&limit.of()) {
+            let why = agent
+                .groups
+                .as_ref()
+                .err()
+                .map_or(String::new(), |why| format!(": {why}"));
+            let message = format!(
+                "nodes of this host have no control groups that limit {}{why}\n  help: log in as root, or as a user that such \
+                 groups are delegated to",
+                limit.of()
+            );
+            return Err(Refusal::new(What::System, message));
+        }
+        let node = self.nodes.borrow().get(name).cloned();
+        let runs = node.is_some_and(|node| node.running().is_some());
+        self.limits(name)?.limit(limit, runs)
+    }
+
     /// Whether any node runs.
     pub(crate) fn is_running(&self) -> bool {
         self.nodes.borrow().values().any(|node| node.running().is_some())
@@ -224,14 +264,12 @@ impl Run {
                 return Err(Refusal::new(What::Busy, format!("node `{}` runs already", spec.node)));
             }
             if before.is_none() && self.nodes.borrow().len() >= NODES_MAX {
-                return Err(Refusal::new(
-                    What::Order,
-                    format!("a run has at most {NODES_MAX} nodes on one host"),
-                ));
+                return Err(too_many_nodes());
             }
             // The lease may have ended while others were started.
             self.check_lease()?;
-            let node = Rc::new(Node::new(spec, program.clone()));
+            let limits = self.limits(&spec.node)?;
+            let node = Rc::new(Node::new(spec, program.clone(), limits));
             let _born = node.life().await;
             self.nodes.borrow_mut().insert(node.name().clone(), Rc::clone(&node));
             started.push(node.start(agent, self, Arc::clone(&verified), false).await?);
@@ -249,9 +287,16 @@ impl Run {
         node.start(agent, self, Arc::new(verified), true).await.map(drop)
     }
 
-    /// Ends all nodes; the answer names those that had to be killed. No fault timer starts one again.
-    pub(crate) async fn stop(&self, grace: Duration) -> Vec<Name> {
+    /// Ends all nodes; the answer names those that had to be killed. No fault timer starts one again, and no limit slows its
+    /// end down.
+    pub(crate) async fn stop(&self, agent: &Agent, grace: Duration) -> Vec<Name> {
         self.timers.halt();
+        for (name, limits) in &*self.limits.borrow() {
+            let refused = limits.lift_all();
+            refused
+                .iter()
+                .for_each(|why| agent.note(&format!("node {name} stays limited: {why}")));
+        }
         let nodes = self.nodes();
         let exits = end_all(&nodes, End::Stop(grace)).await;
         let forced = nodes
@@ -267,6 +312,10 @@ impl Run {
         self.sampling.borrow().cancel();
         self.over.cancel();
     }
+}
+
+fn too_many_nodes() -> Refusal {
+    Refusal::new(What::Order, format!("a run has at most {NODES_MAX} nodes on one host"))
 }
 
 /// Ends nodes at once and waits until all have ended.
@@ -301,7 +350,7 @@ async fn guard(agent: Rc<Agent>, run: Rc<Run>) {
         }
     }
     run.over.cancel();
-    let forced = run.stop(GRACE).await;
+    let forced = run.stop(&agent, GRACE).await;
     run.sampling.borrow().cancel();
     agent.note(&format!(
         "the lease of run {} ended; {} nodes had to be killed",

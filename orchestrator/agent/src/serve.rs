@@ -186,7 +186,10 @@ async fn end(agent: &Rc<Agent>) -> io::Result<()> {
     let stops: Vec<_> = runs
         .iter()
         .cloned()
-        .map(|run| spawn_local(async move { run.stop(GRACE).await }))
+        .map(|run| {
+            let agent = Rc::clone(agent);
+            spawn_local(async move { run.stop(&agent, GRACE).await })
+        })
         .collect();
     for stop in stops {
         // Nobody aborts these tasks, and they do not panic.

@@ -4,13 +4,16 @@
 //! A group is named after the lab or agent that made it. One that is killed leaves empty groups, since its nodes end with it;
 //! the next one removes them.
 
+mod cpu;
 mod memory;
 mod own;
 
-pub use memory::{Begun, MemoryGroup, Seen};
+pub use memory::{Begun, MemoryGroup};
 pub use own::{OwnGroup, OwnGroups};
 
 use crate::start_ticks;
+use cpu::CpuLimit;
+use regatta_fleet::Throttled;
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -78,6 +81,7 @@ pub struct Place {
 pub struct Limited {
     path: PathBuf,
     home: PathBuf,
+    cpu: CpuLimit,
     is_lifted: bool,
 }
 
@@ -120,7 +124,7 @@ impl Place {
         let probe = place.parent.join(name(&format!("probe-{}", controller.name())));
         at(&probe, fs::create_dir(&probe).or_else(known))?;
         let limit = match controller {
-            Controller::Cpu => place.version.write(&probe, QUOTA_US_MIN),
+            Controller::Cpu => place.version.leave_time(&probe, QUOTA_US_MIN),
             Controller::Memory => memory::probe(&place, &probe),
             Controller::Pids => Ok(()),
         };
@@ -176,16 +180,18 @@ impl Place {
     /// # Errors
     /// [`CgroupError`] when the system refuses; no group is left then.
     pub fn limit(&self, node: u32, pid: u32, share_ppm: u32) -> Result<Limited, CgroupError> {
-        let limited = Limited {
-            path: self.parent.join(name(&node.to_string())),
+        let path = self.parent.join(name(&node.to_string()));
+        at(&path, fs::create_dir(&path).or_else(known))?;
+        let mut limited = Limited {
+            cpu: CpuLimit::of(self.version, path.clone()),
+            path,
             home: self.home.clone(),
             is_lifted: false,
         };
-        at(&limited.path, fs::create_dir(&limited.path).or_else(known))?;
         let procs = limited.path.join("cgroup.procs");
-        let entered = self
-            .version
-            .write(&limited.path, quota_us(share_ppm))
+        let entered = limited
+            .cpu
+            .limit(quota_us(share_ppm))
             .and_then(|()| at(&procs, fs::write(&procs, pid.to_string())));
         if let Err(error) = entered {
             limited.lift()?;
@@ -261,20 +267,6 @@ impl Version {
             Self::Two => 2,
         }
     }
-
-    fn write(self, group: &Path, quota_us: u64) -> Result<(), CgroupError> {
-        let put = |file: &str, text: String| {
-            let path = group.join(file);
-            at(&path, fs::write(&path, text))
-        };
-        match self {
-            Self::One => {
-                put("cpu.cfs_period_us", PERIOD_US.to_string())?;
-                put("cpu.cfs_quota_us", quota_us.to_string())
-            }
-            Self::Two => put("cpu.max", format!("{quota_us} {PERIOD_US}")),
-        }
-    }
 }
 
 /// The quota of a period for so many millionths of one processor, in microseconds.
@@ -283,13 +275,14 @@ fn quota_us(share_ppm: u32) -> u64 {
 }
 
 impl Limited {
-    /// Gives the process its time back and removes the group.
+    /// Gives the process its time back, removes the group, and says how often the process was held back.
     ///
     /// # Errors
     /// [`CgroupError`] when the system refuses.
-    pub fn lift(mut self) -> Result<(), CgroupError> {
+    pub fn lift(mut self) -> Result<Throttled, CgroupError> {
         self.is_lifted = true;
-        remove(&self.path, &self.home)
+        let seen = self.cpu.seen();
+        remove(&self.path, &self.home).map(|()| seen)
     }
 }
 
@@ -322,6 +315,18 @@ fn is_removed(group: &Path) -> Result<bool, CgroupError> {
         Err(error) if matches!(error.kind(), io::ErrorKind::ResourceBusy | io::ErrorKind::NotFound) => Ok(false),
         Err(error) => at(group, Err(error)),
     }
+}
+
+fn put(group: &Path, file: &str, text: &str) -> Result<(), CgroupError> {
+    let path = group.join(file);
+    at(&path, fs::write(&path, text))
+}
+
+/// The number after `key` in a file of a group; 0 where the system does not show it.
+fn counter(group: &Path, file: &str, key: &str) -> u64 {
+    let text = fs::read_to_string(group.join(file)).unwrap_or_default();
+    let value = |line: &str| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok();
+    text.lines().find_map(value).unwrap_or(0)
 }
 
 /// The name of this program's group for `what`.
@@ -445,7 +450,8 @@ mod tests {
         // 2 % of 2 s are 4 ticks of 10 ms; a process without a limit would have far more even on a busy machine.
         let used = cpu_ticks(pid) - before;
         assert!(used <= 20, "{used} ticks in {:?}", begun.elapsed());
-        limited.lift().unwrap();
+        let seen = limited.lift().unwrap();
+        assert!(seen.throttled > 0 && seen.periods >= seen.throttled, "{seen:?}");
         assert!(!path.exists());
         let home = fs::read_to_string(place.home.join("cgroup.procs")).unwrap();
         assert!(home.lines().any(|line| line == pid.to_string()), "it is back");

@@ -357,6 +357,7 @@ impl Supervised {
             signal: status.and_then(|status| status.signal()),
             ordered: self.ordered,
             forced: self.forced,
+            starved: false,
             tail: self.log.tail(),
         };
         let _ = self.state.send(State::Ended(exit));

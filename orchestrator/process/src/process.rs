@@ -173,6 +173,7 @@ fn lost() -> Exit {
         signal: None,
         ordered: true,
         forced: true,
+        starved: false,
         tail: Vec::new(),
     }
 }

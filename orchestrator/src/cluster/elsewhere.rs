@@ -7,6 +7,8 @@ use crate::{
     sample::Elsewhere,
 };
 use futures::{StreamExt, stream};
+use regatta_fleet::{Limit, Resource, Seen};
+use regatta_plan::PlannedNode;
 use regatta_report::model::Disclosure;
 
 /// Nodes that hosts are asked to start at the same time.
@@ -51,6 +53,44 @@ impl Cluster {
             self.took(node, process, self.sealed(node)?.program_digest())?;
         }
         Ok(count)
+    }
+
+    /// Whether nodes are on other machines.
+    pub(crate) fn has_hosts(&self) -> bool {
+        self.provider.fleet().is_some()
+    }
+
+    /// Has the host of a node leave it less of something; whether it holds more than that and cannot give it back.
+    ///
+    /// # Errors
+    /// [`ClusterError`] with what its host said, or that it has none.
+    pub(crate) async fn limit_elsewhere(&self, node: u32, limit: Limit) -> Result<bool, ClusterError> {
+        let (fleet, node) = self.on_host(node)?;
+        Ok(fleet.limit(node, limit).await?)
+    }
+
+    /// Has the host of a node lift its limit, and say what that did.
+    ///
+    /// # Errors
+    /// As [`Cluster::limit_elsewhere`].
+    pub(crate) async fn lift_elsewhere(&self, node: u32, of: Resource) -> Result<Seen, ClusterError> {
+        let (fleet, node) = self.on_host(node)?;
+        Ok(fleet.lift(node, of).await?)
+    }
+
+    /// Waits until the newest process of a node has ended.
+    pub(crate) async fn ended(&self, node: u32) {
+        if let Some(process) = self.process(node) {
+            process.ended().await;
+        }
+    }
+
+    fn on_host(&self, node: u32) -> Result<(&SshProvider, &PlannedNode), ClusterError> {
+        let node = &self.plan.nodes[node as usize];
+        let fleet = self.provider.fleet();
+        fleet
+            .map(|fleet| (fleet, node))
+            .ok_or_else(|| SshError::NoHost(node.name.clone()).into())
     }
 
     /// A piece of the log of a node that is elsewhere, from `offset` on, and how long the log is; none when it is here.

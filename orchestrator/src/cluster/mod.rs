@@ -222,7 +222,11 @@ impl Cluster {
         }
         Ok(Self {
             processes: Mutex::new(vec![None; plan.places()]),
-            memory: Arc::new(Groups::of(&plan)?),
+            memory: Arc::new(match provider {
+                // Groups of nodes elsewhere are made there.
+                Provider::Ssh(_) => Groups::default(),
+                Provider::Local(_) | Provider::Netns(_) => Groups::of(&plan)?,
+            }),
             lives: (0..plan.places()).map(|_| tokio::sync::Mutex::default()).collect(),
             plan,
             run,
@@ -352,7 +356,8 @@ impl Cluster {
         let memory = Arc::clone(&self.memory);
         let watcher = tokio::spawn(async move {
             let exit = process.ended().await;
-            let starved = exit.signal == Some(9) && !exit.ordered && memory.was_starved(index);
+            let killed = exit.signal == Some(9) && !exit.ordered;
+            let starved = exit.starved || (killed && memory.was_starved(index));
             // The run goes on without this line when the disk is full; the report shows the exit as well.
             let _ = journal.write(Entry::NodeEnded {
                 node: name,

@@ -83,6 +83,17 @@ pub(crate) enum HostError {
         /// Why.
         message: String,
     },
+    /// A fault of its nodes needs what it has not.
+    #[error(
+        "cannot limit {what} of its nodes, which a fault needs: {groups}\n  help: log in as root, or as a user that control \
+         groups are delegated to; or have the fault done to nodes of other hosts"
+    )]
+    NoLimits {
+        /// What cannot be limited.
+        what: regatta_fleet::Resource,
+        /// What it says of its control groups.
+        groups: String,
+    },
     /// The answer is not one to the order.
     #[error("answered something else than was asked\n  help: lab and agent must be of one version")]
     Unexpected,

@@ -158,6 +158,8 @@ fn name(body: &OrderBody) -> &'static str {
         OrderBody::Signal { .. } => "signalling nodes",
         OrderBody::Read { .. } => "reading a file",
         OrderBody::Stop { .. } => "stopping nodes",
+        OrderBody::Limit { .. } => "limiting a node",
+        OrderBody::Lift { .. } => "lifting the limit of a node",
         OrderBody::Remove { .. } => "removing a run",
         OrderBody::Clock { .. } => "asking for the clock",
         OrderBody::Status => "asking what is there",

@@ -1,6 +1,7 @@
 //! Faults: what each kind does to its nodes, and how it is undone.
 
 mod leader;
+mod limits;
 mod links;
 mod upgrade;
 
@@ -15,7 +16,7 @@ use regatta_plan::{
     FaultExtent, Plan, PlannedFault,
     scenario::{FaultKind, ProviderKind},
 };
-use regatta_process::cgroup::{Begun, CgroupError, Controller, Limited, Place};
+use regatta_process::cgroup::{CgroupError, Limited};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex as StdMutex, PoisonError},
@@ -72,6 +73,14 @@ pub(crate) enum InjectError {
         /// What the system said.
         error: CgroupError,
     },
+    /// A host does not limit a node, or does not lift the limit.
+    #[error("fault {fault}: {error}")]
+    Host {
+        /// Position of the fault in the plan.
+        fault: u32,
+        /// What the host said.
+        error: ClusterError,
+    },
     /// A node did not come back.
     #[error("after fault {fault}: {error}")]
     NotHealed {
@@ -88,8 +97,8 @@ pub(crate) struct Injector {
     cluster: Arc<Cluster>,
     /// The faults that are on. Whoever holds it orders links, so that no node gets an older order after a newer one.
     on: Mutex<Vec<PlannedFault>>,
-    /// Processes with less time on the processor, by their fault.
-    limited: Mutex<Vec<(u32, Limited)>>,
+    /// Processes of this machine with less time on the processor, by their fault and node.
+    limited: Mutex<Vec<(u32, u32, Limited)>>,
     /// What was seen of faults that are undone, in words.
     seen: StdMutex<BTreeMap<u32, String>>,
 }
@@ -142,63 +151,8 @@ impl Injector {
             }
             FaultKind::Skew | FaultKind::DiskFull | FaultKind::DiskSlow => self.order_nodes(&on, fault).await?,
             FaultKind::Upgrade => upgrade::release(cluster, fault).await?,
-            FaultKind::Cpu => self.limit(fault).await?,
-            FaultKind::Memory => self.limit_memory(fault).await?,
+            FaultKind::Cpu | FaultKind::Memory => self.limit(fault).await?,
         }
-        Ok(())
-    }
-
-    /// Leaves each node of `fault` its share of a processor.
-    async fn limit(&self, fault: &PlannedFault) -> Result<(), InjectError> {
-        let failed = |error| InjectError::Limit {
-            fault: fault.index,
-            error,
-        };
-        let FaultExtent::Cpu(share_ppm) = fault.extent else {
-            return Err(InjectError::Unsupported(fault.kind));
-        };
-        let place = Place::find(Controller::Cpu).map_err(failed)?;
-        let mut limited = self.limited.lock().await;
-        for &node in &fault.nodes {
-            // One that is away has no time to lose.
-            if let Some(pid) = self.cluster.pid(node) {
-                limited.push((fault.index, place.limit(node, pid, share_ppm).map_err(failed)?));
-            }
-        }
-        Ok(())
-    }
-
-    /// Leaves each node of `fault` so much memory. One that holds more and cannot give it back ends at once.
-    async fn limit_memory(&self, fault: &PlannedFault) -> Result<(), InjectError> {
-        let FaultExtent::Memory(bytes) = fault.extent else {
-            return Err(InjectError::Unsupported(fault.kind));
-        };
-        for &node in &fault.nodes {
-            let begun = self.cluster.memory().limit(node, bytes);
-            let begun = begun.map_err(|error| InjectError::Limit {
-                fault: fault.index,
-                error,
-            })?;
-            if begun == Begun::HeldMore {
-                self.cluster.kill(node).await;
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives the nodes of `fault` their memory back, and notes what they made of it.
-    fn lift_memory(&self, fault: &PlannedFault) -> Result<(), InjectError> {
-        let mut seen = Vec::new();
-        for &node in &fault.nodes {
-            let lifted = self.cluster.memory().lift(node);
-            let lifted = lifted.map_err(|error| InjectError::Limit {
-                fault: fault.index,
-                error,
-            })?;
-            seen.push(format!("{} {lifted}", self.cluster.plan().name_at(node)));
-        }
-        let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        all.insert(fault.index, seen.join("; "));
         Ok(())
     }
 
@@ -225,19 +179,6 @@ impl Injector {
         listening.map_err(not_healed)
     }
 
-    /// Gives the nodes of `fault` their time back.
-    async fn lift(&self, fault: &PlannedFault) -> Result<(), InjectError> {
-        let mut limited = self.limited.lock().await;
-        let (ours, others) = std::mem::take(&mut *limited)
-            .into_iter()
-            .partition(|(of, _)| *of == fault.index);
-        *limited = others;
-        let ours: Vec<(u32, Limited)> = ours;
-        let fault = fault.index;
-        ours.into_iter()
-            .try_for_each(|(_, one)| one.lift().map_err(|error| InjectError::Limit { fault, error }))
-    }
-
     /// Undoes `fault`: links are whole, and processes run again, from verified programs with the data that they have. Nodes
     /// may still be behind.
     ///
@@ -255,7 +196,7 @@ impl Injector {
             FaultKind::Upgrade => upgrade::wait(cluster, fault, REJOIN_DEADLINE).await?,
             FaultKind::Cpu => self.lift(fault).await?,
             FaultKind::Memory => {
-                self.lift_memory(fault)?;
+                self.lift(fault).await?;
                 let ended = fault.nodes.iter().filter(|&&node| !cluster.is_running(node));
                 let ended: Vec<u32> = ended.copied().collect();
                 self.start_again(fault, &ended).await?;

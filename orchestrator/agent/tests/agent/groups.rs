@@ -15,7 +15,7 @@ const LITTERING: &str = "#!/bin/sh\nuntil grep -q cpu:.*/regatta- /proc/$$/cgrou
 const DEPTH_MAX: u32 = 8;
 
 /// Whether nodes get groups on this machine; where not, the agent says why.
-fn has_groups(answer: &HelloAnswer) -> bool {
+pub fn has_groups(answer: &HelloAnswer) -> bool {
     let words = &answer.facts.groups;
     if words.starts_with("nodes have their own: ") {
         return true;
@@ -26,7 +26,7 @@ fn has_groups(answer: &HelloAnswer) -> bool {
 }
 
 /// Groups that an agent made and that are there.
-fn groups_of(agent: u32) -> Vec<PathBuf> {
+pub fn groups_of(agent: u32) -> Vec<PathBuf> {
     fn look(folder: &Path, prefix: &str, depth: u32, found: &mut Vec<PathBuf>) {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {

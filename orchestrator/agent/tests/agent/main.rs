@@ -7,5 +7,6 @@ mod generate;
 mod groups;
 mod hostile;
 mod life;
+mod limits;
 mod share;
 mod support;

@@ -3,45 +3,15 @@
 //! The system charges memory to the group that a process is in when it takes it, and leaves it there when the process moves.
 //! A group made when a fault begins would leave out what the node holds by then.
 
-use super::{CgroupError, Place, Version, at, enter, known, name, remove};
+use super::{CgroupError, Place, Version, at, counter, enter, known, name, put, remove};
+use regatta_fleet::Starved;
 use std::{
-    fmt, fs, io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
 /// A limit that is none, in bytes: for the probe whether limits can be written.
 const AMPLE_BYTES: u64 = 1 << 50;
-
-/// What became of a node under a limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seen {
-    /// Most bytes of memory while the limit held.
-    pub peak_bytes: u64,
-    /// How often the node came up against it.
-    pub hits: u64,
-    /// Whether the kernel killed it for want of memory.
-    pub killed: bool,
-    /// Whether it held more than the limit from the beginning and could not give it back.
-    pub held_more: bool,
-}
-
-impl fmt::Display for Seen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let peak = format!("{}KiB", self.peak_bytes / 1024);
-        if self.held_more {
-            return write!(f, "held {peak}, more than the limit, and was killed");
-        }
-        if self.killed {
-            return write!(f, "killed by the kernel, it needed more");
-        }
-        let times = if self.hits == 1 { "once" } else { "times" };
-        match self.hits {
-            0 => write!(f, "lived with at most {peak}, never at the limit"),
-            1 => write!(f, "lived with at most {peak}, {times} at the limit"),
-            hits => write!(f, "lived with at most {peak}, {hits} {times} at the limit"),
-        }
-    }
-}
 
 /// What a limit does at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,49 +22,38 @@ pub enum Begun {
     HeldMore,
 }
 
-/// A group for the memory of one process, which is removed with this value.
+/// The limit of a group's memory, on or off. The group is another's.
 #[derive(Debug)]
-pub struct MemoryGroup {
+pub(super) struct MemoryLimit {
     version: Version,
     path: PathBuf,
-    home: PathBuf,
     /// Counters when the newest limit began.
     kills_before: u64,
     hits_before: u64,
     held_more: Option<u64>,
 }
 
-impl MemoryGroup {
-    /// Makes one for `what`, with nobody in it.
-    ///
-    /// # Errors
-    /// [`CgroupError`] when the system refuses.
-    pub fn make(place: &Place, what: &str) -> Result<Self, CgroupError> {
-        let path = place.parent.join(name(what));
-        at(&path, fs::create_dir(&path).or_else(known))?;
-        Ok(Self {
-            version: place.version,
+/// A group for the memory of one process, which is removed with this value.
+#[derive(Debug)]
+pub struct MemoryGroup {
+    limit: MemoryLimit,
+    home: PathBuf,
+}
+
+impl MemoryLimit {
+    /// None yet, for the group at `path`.
+    pub(super) fn of(version: Version, path: PathBuf) -> Self {
+        Self {
+            version,
             path,
-            home: place.home.clone(),
             kills_before: 0,
             hits_before: 0,
             held_more: None,
-        })
+        }
     }
 
-    /// Puts a process that was just started into it.
-    ///
-    /// # Errors
-    /// [`CgroupError`] when the system refuses.
-    pub fn enter(&self, pid: u32) -> Result<(), CgroupError> {
-        enter(&self.path, pid)
-    }
-
-    /// Leaves it so many bytes.
-    ///
-    /// # Errors
-    /// [`CgroupError`] when the system refuses.
-    pub fn limit(&mut self, bytes: u64) -> Result<Begun, CgroupError> {
+    /// Leaves the group so many bytes.
+    pub(super) fn limit(&mut self, bytes: u64) -> Result<Begun, CgroupError> {
         let version = self.version;
         self.kills_before = version.kills(&self.path);
         self.hits_before = version.hits(&self.path);
@@ -111,9 +70,8 @@ impl MemoryGroup {
     }
 
     /// What the newest limit has done so far.
-    #[must_use]
-    pub fn seen(&self) -> Seen {
-        Seen {
+    pub(super) fn seen(&self) -> Starved {
+        Starved {
             peak_bytes: self.held_more.unwrap_or_else(|| self.version.peak(&self.path)),
             hits: self.version.hits(&self.path).saturating_sub(self.hits_before),
             killed: self.was_starved(),
@@ -121,28 +79,68 @@ impl MemoryGroup {
         }
     }
 
+    /// Takes the limit away.
+    pub(super) fn lift(&self) -> Result<(), CgroupError> {
+        self.version.free(&self.path)
+    }
+
+    /// Whether the kernel killed a process for want of memory since the newest limit began.
+    pub(super) fn was_starved(&self) -> bool {
+        self.version.kills(&self.path) > self.kills_before
+    }
+}
+
+impl MemoryGroup {
+    /// Makes one for `what`, with nobody in it.
+    ///
+    /// # Errors
+    /// [`CgroupError`] when the system refuses.
+    pub fn make(place: &Place, what: &str) -> Result<Self, CgroupError> {
+        let path = place.parent.join(name(what));
+        at(&path, fs::create_dir(&path).or_else(known))?;
+        Ok(Self {
+            limit: MemoryLimit::of(place.version, path),
+            home: place.home.clone(),
+        })
+    }
+
+    /// Puts a process that was just started into it.
+    ///
+    /// # Errors
+    /// [`CgroupError`] when the system refuses.
+    pub fn enter(&self, pid: u32) -> Result<(), CgroupError> {
+        enter(&self.limit.path, pid)
+    }
+
+    /// Leaves it so many bytes.
+    ///
+    /// # Errors
+    /// [`CgroupError`] when the system refuses.
+    pub fn limit(&mut self, bytes: u64) -> Result<Begun, CgroupError> {
+        self.limit.limit(bytes)
+    }
+
     /// Takes the limit away and says what it did.
     ///
     /// # Errors
     /// [`CgroupError`] when the system refuses.
-    pub fn lift(&self) -> Result<Seen, CgroupError> {
-        let seen = self.seen();
-        self.version.free(&self.path)?;
-        Ok(seen)
+    pub fn lift(&self) -> Result<Starved, CgroupError> {
+        let seen = self.limit.seen();
+        self.limit.lift().map(|()| seen)
     }
 
     /// Whether the kernel killed a process for want of memory since the newest limit began.
     #[must_use]
     pub fn was_starved(&self) -> bool {
-        self.version.kills(&self.path) > self.kills_before
+        self.limit.was_starved()
     }
 }
 
 impl Drop for MemoryGroup {
     fn drop(&mut self) {
-        if self.path.exists() {
+        if self.limit.path.exists() {
             // What stays is empty once its process has ended, and the next sweep takes it.
-            let _ = remove(&self.path, &self.home);
+            let _ = remove(&self.limit.path, &self.home);
         }
     }
 }
@@ -224,11 +222,6 @@ impl Version {
     }
 }
 
-fn put(group: &Path, file: &str, text: &str) -> Result<(), CgroupError> {
-    let path = group.join(file);
-    at(&path, fs::write(&path, text))
-}
-
 /// As [`put`], for what not every system has.
 fn put_if_there(group: &Path, file: &str, text: &str) -> Result<(), CgroupError> {
     match group.join(file).exists() {
@@ -241,13 +234,6 @@ fn put_if_there(group: &Path, file: &str, text: &str) -> Result<(), CgroupError>
 fn number(group: &Path, file: &str) -> u64 {
     let text = fs::read_to_string(group.join(file)).unwrap_or_default();
     text.trim().parse().unwrap_or(0)
-}
-
-/// The number after `key` in a file of a group.
-fn counter(group: &Path, file: &str, key: &str) -> u64 {
-    let text = fs::read_to_string(group.join(file)).unwrap_or_default();
-    let value = |line: &str| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok();
-    text.lines().find_map(value).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -284,7 +270,7 @@ mod tests {
     fn a_process_that_needs_more_is_killed_and_the_group_knows() {
         use std::io::Write;
         let Some(mut group) = group("memory-3") else { return };
-        let path = group.path.clone();
+        let path = group.limit.path.clone();
         let mut child = hungry(64);
         group.enter(child.id()).unwrap();
         assert_eq!(group.limit(16 << 20).unwrap(), Begun::Holds);

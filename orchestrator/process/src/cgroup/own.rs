@@ -1,11 +1,15 @@
 //! A group that a process lives in from its start to its end, in every hierarchy that is there, so that nothing that it
 //! started stays behind.
 
-use super::{CgroupError, Controller, Place, at, enter, is_removed, known, name};
+use super::{
+    Begun, CgroupError, Controller, Place, at, cpu::CpuLimit, enter, is_removed, known, memory::MemoryLimit, name,
+    quota_us,
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use regatta_fleet::{Starved, Throttled};
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -25,14 +29,16 @@ pub struct OwnGroups {
     /// Whose they are, also after they were left behind.
     owner: String,
     places: Vec<Place>,
-    /// What a group can limit.
-    controllers: Vec<Controller>,
+    /// What a group can limit, and at which of these places.
+    controllers: Vec<(Controller, usize)>,
 }
 
 /// The groups of one process, which are removed with this value.
 #[derive(Debug)]
 pub struct OwnGroup {
     paths: Vec<PathBuf>,
+    cpu: Option<CpuLimit>,
+    memory: Option<MemoryLimit>,
 }
 
 impl OwnGroups {
@@ -49,8 +55,9 @@ impl OwnGroups {
             let found = Place::find(controller).and_then(|place| place.is_open().map(|()| place));
             match found {
                 Ok(place) => {
-                    controllers.push(controller);
-                    if places.iter().all(|other| other.parent != place.parent) {
+                    let known = places.iter().position(|other| other.parent == place.parent);
+                    controllers.push((controller, known.unwrap_or(places.len())));
+                    if known.is_none() {
                         places.push(place);
                     }
                 }
@@ -80,7 +87,7 @@ impl OwnGroups {
     /// Whether a group can limit this.
     #[must_use]
     pub fn limits(&self, controller: Controller) -> bool {
-        self.controllers.contains(&controller)
+        self.controllers.iter().any(|(one, _)| *one == controller)
     }
 
     /// One line for people.
@@ -89,7 +96,11 @@ impl OwnGroups {
         let mut versions: Vec<u32> = self.places.iter().map(|place| place.version.number()).collect();
         versions.dedup();
         let versions: Vec<String> = versions.iter().map(u32::to_string).collect();
-        let names: Vec<&str> = self.controllers.iter().map(|controller| controller.name()).collect();
+        let names: Vec<&str> = self
+            .controllers
+            .iter()
+            .map(|(controller, _)| controller.name())
+            .collect();
         let names = match names.is_empty() {
             true => "limiting nothing".to_owned(),
             false => names.join(", "),
@@ -102,12 +113,33 @@ impl OwnGroups {
     /// # Errors
     /// [`CgroupError`] when the system refuses; no group is left then.
     pub fn hold(&self, what: &str, pid: u32) -> Result<OwnGroup, CgroupError> {
-        let mut group = OwnGroup { paths: Vec::new() };
+        let group = self.make(what)?;
+        group.enter(pid)?;
+        Ok(group)
+    }
+
+    /// Makes groups called after `what`, with nobody in them.
+    ///
+    /// # Errors
+    /// [`CgroupError`] when the system refuses; no group is left then.
+    pub fn make(&self, what: &str) -> Result<OwnGroup, CgroupError> {
+        let mut group = OwnGroup {
+            paths: Vec::new(),
+            cpu: None,
+            memory: None,
+        };
         for place in &self.places {
             let path = place.parent.join(name(&format!("{OWN}{}-{what}", self.owner)));
             at(&path, fs::create_dir(&path).or_else(known))?;
-            group.paths.push(path.clone());
-            enter(&path, pid)?;
+            group.paths.push(path);
+        }
+        for (controller, index) in &self.controllers {
+            let (version, path) = (self.places[*index].version, group.paths[*index].clone());
+            match controller {
+                Controller::Cpu => group.cpu = Some(CpuLimit::of(version, path)),
+                Controller::Memory => group.memory = Some(MemoryLimit::of(version, path)),
+                Controller::Pids => {}
+            }
         }
         Ok(group)
     }
@@ -146,6 +178,60 @@ impl OwnGroup {
             self.paths.pop();
         }
         Ok(true)
+    }
+
+    /// Puts a process that was just started into it.
+    ///
+    /// # Errors
+    /// [`CgroupError`] when the system refuses.
+    pub fn enter(&self, pid: u32) -> Result<(), CgroupError> {
+        self.paths.iter().try_for_each(|path| enter(path, pid))
+    }
+
+    /// Leaves it so many millionths of one processor.
+    ///
+    /// # Errors
+    /// [`CgroupError`] when the system refuses, or has no groups that limit this.
+    pub fn limit_cpu(&mut self, share_ppm: u32) -> Result<(), CgroupError> {
+        let cpu = self.cpu.as_mut().ok_or(CgroupError::None(Controller::Cpu))?;
+        cpu.limit(quota_us(share_ppm))
+    }
+
+    /// Leaves it so many bytes of memory.
+    ///
+    /// # Errors
+    /// [`CgroupError`] when the system refuses, or has no groups that limit this.
+    pub fn limit_memory(&mut self, bytes: u64) -> Result<Begun, CgroupError> {
+        let memory = self.memory.as_mut().ok_or(CgroupError::None(Controller::Memory))?;
+        memory.limit(bytes)
+    }
+
+    /// Takes the limit of its time away.
+    ///
+    /// # Errors
+    /// [`CgroupError`] when the system refuses.
+    pub fn lift_cpu(&self) -> Result<(), CgroupError> {
+        self.cpu.as_ref().map_or(Ok(()), CpuLimit::lift)
+    }
+
+    /// Takes the limit of its memory away.
+    ///
+    /// # Errors
+    /// [`CgroupError`] when the system refuses.
+    pub fn lift_memory(&self) -> Result<(), CgroupError> {
+        self.memory.as_ref().map_or(Ok(()), MemoryLimit::lift)
+    }
+
+    /// How often it was held back since the newest limit of its time began.
+    #[must_use]
+    pub fn throttled(&self) -> Throttled {
+        self.cpu.as_ref().map(CpuLimit::seen).unwrap_or_default()
+    }
+
+    /// What the newest limit of its memory has done so far.
+    #[must_use]
+    pub fn starved(&self) -> Starved {
+        self.memory.as_ref().map(MemoryLimit::seen).unwrap_or_default()
     }
 
     /// Its folders.

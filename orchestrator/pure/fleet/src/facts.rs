@@ -1,5 +1,6 @@
 //! What is told of a host and of the processes on it.
 
+use crate::limit::Resource;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -33,6 +34,9 @@ pub struct HostFacts {
     /// The control groups that nodes get, or why they get none, in words.
     #[serde(default)]
     pub groups: String,
+    /// What these groups can limit.
+    #[serde(default)]
+    pub limits: Vec<Resource>,
 }
 
 /// How a process ended.
@@ -46,6 +50,9 @@ pub struct Exit {
     pub ordered: bool,
     /// Whether it had to be killed after the grace period of a stop.
     pub forced: bool,
+    /// Whether the kernel killed it since it needed more memory than a fault left it.
+    #[serde(default)]
+    pub starved: bool,
     /// The last lines of its output.
     pub tail: Vec<String>,
 }

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod facts;
 pub mod frame;
 pub mod lease;
+pub mod limit;
 pub mod limits;
 pub mod message;
 pub mod path;
@@ -20,6 +21,7 @@ pub use clock::{ClockBounds, ClockStepped};
 pub use facts::{Exit, HostFacts, HostSample, NodeSample, Usage};
 pub use frame::{FrameError, Frames, encode_frame};
 pub use lease::Lease;
+pub use limit::{Limit, Resource, Seen, Starved, Throttled};
 pub use message::{
     AGENT_PID, Answer, Entry, Event, FaultTimer, File, Hello, HelloAnswer, Holding, NodeEvent, NodeStart, NodeState,
     NodeStatus, Order, OrderBody, Policy, Program, Refusal, Reply, RunHello, RunStatus, Signal, Started, TimedFault,

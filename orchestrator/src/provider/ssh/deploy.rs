@@ -1,6 +1,6 @@
 //! Making hosts ready: reached, given their agent and the programs of their nodes, with spare ones for those that fail.
 
-use super::{SshError, SshProvider, collect};
+use super::{SshError, SshProvider, collect, limits};
 use crate::{
     fleet::{
         Agent, AgentProgram, Connections, Crew, FleetError, HostClient, HostError, HostFailure, News, RunTerms, Spread,
@@ -147,9 +147,10 @@ pub(crate) async fn reattach(plan: &Plan, run: &RunDir, journal: &Journal) -> Re
     let hosts: BTreeSet<u32> = plan.nodes.iter().filter_map(|node| node.host).collect();
     let hosts: Vec<u32> = hosts.into_iter().collect();
     let (mut crew, news) = Crew::new();
-    let failures = crew
+    let mut failures = crew
         .muster(&connections, &hosts, &Agent::Present, Some(&terms), &BTreeMap::new())
         .await;
+    failures.extend(limits::lift_all(&crew, plan).await);
     for client in crew.clients() {
         let entry = Entry::Host {
             host: client.target().name.clone(),
@@ -282,6 +283,9 @@ impl Gang<'_> {
             if let Some(packing) = self.packing.take() {
                 self.parcels = packing.await.unwrap_or_else(|error| Err(packing_failed(&error)))?;
             }
+            let unfit = limits::unfit(&self.crew, &self.plan, &new);
+            self.forget(&unfit, terms).await;
+            self.replace(unfit)?;
             let late = self.send(&new).await;
             self.forget(&late, terms).await;
             let mended = self.replace(failures.into_iter().chain(late).collect());

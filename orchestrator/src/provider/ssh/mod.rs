@@ -5,6 +5,7 @@
 
 mod collect;
 mod deploy;
+mod limits;
 mod nodes;
 
 pub(crate) use deploy::{Deployment, FleetReady, deploy, reattach};
@@ -16,7 +17,9 @@ use crate::{
     sample::Elsewhere,
 };
 use nodes::Nodes;
-use regatta_fleet::{AGENT_PID, Answer, Name, NodeStart, NodeState, OrderBody, Program, Started, What};
+use regatta_fleet::{
+    AGENT_PID, Answer, Limit, Name, NodeStart, NodeState, OrderBody, Program, Resource, Seen, Started, What,
+};
 use regatta_plan::{Plan, PlannedNode};
 use regatta_process::Process;
 use regatta_report::model::Disclosure;
@@ -279,16 +282,51 @@ impl SshProvider {
     /// # Errors
     /// What its host said.
     pub(crate) async fn lose_disk(&self, node: &PlannedNode) -> Result<(), SshError> {
-        let no_host = || SshError::NoHost(node.name.clone());
-        let client = node.host.and_then(|host| self.crew.client(host)).ok_or_else(no_host)?;
         let order = OrderBody::LoseDisk {
             node: node.name.parse()?,
         };
-        let answer = client.order(order, START_DEADLINE).await;
-        answer.map(drop).map_err(|error| SshError::Host {
-            host: client.target().name.clone(),
-            error,
-        })
+        self.order(node, order).await.map(drop)
+    }
+
+    /// Leaves a node less of something; whether it holds more than that and cannot give it back.
+    ///
+    /// # Errors
+    /// What its host said.
+    pub(crate) async fn limit(&self, node: &PlannedNode, limit: Limit) -> Result<bool, SshError> {
+        let order = OrderBody::Limit {
+            node: node.name.parse()?,
+            limit,
+        };
+        match self.order(node, order).await? {
+            (_, Answer::Limited { held_more }) => Ok(held_more),
+            (host, _) => Err(unexpected(host)),
+        }
+    }
+
+    /// Lifts the limit of a node; what it did.
+    ///
+    /// # Errors
+    /// What its host said.
+    pub(crate) async fn lift(&self, node: &PlannedNode, of: Resource) -> Result<Seen, SshError> {
+        let order = OrderBody::Lift {
+            node: node.name.parse()?,
+            of,
+        };
+        match self.order(node, order).await? {
+            (_, Answer::Lifted(seen)) => Ok(seen),
+            (host, _) => Err(unexpected(host)),
+        }
+    }
+
+    /// Gives an order to the host of a node, which may be done twice; the host's name and its answer.
+    async fn order(&self, node: &PlannedNode, order: OrderBody) -> Result<(String, Answer), SshError> {
+        let no_host = || SshError::NoHost(node.name.clone());
+        let client = node.host.and_then(|host| self.crew.client(host)).ok_or_else(no_host)?;
+        let host = client.target().name.clone();
+        match client.order(order, START_DEADLINE).await {
+            Ok(answer) => Ok((host, answer)),
+            Err(error) => Err(SshError::Host { host, error }),
+        }
     }
 
     /// A piece of a node's log from `offset` on, and how long the log is.
@@ -343,6 +381,11 @@ fn taken(
         })),
         _ => Err(Taken::Host(HostError::Unexpected)),
     }
+}
+
+fn unexpected(host: String) -> SshError {
+    let error = HostError::Unexpected;
+    SshError::Host { host, error }
 }
 
 /// Arguments of a node that runs in its run's folder and ends with the agent.

@@ -131,6 +131,7 @@ fn vanished(ordered: bool, why: &str) -> Exit {
         signal: None,
         ordered,
         forced: ordered,
+        starved: false,
         tail: vec![why.to_owned()],
     }
 }
@@ -206,6 +207,7 @@ mod tests {
             signal: None,
             ordered: false,
             forced: false,
+            starved: false,
             tail: Vec::new(),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::{Refusal, What};
 use crate::{
+    limit::{Limit, Resource},
     limits::{
         ARGUMENT_BYTES_MAX, ARGUMENTS_MAX, DIGESTS_MAX, FILES_MAX, KEYS_MAX, NODES_MAX, READ_BYTES_MAX, TIMERS_MAX,
     },
@@ -133,6 +134,20 @@ pub enum OrderBody {
     },
     /// Forgets the timers that have not begun. What has begun is undone at its time.
     ForgetFaults,
+    /// Leaves a node less of something, whichever process of it runs, until that is lifted or the run's nodes are ended.
+    Limit {
+        /// The node; it need not have been started yet.
+        node: Name,
+        /// How much is left to it.
+        limit: Limit,
+    },
+    /// Lifts the limit of a node. Where there is none, the answer is that of the last time.
+    Lift {
+        /// The node.
+        node: Name,
+        /// What the limit is of.
+        of: Resource,
+    },
     /// Ends all nodes of the run. Answered when none is left.
     Stop {
         /// How long a node may take before it is killed, in milliseconds.
@@ -304,6 +319,7 @@ impl OrderBody {
                 READ_BYTES_MAX,
             ),
             Self::Faults { timers } => most("timers", timers.len(), TIMERS_MAX),
+            Self::Limit { limit, .. } => limit.check(),
             _ => Ok(()),
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::{
     facts::{Exit, HostFacts, HostSample, NodeSample},
+    limit::Seen,
     path::{Name, RelativePath},
     transfer::Chunk,
 };
@@ -55,6 +56,13 @@ pub enum Answer {
         /// How the nodes ended.
         exits: Vec<Option<Exit>>,
     },
+    /// To [`super::OrderBody::Limit`].
+    Limited {
+        /// Whether the node holds more than is left to it, and cannot give it back.
+        held_more: bool,
+    },
+    /// To [`super::OrderBody::Lift`].
+    Lifted(Seen),
     /// To [`super::OrderBody::Clock`].
     Clock {
         /// As it was sent.

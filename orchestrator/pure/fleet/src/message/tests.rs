@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     facts::{Exit, HostFacts, HostSample, NodeSample, Usage},
     frame::{Frames, encode_frame},
+    limit::{Limit, Resource, Seen, Starved, Throttled},
     limits::{ARGUMENT_BYTES_MAX, CHUNK_BYTES, DIGESTS_MAX, FRAME_BYTES_MAX},
     path::{Name, RelativePath},
     share::Token,
@@ -74,6 +75,27 @@ fn timer() -> impl Strategy<Value = FaultTimer> {
         })
 }
 
+fn limit() -> impl Strategy<Value = Limit> {
+    prop_oneof![
+        any::<u32>().prop_map(|share_ppm| Limit::Cpu { share_ppm }),
+        any::<u64>().prop_map(|bytes| Limit::Memory { bytes }),
+    ]
+}
+
+fn seen() -> impl Strategy<Value = Seen> {
+    prop_oneof![
+        any::<[u64; 2]>().prop_map(|[periods, throttled]| Seen::Cpu(Throttled { periods, throttled })),
+        any::<(u64, u64, bool, bool)>().prop_map(|(peak_bytes, hits, killed, held_more)| {
+            Seen::Memory(Starved {
+                peak_bytes,
+                hits,
+                killed,
+                held_more,
+            })
+        }),
+    ]
+}
+
 fn node_start() -> impl Strategy<Value = NodeStart> {
     (name(), any::<Vec<String>>(), any::<u64>()).prop_map(|(node, arguments, log_bytes_max)| NodeStart {
         node,
@@ -140,6 +162,8 @@ fn order() -> impl Strategy<Value = OrderBody> {
         proptest::option::of(path()).prop_map(|folder| OrderBody::List { folder }),
         proptest::collection::vec(timer(), 0..4).prop_map(|timers| OrderBody::Faults { timers }),
         Just(OrderBody::ForgetFaults),
+        (name(), limit()).prop_map(|(node, limit)| OrderBody::Limit { node, limit }),
+        (name(), limit()).prop_map(|(node, limit)| OrderBody::Lift { node, of: limit.of() }),
         any::<u64>().prop_map(|grace_ms| OrderBody::Stop { grace_ms }),
         name().prop_map(|run| OrderBody::Remove { run }),
         Just(OrderBody::Status),
@@ -147,14 +171,13 @@ fn order() -> impl Strategy<Value = OrderBody> {
 }
 
 fn exit() -> impl Strategy<Value = Exit> {
-    any::<(Option<i32>, Option<i32>, bool, bool, Vec<String>)>().prop_map(|(code, signal, ordered, forced, tail)| {
-        Exit {
-            code,
-            signal,
-            ordered,
-            forced,
-            tail,
-        }
+    any::<(Option<i32>, Option<i32>, [bool; 3], Vec<String>)>().prop_map(|(code, signal, flags, tail)| Exit {
+        code,
+        signal,
+        ordered: flags[0],
+        forced: flags[1],
+        starved: flags[2],
+        tail,
     })
 }
 
@@ -205,7 +228,10 @@ fn answer() -> impl Strategy<Value = Answer> {
             program: Digest::of_bytes(&number.to_le_bytes()),
             pid: 7,
             now_us: number,
-            facts: HostFacts::default(),
+            facts: HostFacts {
+                limits: vec![Resource::Cpu, Resource::Memory],
+                ..HostFacts::default()
+            },
             resumed: number % 2 == 0,
             missed: number,
             nodes,
@@ -233,6 +259,8 @@ fn answer() -> impl Strategy<Value = Answer> {
             nodes
         }),
         proptest::collection::vec(proptest::option::of(exit()), 0..3).prop_map(|exits| Answer::Signalled { exits }),
+        any::<bool>().prop_map(|held_more| Answer::Limited { held_more }),
+        seen().prop_map(Answer::Lifted),
         any::<[u64; 3]>().prop_map(|[sent_us, received_us, answered_us]| Answer::Clock {
             sent_us,
             received_us,
@@ -332,6 +360,14 @@ fn what_breaks_a_limit_is_refused_with_the_limit() {
             path: "a".parse().unwrap(),
             offset: 0,
             length: u64::MAX,
+        },
+        OrderBody::Limit {
+            node: "val-0".parse().unwrap(),
+            limit: Limit::Cpu { share_ppm: 9_999 },
+        },
+        OrderBody::Limit {
+            node: "val-0".parse().unwrap(),
+            limit: Limit::Memory { bytes: u64::MAX },
         },
     ];
     for order in orders {

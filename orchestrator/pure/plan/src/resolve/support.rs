@@ -64,9 +64,9 @@ fn injects(provider: ProviderKind, fault: FaultKind) -> bool {
     match provider {
         // A simulated node has no process to limit and no program to replace.
         ProviderKind::Sim => anywhere,
-        ProviderKind::Ssh => anywhere || fault == Upgrade,
-        // The lab limits processes of its own machine alone.
-        ProviderKind::Local | ProviderKind::Netns => anywhere || matches!(fault, Cpu | Memory | Upgrade),
+        ProviderKind::Local | ProviderKind::Netns | ProviderKind::Ssh => {
+            anywhere || matches!(fault, Cpu | Memory | Upgrade)
+        }
     }
 }
 

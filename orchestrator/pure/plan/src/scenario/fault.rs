@@ -114,9 +114,9 @@ pub enum FaultKind {
     DiskFull,
     /// A disk that takes longer to make records durable.
     DiskSlow,
-    /// Less time on the processor.
+    /// Less time on the processor, by a control group of this machine or of the node's host.
     Cpu,
-    /// Less memory; the kernel kills a node that needs more, which is started again when the fault ends.
+    /// Less memory, by a control group; the kernel kills a node that needs more, which is started again when the fault ends.
     Memory,
 }
 
