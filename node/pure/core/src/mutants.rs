@@ -1,7 +1,7 @@
 //! Deliberate defects of the room where votes wait, which only this crate's tests can switch on, one for each rule.
 //!
 //! The rules of consensus have their own in `regatta-consensus`. Each knob removes one rule of
-//! `chain/agree/ballots.rs`; the tests show that a directed script notices each, and that random storms do.
+//! `chain/agree/ballots.rs` or `ahead.rs`; the tests show that a directed script notices each, and that random storms do.
 
 /// Whether the named defect is on; in a build without tests it is the constant `false`.
 macro_rules! mutant {
@@ -60,4 +60,16 @@ knobs! {
     count_refused,
     /// The own vote does not count for what is due.
     forget_own,
+    /// A message that is being checked keeps other copies of it out, although it may be forged.
+    keep_rivals_out,
+    /// A forged copy of a vote that counts is refused, and the vote no longer counts.
+    forget_rivals,
+    /// A proposal that waits gives way to a later one.
+    displace_proposal,
+    /// A proposal waits that something is to be done about now.
+    wait_when_due,
+    /// A proposal waits although its payload has to be fetched.
+    wait_without_payload,
+    /// A proposal waits although its height has begun.
+    wait_beyond_decision,
 }

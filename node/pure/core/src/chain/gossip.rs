@@ -17,6 +17,10 @@ const MESSAGES_MAX: usize = 16_384;
 /// What makes two messages the same.
 pub(crate) type MessageKey = (Height, u8, Round, u16, Digest);
 
+/// Kinds of messages up to this one are one signer's statement, of which there are no two good copies but by a faulty
+/// signer.
+const STATEMENT_KIND_MAX: u8 = 3;
+
 /// The key of a message; `None` for what is not flooded.
 pub(crate) fn key_of(message: &Message) -> Option<MessageKey> {
     if let Some(signed) = message.signed() {
@@ -42,8 +46,9 @@ pub(crate) fn key_of(message: &Message) -> Option<MessageKey> {
 #[derive(Debug)]
 struct Known {
     peers: PeerSet,
-    /// Absent while its signatures are being checked.
-    encoded: Option<HexBytes>,
+    encoded: HexBytes,
+    /// Its signatures hold.
+    checked: bool,
 }
 
 /// Messages of the current heights.
@@ -57,28 +62,39 @@ pub(crate) struct Gossip {
 pub(crate) enum Arrival {
     /// Seen for the first time: check it.
     New,
+    /// Another copy of one that is being checked, with other bytes: one of them may be forged, and it has to be checked
+    /// which. Each neighbour brings one at most.
+    Rival,
     /// Known, or being checked.
     Known,
 }
 
 impl Gossip {
     /// Notes that `peer` sent a message.
-    pub(crate) fn arrived(&mut self, key: MessageKey, peer: PeerIndex) -> Arrival {
+    pub(crate) fn arrived(&mut self, key: MessageKey, peer: PeerIndex, encoded: &HexBytes) -> Arrival {
         if let Some(known) = self.known.get_mut(&key) {
+            let is_signed = key.1 <= STATEMENT_KIND_MAX;
+            let is_rival = is_signed && !known.checked && known.encoded != *encoded && !known.peers.contains(peer);
             known.peers.insert(peer);
-            return Arrival::Known;
+            return if is_rival { Arrival::Rival } else { Arrival::Known };
         }
         if self.known.len() < MESSAGES_MAX {
             let mut peers = PeerSet::default();
             peers.insert(peer);
-            self.known.insert(key, Known { peers, encoded: None });
+            let known = Known {
+                peers,
+                encoded: encoded.clone(),
+                checked: false,
+            };
+            self.known.insert(key, known);
         }
         Arrival::New
     }
 
     /// Forgets a message whose signatures do not hold.
-    pub(crate) fn refuse(&mut self, key: &MessageKey) {
-        if self.known.get(key).is_some_and(|known| known.encoded.is_none()) {
+    pub(crate) fn refuse(&mut self, key: &MessageKey, encoded: &HexBytes) {
+        let is_refused = |known: &Known| !known.checked && known.encoded == *encoded;
+        if self.known.get(key).is_some_and(is_refused) {
             self.known.remove(key);
         }
     }
@@ -91,11 +107,14 @@ impl Gossip {
         encoded: &HexBytes,
         targets: impl Iterator<Item = PeerIndex>,
     ) -> Vec<PeerIndex> {
-        let known = self.known.entry(key).or_insert(Known {
+        let known = self.known.entry(key).or_insert_with(|| Known {
             peers: PeerSet::default(),
-            encoded: None,
+            encoded: encoded.clone(),
+            checked: false,
         });
-        known.encoded.get_or_insert_with(|| encoded.clone());
+        if !known.checked {
+            (known.checked, known.encoded) = (true, encoded.clone());
+        }
         let lacking: Vec<_> = targets.filter(|&peer| !known.peers.contains(peer)).collect();
         for &peer in &lacking {
             known.peers.insert(peer);
@@ -107,11 +126,9 @@ impl Gossip {
     pub(crate) fn catch_up(&mut self, peer: PeerIndex) -> Vec<HexBytes> {
         let mut lacking = Vec::new();
         for known in self.known.values_mut() {
-            if let Some(encoded) = &known.encoded
-                && !known.peers.contains(peer)
-            {
+            if known.checked && !known.peers.contains(peer) {
                 known.peers.insert(peer);
-                lacking.push(encoded.clone());
+                lacking.push(known.encoded.clone());
             }
         }
         lacking
@@ -142,8 +159,8 @@ mod tests {
     fn a_message_crosses_each_link_once() {
         let mut gossip = Gossip::default();
         let encoded = HexBytes::from(vec![1]);
-        assert_eq!(gossip.arrived(key(1, 0), 2), Arrival::New);
-        assert_eq!(gossip.arrived(key(1, 0), 3), Arrival::Known);
+        assert_eq!(gossip.arrived(key(1, 0), 2, &encoded), Arrival::New);
+        assert_eq!(gossip.arrived(key(1, 0), 3, &encoded), Arrival::Known);
         assert_eq!(gossip.spread(key(1, 0), &encoded, 0..5), [0, 1, 4]);
         assert!(gossip.spread(key(1, 0), &encoded, 0..5).is_empty());
     }
@@ -154,7 +171,7 @@ mod tests {
         let encoded = HexBytes::from(vec![1]);
         gossip.spread(key(1, 0), &encoded, 0..2);
         gossip.spread(key(2, 0), &encoded, 0..2);
-        gossip.arrived(key(2, 1), 0);
+        gossip.arrived(key(2, 1), 0, &encoded);
         assert_eq!(gossip.catch_up(0).len(), 0);
         gossip.peer_down(0);
         assert_eq!(
@@ -170,8 +187,38 @@ mod tests {
     #[test]
     fn a_refused_message_may_be_right_from_somebody_else() {
         let mut gossip = Gossip::default();
-        gossip.arrived(key(1, 0), 0);
-        gossip.refuse(&key(1, 0));
-        assert_eq!(gossip.arrived(key(1, 0), 1), Arrival::New);
+        let [forged, right] = [1, 2].map(|byte| HexBytes::from(vec![byte]));
+        gossip.arrived(key(1, 0), 0, &forged);
+        gossip.refuse(&key(1, 0), &forged);
+        assert_eq!(gossip.arrived(key(1, 0), 1, &right), Arrival::New);
+    }
+
+    #[test]
+    fn a_message_that_is_being_checked_keeps_no_other_copy_out() {
+        let mut gossip = Gossip::default();
+        let [forged, right] = [1, 2].map(|byte| HexBytes::from(vec![byte]));
+        assert_eq!(gossip.arrived(key(1, 0), 0, &forged), Arrival::New);
+        assert_eq!(
+            gossip.arrived(key(1, 0), 0, &right),
+            Arrival::Known,
+            "one for each neighbour"
+        );
+        assert_eq!(gossip.arrived(key(1, 0), 1, &right), Arrival::Rival);
+        assert_eq!(gossip.arrived(key(1, 0), 2, &forged), Arrival::Known, "the same bytes");
+        gossip.spread(key(1, 0), &right, 0..0);
+        gossip.refuse(&key(1, 0), &forged);
+        assert_eq!(
+            gossip.arrived(key(1, 0), 3, &forged),
+            Arrival::Known,
+            "it is known by now"
+        );
+        assert_eq!(gossip.catch_up(4), [right]);
+        let certificate = (1, STATEMENT_KIND_MAX + 1, 0, 0, Digest::ZERO);
+        gossip.arrived(certificate, 0, &forged);
+        assert_eq!(
+            gossip.arrived(certificate, 1, &HexBytes::from(vec![3])),
+            Arrival::Known,
+            "everybody makes another one"
+        );
     }
 }

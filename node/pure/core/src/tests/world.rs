@@ -315,6 +315,8 @@ impl World {
                     Pending::Event(at, _, Event::Frame(p, _) | Event::PeerUp(p)) => (*at, *p) != (to, peer),
                     _ => true,
                 });
+                let gated = &mut self.hosts[to].gated;
+                gated.retain(|(_, output)| !matches!(output, Output::Send { peer: p, .. } if *p == peer));
                 self.step(to, Event::PeerDown(peer));
             }
         }

@@ -15,9 +15,9 @@
 
 use super::Inbound;
 use crate::mutants::mutant;
-use regatta_base::{Digest, Height, ValidatorSet};
+use regatta_base::{Digest, Height, Signature, ValidatorSet};
 use regatta_consensus::{Content, Message, Phase, SignatureClaim, Signed};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// A vote that waits, with its signature.
 #[derive(Debug)]
@@ -30,8 +30,8 @@ pub(super) struct Waiting {
 #[derive(Debug)]
 struct Ballot {
     digest: Digest,
-    /// Who counts: checked, being checked, or this node itself.
-    counted: BTreeSet<u16>,
+    /// Who counts, and by which signature: checked, being checked, or this node itself.
+    counted: BTreeMap<u16, Signature>,
     waiting: BTreeMap<u16, Waiting>,
     /// There are votes for different blocks.
     contested: bool,
@@ -89,7 +89,7 @@ impl Ballots {
         if ballot.is_contested(digest) && !mutant!(self, wait_when_contested) {
             return ballot.take();
         }
-        ballot.counted.insert(vote.signer);
+        ballot.counted.insert(vote.signer, vote.signature);
         ballot.due(set)
     }
 
@@ -100,7 +100,9 @@ impl Ballots {
         };
         let ballot = place(vote).and_then(|(key, _)| self.ballots.get_mut(&key));
         let Some(ballot) = ballot else { return Vec::new() };
-        if !mutant!(self, count_refused) {
+        // What was forged in somebody's name takes nothing from what that one says.
+        let is_counted = ballot.counted.get(&vote.signer) == Some(&vote.signature) || mutant!(self, forget_rivals);
+        if is_counted && !mutant!(self, count_refused) {
             ballot.counted.remove(&vote.signer);
         }
         ballot.due(set)
@@ -140,7 +142,7 @@ impl Ballot {
     fn new(digest: Digest) -> Self {
         Self {
             digest,
-            counted: BTreeSet::new(),
+            counted: BTreeMap::new(),
             waiting: BTreeMap::new(),
             contested: false,
         }
@@ -159,20 +161,22 @@ impl Ballot {
     /// What waits, if it makes a quorum of those that count; then it counts as well.
     fn due(&mut self, set: &ValidatorSet) -> Vec<Waiting> {
         let weigh = |signers: &mut dyn Iterator<Item = &u16>| signers.map(|signer| set.weight(*signer)).sum::<u64>();
-        let counted = weigh(&mut self.counted.iter());
+        let counted = weigh(&mut self.counted.keys());
         let all = counted + weigh(&mut self.waiting.keys());
         if set.is_quorum(counted) || !set.is_quorum(all) {
             return Vec::new();
         }
-        self.counted.extend(self.waiting.keys());
-        self.take()
+        let due = self.take();
+        let signed = due.iter().filter_map(|waiting| waiting.inbound.message.signed());
+        self.counted.extend(signed.map(|vote| (vote.signer, vote.signature)));
+        due
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use regatta_base::{SecretKey, Signature, Validator};
+    use regatta_base::{SecretKey, Validator};
     use regatta_consensus::Statement;
 
     fn set() -> ValidatorSet {
@@ -198,6 +202,7 @@ mod tests {
     fn waiting(signer: u16, height: Height, mark: u8) -> Waiting {
         let inbound = Inbound {
             from: 0,
+            at: 0,
             message: message(signer, height, mark),
             encoded: Vec::new().into(),
             key: None,

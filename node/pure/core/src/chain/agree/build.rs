@@ -112,8 +112,7 @@ impl Chain {
         let Ok(header) = Header::decode(&proposal.header) else {
             return;
         };
-        let lacks = |digest: &&Digest| !self.batches.is_votable(digest) && !self.ledger.is_included(digest);
-        let missing: Vec<Digest> = header.batches.iter().filter(lacks).copied().collect();
+        let missing = self.lacks(&header);
         if !missing.is_empty() {
             self.want_from_everyone(ctx, &missing);
         }

@@ -10,6 +10,7 @@ use crate::{
     context::Context,
     event::{LogLevel, Output, PeerIndex, Protocol},
     header::{Header, STATE_ROOT_LAG},
+    mutants::mutant,
     record::{BlockResult, Record},
     wire::{Body, InstanceTag, Plain},
 };
@@ -321,6 +322,9 @@ impl Chain {
         let next = self.ledger.height() + 1;
         self.agreement.gossip.advance(next);
         self.agreement.ballots.advance(next);
+        if !mutant!(self.agreement.ballots, wait_beyond_decision) {
+            self.agreement.end_waiting();
+        }
         if let (Some(now), Some(soon)) = (self.ledger.sets().at(next), self.ledger.sets().at(next + 1)) {
             self.routes.advance(next, now.validators(), soon.validators());
         }

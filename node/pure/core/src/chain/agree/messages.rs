@@ -89,15 +89,15 @@ impl Chain {
                 self.keep_early(from, message, encoded);
                 return;
             }
-            (_, Some(key)) => {
-                if self.agreement.gossip.arrived(*key, from) == Arrival::Known {
-                    return;
-                }
-            }
+            (_, Some(key)) => match self.agreement.gossip.arrived(*key, from, &encoded) {
+                Arrival::New => {}
+                Arrival::Rival if !mutant!(self.agreement.ballots, keep_rivals_out) => {}
+                Arrival::Rival | Arrival::Known => return,
+            },
             (_, None) => return,
         }
         if self.agreement.inbox.len() >= INBOX_MAX {
-            self.refuse(&message, key.as_ref());
+            self.refuse(&message, key.as_ref(), &encoded);
             ctx.count(Metric::FramesDropped, 1);
             return;
         }
@@ -112,6 +112,7 @@ impl Chain {
                 let may_wait = !is_guess && self.may_wait(ctx, from, &message, scope);
                 let inbound = Inbound {
                     from,
+                    at: ctx.now,
                     message,
                     encoded,
                     key,
@@ -120,7 +121,10 @@ impl Chain {
                 };
                 let waiting = Waiting { inbound, claims };
                 if may_wait {
-                    let due = self.agreement.ballots.wait(waiting, scope.validators());
+                    let due = match waiting.inbound.message {
+                        Message::Proposal(_) => self.agreement.wait_for_company(waiting),
+                        _ => self.agreement.ballots.wait(waiting, scope.validators()),
+                    };
                     self.agreement.queue(due);
                     if height == next {
                         // As for a vote that is checked: ask again if the height does not go on here.
@@ -134,7 +138,7 @@ impl Chain {
                 self.agreement.queue(vec![waiting]);
             }
             Err(error) => {
-                self.refuse(&message, key.as_ref());
+                self.refuse(&message, key.as_ref(), &encoded);
                 if is_guess {
                     return;
                 }
@@ -145,8 +149,12 @@ impl Chain {
 
     /// Whether the signature of a message need not be checked before others of its kind are here.
     fn may_wait(&self, ctx: &Context<'_>, from: PeerIndex, message: &Message, scope: &Scope) -> bool {
-        let Message::Vote(vote) = message else { return false };
-        let Some(member) = scope.validators().get(vote.signer) else {
+        let signer = match message {
+            Message::Vote(vote) => vote.signer,
+            Message::Proposal(proposal) if self.is_for_later(proposal) => proposal.vote.signer,
+            _ => return false,
+        };
+        let Some(member) = scope.validators().get(signer) else {
             return false;
         };
         let is_direct = ctx.links.get(from).is_some_and(|link| link.key == member.key);
@@ -162,9 +170,10 @@ impl Chain {
             || self.relay_receivers(ctx.links, message, from).is_empty()
     }
 
-    /// No vote of `height` waits any more to be checked.
+    /// No vote of `height` waits any more to be checked, nor does a proposal.
     pub(super) fn check_all(&mut self, height: Height) {
-        let opened = self.agreement.ballots.open(height);
+        let mut opened = self.agreement.ballots.open(height);
+        opened.extend(self.agreement.ahead.take());
         self.agreement.queue(opened);
     }
 
@@ -200,14 +209,14 @@ impl Chain {
         }
     }
 
-    fn refuse(&mut self, message: &Message, key: Option<&MessageKey>) {
+    fn refuse(&mut self, message: &Message, key: Option<&MessageKey>, encoded: &HexBytes) {
         let set: Option<&ValidatorSet> = self.ledger.sets().at(message.height()).map(Scope::validators);
         if let Some(set) = set {
             let due = self.agreement.ballots.refuse(message, set);
             self.agreement.queue(due);
         }
         if let Some(key) = key {
-            self.agreement.gossip.refuse(key);
+            self.agreement.gossip.refuse(key, encoded);
         }
         if let Message::Commit(commit) = message {
             self.catchup.refuse(commit.height());
@@ -252,7 +261,7 @@ impl Chain {
             if holds || mutant!(self.agreement.ballots, trust_votes) {
                 self.accept(ctx, inbound);
             } else {
-                self.refuse(&inbound.message, inbound.key.as_ref());
+                self.refuse(&inbound.message, inbound.key.as_ref(), &inbound.encoded);
                 let known = self.ledger.sets().at(inbound.message.height());
                 if known.is_none_or(|scope| scope.validators().hash() != inbound.set) {
                     continue;
@@ -268,6 +277,7 @@ impl Chain {
     fn accept(&mut self, ctx: &mut Context<'_>, inbound: Inbound) {
         let Inbound {
             from,
+            at,
             message,
             encoded,
             key,
@@ -284,7 +294,7 @@ impl Chain {
         }
         if let Message::Proposal(proposal) = &message {
             self.keep_header(proposal);
-            self.note_proposal(ctx.now, proposal);
+            self.note_proposal(at, proposal);
         }
         self.count_vote(&message);
         let message_is_current = message.height() == self.ledger.height() + 1;

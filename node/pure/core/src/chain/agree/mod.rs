@@ -1,5 +1,6 @@
 //! Agreement: runs the consensus core, does what it asks for, and executes what it decides.
 
+mod ahead;
 mod ballots;
 mod build;
 #[cfg(any(test, feature = "byzantine"))]
@@ -7,6 +8,7 @@ mod byzantine;
 mod execute;
 mod messages;
 
+use ahead::Ahead;
 use ballots::{Ballots, Waiting};
 use build::Build;
 
@@ -44,6 +46,8 @@ const QUIET_MS: Time = 500;
 #[derive(Debug)]
 struct Inbound {
     from: PeerIndex,
+    /// When it arrived.
+    at: Time,
     message: Message,
     encoded: HexBytes,
     key: Option<MessageKey>,
@@ -65,6 +69,8 @@ pub(crate) struct Agreement {
     inbox_claims: Vec<SignatureClaim>,
     /// Votes that wait for others before they are checked.
     ballots: Ballots,
+    /// A proposal of the next height that waits for others to be checked with.
+    ahead: Ahead,
     checking: Vec<Inbound>,
     /// Headers proposed at the current heights, for neighbours that lack them.
     headers: BTreeMap<(Height, Digest), Vec<u8>>,
@@ -95,6 +101,7 @@ impl Agreement {
             inbox: Vec::new(),
             inbox_claims: Vec::new(),
             ballots: Ballots::default(),
+            ahead: Ahead::default(),
             checking: Vec::new(),
             headers: BTreeMap::new(),
             validating: Vec::new(),
@@ -122,11 +129,14 @@ impl Agreement {
         self.deciding.take_if(|commit| commit.height() <= height);
         self.timer = None;
         self.retry_at = None;
+        self.end_waiting();
     }
 
-    /// Puts messages into the line of those whose signatures are to be checked.
+    /// Puts messages into the line of those whose signatures are to be checked, and behind them a proposal that waits for
+    /// company.
     fn queue(&mut self, messages: Vec<Waiting>) {
-        for Waiting { inbound, claims } in messages {
+        let company = if messages.is_empty() { None } else { self.ahead.take() };
+        for Waiting { inbound, claims } in messages.into_iter().chain(company) {
             self.inbox_claims.extend(claims);
             self.inbox.push(inbound);
         }
@@ -215,7 +225,8 @@ impl Chain {
             }
         }
         let next = self.ledger.height() + 1;
-        let wakes = self.agreement.ballots.waits_at(next) && !mutant!(self.agreement.ballots, wait_when_idle);
+        let waits = self.agreement.ballots.waits_at(next) || self.agreement.ahead.waits();
+        let wakes = waits && !mutant!(self.agreement.ballots, wait_when_idle);
         if !self.agreement.core.is_active() && wakes {
             // One of these wakes it.
             self.check_all(next);
@@ -341,6 +352,27 @@ impl Chain {
     /// The votes that wait to be checked: their heights, kinds and signers.
     pub(crate) fn waiting(&self) -> Vec<(Height, regatta_consensus::Phase, u16)> {
         self.agreement.ballots.waiting()
+    }
+
+    /// The proposal that waits to be checked: its height and digest.
+    pub(crate) fn waiting_proposal(&self) -> Option<(Height, Digest)> {
+        self.agreement.ahead.waiting()
+    }
+
+    /// The statements whose signatures are being checked.
+    pub(crate) fn checking(&self) -> Vec<regatta_consensus::Signed> {
+        let messages = self.agreement.checking.iter().map(|inbound| &inbound.message);
+        messages.filter_map(Message::signed).copied().collect()
+    }
+
+    /// Whether the batch is being asked for.
+    pub(crate) fn wants(&self, digest: &Digest) -> bool {
+        self.batches.is_wanted(digest)
+    }
+
+    /// The latest height of which a proposal counts for the pace, and since when.
+    pub(crate) fn pace(&self) -> Option<(Height, Time)> {
+        self.agreement.proposed_at
     }
 
     /// Whether nothing was heard of `key` since it let a turn pass.

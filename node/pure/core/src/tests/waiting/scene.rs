@@ -1,7 +1,8 @@
 //! Validators of which some are puppets: their nodes propose, but what they vote is said by the test.
 
 use crate::{
-    Event,
+    Event, Time,
+    header::Header,
     mutants::Knobs,
     tests::world::{World, secret},
     wire::{Body, Plain},
@@ -9,7 +10,9 @@ use crate::{
 use rand::RngExt;
 use regatta_api::{config::VoteTopology, view::EvidenceKind};
 use regatta_base::{Digest, Height, HexBytes, Signature, encode};
-use regatta_consensus::{Content, Message, Phase, Scope, Signed, Statement, TimeoutVote, Validator, ValidatorSet};
+use regatta_consensus::{
+    Content, Message, Phase, Proposal, Scope, Signed, Statement, TimeoutVote, Validator, ValidatorSet, header_digest,
+};
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
@@ -26,12 +29,13 @@ pub(super) struct Cast<'a> {
     pub(super) nodes: usize,
     pub(super) edges: &'a [(usize, usize)],
     pub(super) topology: VoteTopology,
-    pub(super) empty_blocks: bool,
+    /// Milliseconds between proposals of empty blocks; none: there are no empty blocks.
+    pub(super) interval: Option<Time>,
     pub(super) faulty: usize,
 }
 
 /// Proposals of round 0 by height: the first one that was sent.
-type Proposals = Rc<RefCell<BTreeMap<Height, Digest>>>;
+type Proposals = Rc<RefCell<BTreeMap<Height, Proposal>>>;
 /// Says what does not get through: sender, receiver and message.
 type Block = Box<dyn Fn(usize, usize, &Message) -> bool>;
 
@@ -55,6 +59,12 @@ fn content(phase: Phase, digest: Digest) -> Content {
     }
 }
 
+/// The proposal with a signature that does not hold.
+pub(super) fn spoilt(mut proposal: Proposal) -> Message {
+    proposal.vote.signature = Signature([3; 64]);
+    Message::Proposal(proposal)
+}
+
 impl Scene {
     /// The last `cast.faulty` nodes are puppets.
     pub(super) fn new(seed: u64, knobs: Knobs, cast: &Cast<'_>) -> Self {
@@ -62,7 +72,8 @@ impl Scene {
         let mut world = World::with_config(seed, nodes, nodes, cast.edges, |_, mut config| {
             let instance = &mut config.instances[0];
             instance.vote_topology = cast.topology;
-            instance.empty_blocks = cast.empty_blocks;
+            instance.empty_blocks = cast.interval.is_some();
+            instance.block_interval_ms = cast.interval.unwrap_or(instance.block_interval_ms);
             config
         });
         world.break_rules(knobs);
@@ -81,7 +92,7 @@ impl Scene {
                 && proposal.vote.statement.round == 0
             {
                 let height = message.height();
-                seen.borrow_mut().entry(height).or_insert(proposal.digest());
+                seen.borrow_mut().entry(height).or_insert_with(|| proposal.clone());
             }
             let is_said = !matches!(message, Message::Vote(_) | Message::Timeout(_)) || !puppets.contains(&from);
             is_said && !closed.borrow().as_ref().is_some_and(|block| block(from, to, message))
@@ -121,16 +132,29 @@ impl Scene {
     /// The latest height of which a proposal was sent, and what it proposes.
     pub(super) fn newest_proposal(&self) -> Option<(Height, Digest)> {
         let proposals = self.proposals.borrow();
-        proposals.last_key_value().map(|(height, digest)| (*height, *digest))
+        proposals
+            .last_key_value()
+            .map(|(height, proposal)| (*height, proposal.digest()))
     }
 
     pub(super) fn proposal(&self, height: Height) -> Option<Digest> {
-        self.proposals.borrow().get(&height).copied()
+        self.proposals.borrow().get(&height).map(Proposal::digest)
+    }
+
+    /// The first proposal of a height that was sent, whoever got it.
+    pub(super) fn sent(&self, height: Height) -> Option<Proposal> {
+        self.proposals.borrow().get(&height).cloned()
     }
 
     /// The leader of round 0.
     pub(super) fn leader(&self, height: Height) -> usize {
         usize::from(self.scope.validators().leader(height, 0))
+    }
+
+    /// Whether it leads round 0 of a height.
+    pub(super) fn turns_of(&self, who: usize) -> impl Fn(Height) -> bool + use<> {
+        let set = self.scope.validators().clone();
+        move |height| usize::from(set.leader(height, 0)) == who
     }
 
     pub(super) fn some_digest(&mut self) -> Digest {
@@ -153,6 +177,41 @@ impl Scene {
     /// A vote of round 0.
     pub(super) fn vote(&self, signer: usize, height: Height, phase: Phase, digest: Digest) -> Message {
         Message::Vote(self.signed(signer, height, content(phase, digest)))
+    }
+
+    /// A proposal of a block that nobody will vote for, with one batch that nobody holds.
+    pub(super) fn some_proposal(&mut self, signer: usize, height: Height) -> (Proposal, Digest) {
+        let [parent, batch, state_root, next_validators] = std::array::from_fn(|_| self.some_digest());
+        let header = Header {
+            height,
+            parent,
+            batches: vec![batch],
+            state_root,
+            next_validators,
+        };
+        let header = header.encode();
+        let vote = self.signed(signer, height, Content::Propose(header_digest(&header)));
+        let justification = None;
+        let proposal = Proposal {
+            vote,
+            header,
+            justification,
+        };
+        (proposal, batch)
+    }
+
+    /// An empty block in its place whose signature does not hold: everything about it may wait.
+    pub(super) fn false_proposal(&mut self, signer: usize, height: Height) -> Message {
+        let (proposal, _) = self.some_proposal(signer, height);
+        let mut header = Header::decode(&proposal.header).unwrap();
+        header.batches.clear();
+        let header = header.encode();
+        let vote = self.signed(signer, height, Content::Propose(header_digest(&header)));
+        spoilt(Proposal {
+            vote,
+            header,
+            ..proposal
+        })
     }
 
     /// The same with a signature that does not hold.
@@ -179,7 +238,7 @@ impl Scene {
     }
 
     /// As much as may waits, and nothing of decided or far heights.
-    fn watch_room(&mut self, node: usize) {
+    pub(super) fn watch_room(&mut self, node: usize) {
         let next = self.next(node);
         let mut of_signer: BTreeMap<u16, usize> = BTreeMap::new();
         for (height, _, signer) in self.waiting(node) {
@@ -192,10 +251,33 @@ impl Scene {
         if let Some(most) = of_signer.values().max().filter(|most| **most > WAITING_PER_SIGNER_MAX) {
             self.violations.insert(format!("room: {most} votes of one signer wait"));
         }
+        if let Some(height) = self.ahead(node).map(|(height, _)| height).filter(|of| *of != next + 1) {
+            self.violations
+                .insert(format!("room: a proposal of {height} waits at {next}"));
+        }
     }
 
     pub(super) fn waiting(&mut self, node: usize) -> Vec<(Height, Phase, u16)> {
         self.world.node_mut(node).chain_for_tests().waiting()
+    }
+
+    /// The proposal that waits at a node.
+    pub(super) fn ahead(&mut self, node: usize) -> Option<(Height, Digest)> {
+        self.world.node_mut(node).chain_for_tests().waiting_proposal()
+    }
+
+    /// Votes whose signatures a node checks: their signers and what they say.
+    pub(super) fn checking(&mut self, node: usize) -> Vec<(usize, Height, Phase, Digest)> {
+        let checking = self.world.node_mut(node).chain_for_tests().checking();
+        let votes = checking.into_iter().filter_map(|vote| {
+            let (phase, digest) = match vote.statement.content {
+                Content::Vote1(digest) => (Phase::One, digest),
+                Content::Vote2(digest) => (Phase::Two, digest),
+                Content::Propose(_) | Content::Timeout(_) => return None,
+            };
+            Some((usize::from(vote.signer), vote.statement.height, phase, digest))
+        });
+        votes.collect()
     }
 
     pub(super) fn is_busy(&mut self, node: usize) -> bool {
@@ -231,6 +313,23 @@ impl Scene {
         let bad = self.forged(from, height, Phase::One, digest);
         self.tell(to, from, &[bad]);
         self.deceived.insert((to, from));
+    }
+
+    /// A puppet that leads the next height forges a proposal of it, which gets in the way of its real one.
+    pub(super) fn misplace(&mut self, to: usize, from: usize) {
+        let height = self.next(to) + 1;
+        let forged = self.false_proposal(from, height);
+        self.tell(to, from, &[forged]);
+        self.deceived.insert((to, from));
+    }
+
+    /// Somebody brings a proposal of another validator with a false signature, before or after that one does.
+    pub(super) fn misquote(&mut self, to: usize, from: usize, proposal: Proposal) {
+        let before = self.ahead(to);
+        self.tell(to, from, &[spoilt(proposal)]);
+        if self.ahead(to).is_some() && self.ahead(to) != before {
+            self.blame("room: a proposal waits that its leader did not bring");
+        }
     }
 
     /// Somebody brings a false vote of another validator: that must not keep the real one out.

@@ -1,30 +1,36 @@
 //! Random storms over the room, and the gate: they must notice each rule that is missing.
 
 use super::scene::{Cast, Scene};
-use crate::{mutants::Knobs, tests::scripts::mesh};
+use crate::{Time, mutants::Knobs, tests::scripts::mesh};
 use rand::{RngExt, seq::IndexedRandom};
 use regatta_api::{config::VoteTopology, view::EvidenceKind};
+use regatta_base::{Digest, Height};
 use regatta_consensus::{Content, Message, Phase};
 use std::collections::BTreeSet;
 
 /// Storms of the ordinary run.
-const STORMS: u64 = 120;
+const STORMS: u64 = 135;
 /// Storms within which each defect must be noticed.
-const STORMS_OF_A_DEFECT: u64 = 60;
+const STORMS_OF_A_DEFECT: u64 = 90;
+/// Between two proposals, where they come when the block before is decided.
+pub(super) const INTERVAL_MS: Time = 10;
 /// Longer than a height takes in these networks, and shorter than it takes until somebody asks again: 125 ms.
 pub(super) const HEIGHT_MS_MAX: u64 = 110;
 /// By then somebody has asked again at a height that does not go on, and nobody has given it up yet: the timeout of a
 /// round is 300 ms.
-const ASKED_MS_MAX: u64 = 170;
+pub(super) const ASKED_MS_MAX: u64 = 170;
 
 /// Plays a storm and returns what went wrong.
 fn storm(seed: u64, knobs: Knobs) -> BTreeSet<String> {
-    match seed % 6 {
+    match seed % 9 {
         0 => liars(seed, knobs, 4),
         1 => liars(seed, knobs, 7),
         2 => idle(seed, knobs),
         3 => tree(seed, knobs),
         4 => stuck(seed, knobs),
+        5 => ahead(seed, knobs),
+        6 => unheld(seed, knobs),
+        7 => rivals(seed, knobs),
         _ => silence(seed, knobs),
     }
 }
@@ -35,7 +41,7 @@ fn liars(seed: u64, knobs: Knobs, nodes: usize) -> BTreeSet<String> {
         nodes,
         edges: &mesh(nodes),
         topology: VoteTopology::AllToAll,
-        empty_blocks: true,
+        interval: Some(INTERVAL_MS),
         faulty: (nodes - 1) / 3,
     };
     let mut scene = Scene::new(seed, knobs, &cast);
@@ -59,6 +65,139 @@ fn liars(seed: u64, knobs: Knobs, nodes: usize) -> BTreeSet<String> {
     scene.go_on(120, HEIGHT_MS_MAX);
     scene.check_rounds();
     scene.judge()
+}
+
+/// Blocks are proposed while the ones before are decided, and puppets forge proposals, in their own names and in those of
+/// others. They vote by no word, so that everybody else needs every good proposal.
+fn ahead(seed: u64, knobs: Knobs) -> BTreeSet<String> {
+    let nodes = if seed.is_multiple_of(2) { 4 } else { 7 };
+    let cast = Cast {
+        nodes,
+        edges: &mesh(nodes),
+        topology: VoteTopology::AllToAll,
+        interval: Some(0),
+        faulty: (nodes - 1) / 3,
+    };
+    let mut scene = Scene::new(seed, knobs, &cast);
+    scene.world.run(100);
+    scene.world.steady = None;
+    for _ in 0..120 {
+        scene.go_on(1, HEIGHT_MS_MAX);
+        for puppet in scene.faulty() {
+            for victim in scene.honest() {
+                scene.watch_room(victim);
+                if scene.world.rng.random_bool(0.2) {
+                    get_in_the_way(&mut scene, victim, puppet);
+                }
+            }
+        }
+    }
+    scene.go_on(120, HEIGHT_MS_MAX);
+    scene.check_rounds();
+    scene.judge()
+}
+
+fn get_in_the_way(scene: &mut Scene, victim: usize, puppet: usize) {
+    let next = scene.next(victim) + 1;
+    let leader = scene.leader(next);
+    if leader == puppet {
+        scene.misplace(victim, puppet);
+    } else if let Some(proposal) = scene.sent(next).filter(|_| leader != victim) {
+        scene.misquote(victim, puppet, proposal);
+    }
+}
+
+/// Lets time pass until the victim 0 decides a height whose block is proposed, and `who` leads the next one.
+pub(super) fn await_turn_of(scene: &mut Scene, who: usize) -> (Height, Digest) {
+    for _ in 0..1000 {
+        scene.world.run(1);
+        let next = scene.next(0);
+        match scene.newest_proposal() {
+            Some((height, digest)) if height == next && scene.leader(next + 1) == who => return (height, digest),
+            _ => {}
+        }
+    }
+    panic!("{who} never leads");
+}
+
+/// A height that is not decided, and a proposal of the next one whose payload is not here: it is asked for at once.
+pub(super) fn unheld(seed: u64, knobs: Knobs) -> BTreeSet<String> {
+    let cast = Cast {
+        nodes: 4,
+        edges: &mesh(4),
+        topology: VoteTopology::AllToAll,
+        interval: Some(0),
+        faulty: 1,
+    };
+    let mut scene = Scene::new(seed, knobs, &cast);
+    scene.world.run(100);
+    let (height, _) = await_turn_of(&mut scene, 3);
+    scene.block(|from, _, message| is_second_vote(message) || from == 3 && matches!(message, Message::Proposal(_)));
+    scene.world.run(20);
+    let (proposal, batch) = scene.some_proposal(3, height + 1);
+    scene.tell(0, 3, &[Message::Proposal(proposal)]);
+    scene.world.run(1);
+    if !scene.world.node_mut(0).chain_for_tests().wants(&batch) {
+        scene.blame("unheld: nobody asks for the payload of the next block");
+    }
+    scene.judge()
+}
+
+/// Five in a chain, who pass votes on and all of whom are needed, and two puppets that are linked with everybody.
+pub(super) const CHAIN: Cast<'static> = Cast {
+    nodes: 7,
+    edges: &[
+        (0, 1),
+        (1, 2),
+        (2, 3),
+        (3, 4),
+        (0, 5),
+        (1, 5),
+        (2, 5),
+        (3, 5),
+        (4, 5),
+        (0, 6),
+        (1, 6),
+        (2, 6),
+        (3, 6),
+        (4, 6),
+    ],
+    topology: VoteTopology::Relay,
+    interval: Some(INTERVAL_MS),
+    faulty: 2,
+};
+
+/// The puppets forge votes in the name of whom their victim hears over others only.
+fn rivals(seed: u64, knobs: Knobs) -> BTreeSet<String> {
+    let mut scene = Scene::new(seed, knobs, &CHAIN);
+    scene.world.run(100);
+    scene.world.steady = None;
+    for _ in 0..300 {
+        scene.go_on(1, HEIGHT_MS_MAX);
+        for victim in scene.honest() {
+            forge_a_rival(&mut scene, victim);
+        }
+    }
+    scene.go_on(120, HEIGHT_MS_MAX);
+    scene.check_rounds();
+    scene.judge()
+}
+
+/// Mostly of a vote that is just being checked, and else of any.
+fn forge_a_rival(scene: &mut Scene, victim: usize) {
+    let far: Vec<usize> = scene.honest().filter(|other| other.abs_diff(victim) > 1).collect();
+    let (height, other) = (scene.next(victim), *far.choose(&mut scene.world.rng).unwrap());
+    let phase = *[Phase::One, Phase::Two].choose(&mut scene.world.rng).unwrap();
+    let any = scene.proposal(height).map(|digest| (other, height, phase, digest));
+    let checked = scene.checking(victim).into_iter();
+    let checked: Vec<_> = checked.filter(|(signer, ..)| far.contains(signer)).collect();
+    if let Some((signer, height, phase, digest)) = checked.choose(&mut scene.world.rng).copied().or(any)
+        && scene.world.rng.random_bool(0.5)
+    {
+        let puppet = scene.world.rng.random_range(5..7);
+        let forged = scene.forged(signer, height, phase, digest);
+        scene.impersonate(victim, puppet, forged);
+    }
 }
 
 /// Something about a proposal that is still under way.
@@ -134,7 +273,7 @@ pub(super) fn idle(seed: u64, knobs: Knobs) -> BTreeSet<String> {
         nodes: 4,
         edges: &mesh(4),
         topology: VoteTopology::AllToAll,
-        empty_blocks: false,
+        interval: None,
         faulty: 1,
     };
     let mut scene = Scene::new(seed, knobs, &cast);
@@ -178,7 +317,7 @@ fn tree(seed: u64, knobs: Knobs) -> BTreeSet<String> {
         nodes: 7,
         edges: &edges,
         topology: VoteTopology::Relay,
-        empty_blocks: true,
+        interval: Some(INTERVAL_MS),
         faulty: 0,
     };
     let mut scene = Scene::new(seed, knobs, &cast);
@@ -193,7 +332,7 @@ pub(super) fn stuck(seed: u64, knobs: Knobs) -> BTreeSet<String> {
         nodes,
         edges: &mesh(nodes),
         topology: VoteTopology::AllToAll,
-        empty_blocks: true,
+        interval: Some(INTERVAL_MS),
         faulty: (nodes - 1) / 3,
     };
     let mut scene = Scene::new(seed, knobs, &cast);
@@ -215,6 +354,11 @@ pub(super) fn stuck(seed: u64, knobs: Knobs) -> BTreeSet<String> {
     scene.judge()
 }
 
+pub(super) fn is_first_vote(message: &Message) -> bool {
+    let content = message.signed().map(|signed| signed.statement.content);
+    matches!(content, Some(Content::Vote1(_)))
+}
+
 pub(super) fn is_second_vote(message: &Message) -> bool {
     let content = message.signed().map(|signed| signed.statement.content);
     matches!(content, Some(Content::Vote2(_)))
@@ -226,7 +370,7 @@ pub(super) fn silence(seed: u64, knobs: Knobs) -> BTreeSet<String> {
         nodes: 4,
         edges: &mesh(4),
         topology: VoteTopology::AllToAll,
-        empty_blocks: true,
+        interval: Some(INTERVAL_MS),
         faulty: 1,
     };
     let mut scene = Scene::new(seed, knobs, &cast);
