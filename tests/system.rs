@@ -50,6 +50,7 @@ mod system {
     mod shrink;
     mod snapshots;
     mod starts;
+    mod sweep;
     mod upgrades;
     mod upgrades_back;
     mod upgrades_by_lab;

@@ -2,7 +2,8 @@
 
 use super::CliError;
 use crate::{
-    rundir::{RunDir, sweep},
+    fleet::sweep_temporary,
+    rundir::{DeadRun, RunDir, sweep},
     supervisor::{Answer, ClusterStatus, Request, ask, is_absent},
 };
 use anstream::eprintln;
@@ -12,9 +13,13 @@ use std::path::Path;
 /// Dead runs that are named one by one.
 const NAMED_MAX: usize = 3;
 
-/// Says on stderr which labs died without a result, and which of their nodes still run.
+/// Removes what labs left that died, and says on stderr which those are and which of their nodes still run.
 pub(super) fn report_sweep(runs: &Path) {
     sweep_groups();
+    let folders = sweep_temporary(&std::env::temp_dir());
+    if folders > 0 {
+        eprintln!("note: removed {folders} temporary folders that a lab left that died");
+    }
     let dead = sweep(runs);
     for dead in &dead {
         for (node, pid) in &dead.alive {
@@ -26,9 +31,9 @@ pub(super) fn report_sweep(runs: &Path) {
     }
     if !dead.is_empty() {
         // Those with nodes that still run are named again next time.
-        for dead in dead.iter().filter(|dead| dead.alive.is_empty()) {
-            let _ = dead.close();
-        }
+        let closed = dead.iter().filter(|dead| dead.alive.is_empty()).map(DeadRun::close);
+        // What cannot be closed is named again as well.
+        let sockets: usize = closed.filter_map(Result::ok).sum();
         let names: Vec<&str> = dead.iter().rev().take(NAMED_MAX).map(|dead| dead.run.id()).collect();
         let more = dead.len().saturating_sub(NAMED_MAX);
         let more = if more > 0 {
@@ -38,6 +43,15 @@ pub(super) fn report_sweep(runs: &Path) {
         };
         let what = "its folder holds no result";
         eprintln!("note: a lab died in run {}{more}: {what}", names.join(", "));
+        let earlier = dead.iter().filter(|dead| dead.of_another_boot).count();
+        if earlier > 0 {
+            eprintln!(
+                "note: {earlier} of them died before this machine was last started: no process of theirs is left"
+            );
+        }
+        if sockets > 0 {
+            eprintln!("note: removed {sockets} control sockets that nobody answers any more");
+        }
     }
 }
 

@@ -12,12 +12,14 @@ use super::{
     target::Target,
 };
 use openssh::{ControlPersist, KnownHosts, Session, SessionBuilder};
+use regatta_process::HeldFile;
 use std::{
     fs::{self, File},
+    io,
     num::NonZeroUsize,
     os::{fd::AsRawFd, unix::fs::PermissionsExt},
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 use tempfile::TempDir;
 
@@ -29,6 +31,10 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(45);
 const ATTEMPTS_MAX: u32 = 6;
 /// Pause after the first of them; each further one is twice as long.
 const PAUSE: Duration = Duration::from_millis(150);
+/// How the names of temporary folders begin.
+const TEMPORARY: &str = "regatta-ssh-";
+/// A temporary folder that nobody holds is left behind once it is this old: a younger one may just be about to be held.
+const ABANDONED_AFTER: Duration = Duration::from_secs(60);
 
 /// What connections to a fleet need.
 #[derive(Debug)]
@@ -38,7 +44,14 @@ pub(crate) struct Connections {
     /// The same folder, under the short name that an open descriptor has.
     held: File,
     gates: Gates,
-    _temporary: Option<TempDir>,
+    _temporary: Option<Temporary>,
+}
+
+/// A folder that goes with this value. It is held for as long, so that what a killed lab left is told from what is in use.
+#[derive(Debug)]
+struct Temporary {
+    _folder: TempDir,
+    _held: HeldFile,
 }
 
 impl Connections {
@@ -72,13 +85,17 @@ impl Connections {
     /// # Errors
     /// [`FleetError::File`].
     pub(crate) fn temporary(targets: Vec<Target>) -> Result<Self, FleetError> {
-        let folder = tempfile::Builder::new().prefix("regatta-ssh-").tempdir();
-        let folder = folder.map_err(|error| FleetError::File {
+        let at = |error| FleetError::File {
             path: std::env::temp_dir(),
             error,
-        })?;
+        };
+        let folder = tempfile::Builder::new().prefix(TEMPORARY).tempdir().map_err(at)?;
+        let held = File::open(folder.path()).and_then(HeldFile::try_hold).map_err(at)?;
         let mut this = Self::prepare(targets, folder.path())?;
-        this._temporary = Some(folder);
+        this._temporary = Some(Temporary {
+            _folder: folder,
+            _held: held,
+        });
         Ok(this)
     }
 
@@ -149,6 +166,25 @@ impl Connections {
     }
 }
 
+/// Removes the temporary folders in `place` of labs that were killed, also before the machine was last started; how many
+/// that were. Those of other users cannot be removed and stay.
+pub(crate) fn sweep_temporary(place: &Path) -> usize {
+    let entries = fs::read_dir(place).into_iter().flatten().flatten();
+    let named = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(TEMPORARY));
+    let left = named.filter(|entry| is_abandoned(entry).unwrap_or(false));
+    left.filter(|entry| fs::remove_dir_all(entry.path()).is_ok()).count()
+}
+
+/// Whether nobody holds a temporary folder. A link is none: whoever made it means another place.
+fn is_abandoned(entry: &fs::DirEntry) -> io::Result<bool> {
+    let facts = entry.metadata()?;
+    let age = SystemTime::now().duration_since(facts.modified()?).unwrap_or_default();
+    if !facts.is_dir() || age < ABANDONED_AFTER {
+        return Ok(false);
+    }
+    Ok(HeldFile::try_hold(File::open(entry.path())?).is_ok())
+}
+
 /// What the client's own words say, or what this machine said about the client.
 fn reason(error: openssh::Error) -> HostError {
     match error {
@@ -166,5 +202,35 @@ impl Drop for Connections {
                 let _ = fs::remove_dir_all(entry.path());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_temporary_folder_goes_when_its_lab_was_killed_and_not_while_it_is_held() {
+        let place = tempfile::tempdir().unwrap();
+        let long_ago = SystemTime::now() - 2 * ABANDONED_AFTER;
+        let folder = |name: &str, modified: SystemTime| {
+            let path = place.path().join(name);
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join("config"), "Host *").unwrap();
+            let handle = File::open(&path).unwrap();
+            handle.set_modified(modified).unwrap();
+            (path, handle)
+        };
+        let (left, _) = folder("regatta-ssh-left", long_ago);
+        let (held, handle) = folder("regatta-ssh-held", long_ago);
+        let (young, _) = folder("regatta-ssh-young", SystemTime::now());
+        let (other, _) = folder("somebody-else", long_ago);
+        std::os::unix::fs::symlink(&other, place.path().join("regatta-ssh-link")).unwrap();
+        let handle = HeldFile::try_hold(handle).unwrap();
+        assert_eq!(sweep_temporary(place.path()), 1);
+        assert!(!left.exists() && held.exists() && young.exists() && other.join("config").exists());
+        drop(handle);
+        assert_eq!(sweep_temporary(place.path()), 1, "its lab is gone now");
+        assert_eq!(sweep_temporary(&place.path().join("nowhere")), 0);
     }
 }

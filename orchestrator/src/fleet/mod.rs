@@ -25,7 +25,7 @@ mod target;
 
 pub(crate) use bootstrap::{Agent, AgentProgram};
 pub(crate) use client::{HostClient, HostNews, RunTerms};
-pub(crate) use connect::Connections;
+pub(crate) use connect::{Connections, sweep_temporary};
 pub(crate) use crew::{Crew, HostFailure, News};
 pub(crate) use error::{FleetError, HostError};
 pub(crate) use left::{end, look};

@@ -19,7 +19,7 @@ pub(crate) use calendar::{compact_utc, rfc3339};
 pub(crate) use journal::JournalLine;
 pub(crate) use journal::{Entry, HostState, Journal, read_journal};
 pub(crate) use quota::used_bytes;
-pub(crate) use sweep::sweep;
+pub(crate) use sweep::{DeadRun, sweep};
 
 use regatta_plan::Plan;
 use regatta_process::HeldFile;

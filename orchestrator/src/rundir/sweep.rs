@@ -1,8 +1,9 @@
-//! What labs that died left behind. Only reported: processes that this lab did not start are never touched.
+//! What labs that died left behind. Their runs are reported and their sockets removed; what they found out stays, and
+//! processes that this lab did not start are never touched.
 
 use super::{Entry, Journal, RunDir, RunDirError, journal::boot, read_journal};
 use regatta_process::start_ticks;
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, fs, os::unix::fs::FileTypeExt, path::Path};
 
 /// A run whose lab died before it had a result.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub(crate) struct DeadRun {
     pub run: RunDir,
     /// Nodes of it that still run: name and process. Empty unless the parent-death signal failed.
     pub alive: Vec<(String, u32)>,
+    /// Whether it died before the machine was started the last time.
+    pub of_another_boot: bool,
 }
 
 /// All runs below `runs` without a result and without a lab.
@@ -20,6 +23,7 @@ pub(crate) fn sweep(runs: &Path) -> Vec<DeadRun> {
         .filter(|run| run.path("journal.ndjson").is_file() && !ended(run) && run.lock().is_ok())
         .map(|run| DeadRun {
             alive: alive(&run),
+            of_another_boot: is_of_another_boot(read_journal(&run).unwrap_or_default().iter().map(|line| &line.entry)),
             run,
         })
         .collect()
@@ -68,15 +72,21 @@ fn is_of_another_boot<'a>(entries: impl Iterator<Item = &'a Entry>) -> bool {
 }
 
 impl DeadRun {
-    /// Notes in the run's journal that its lab died, so that it is reported once and not for ever.
+    /// Notes in the run's journal that its lab died, so that it is reported once and not for ever, and removes the sockets
+    /// that nobody answers any more. Returns how many those were.
     ///
     /// # Errors
-    /// [`RunDirError`] when the journal cannot be written.
-    pub(crate) fn close(&self) -> Result<(), RunDirError> {
+    /// [`RunDirError`] when the run belongs to a lab again, or the journal cannot be written.
+    pub(crate) fn close(&self) -> Result<usize, RunDirError> {
+        let _lock = self.run.lock()?;
         Journal::open(&self.run)?.write(Entry::LabEnded {
             exit_code: 1,
             sentence: "the lab died without ending the run".to_owned(),
-        })
+        })?;
+        let entries = fs::read_dir(self.run.root()).into_iter().flatten().flatten();
+        let sockets = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_socket()));
+        // One that cannot be removed harms nobody: whoever listens there next removes it or fails clearly.
+        Ok(sockets.filter(|socket| fs::remove_file(socket.path()).is_ok()).count())
     }
 }
 
@@ -112,6 +122,7 @@ mod tests {
         let dead = DeadRun {
             run: run.clone(),
             alive: Vec::new(),
+            of_another_boot: false,
         };
         assert_eq!(sweep(runs.path()), [dead], "same pid, other start time: not ours");
         sweep(runs.path())[0].close().unwrap();
@@ -145,8 +156,28 @@ mod tests {
         Journal::open(&run).unwrap().write(earlier).unwrap();
         // The same id and the same start time are another process by chance.
         let dead = sweep(runs.path());
-        assert_eq!(dead, [DeadRun { run, alive: Vec::new() }]);
-        dead[0].close().unwrap();
+        let expected = DeadRun {
+            run: run.clone(),
+            alive: Vec::new(),
+            of_another_boot: true,
+        };
+        assert_eq!(dead, [expected]);
+        let socket = std::os::unix::net::UnixListener::bind(run.path("control.sock")).unwrap();
+        fs::write(run.path("logs/val-0.log"), "what it found out").unwrap();
+        assert_eq!(dead[0].close().unwrap(), 1);
+        assert!(!run.path("control.sock").exists() && run.path("logs/val-0.log").exists());
         assert_eq!(sweep(runs.path()), []);
+        drop(socket);
+    }
+
+    #[test]
+    fn a_run_that_has_a_lab_again_is_left_alone() {
+        let runs = tempfile::tempdir().unwrap();
+        let run = run_with_node(runs.path(), std::process::id(), 1);
+        let dead = sweep(runs.path()).remove(0);
+        let _socket = std::os::unix::net::UnixListener::bind(run.path("control.sock")).unwrap();
+        let _lock = run.lock().unwrap();
+        assert!(matches!(dead.close(), Err(RunDirError::Busy(_))));
+        assert!(run.path("control.sock").exists());
     }
 }
