@@ -152,6 +152,22 @@ async fn one_validator_orders_serves_and_remembers() {
     end(node).await;
 }
 
+/// Whoever is a quorum alone and waits for nothing between blocks would decide for ever before anybody else has a turn.
+#[tokio::test]
+async fn a_validator_by_itself_answers_between_blocks() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut configuration = config(14, 1, 1);
+    let instance = &mut configuration.instances[0];
+    (instance.block_interval_ms, instance.empty_blocks) = (0, true);
+    let node = begin(&configuration, 1, folder.path());
+    until_ready(&node).await;
+    let mut blocks = node.handle.subscribe_blocks();
+    for _ in 0..20 {
+        assert!(timeout(GUARD, blocks.recv()).await.unwrap().is_ok());
+    }
+    end(node).await;
+}
+
 async fn cluster(test: u8, validators: u8) -> (Vec<Running>, Vec<TempDir>) {
     let folders: Vec<TempDir> = (0..validators).map(|_| tempfile::tempdir().unwrap()).collect();
     let nodes: Vec<Running> = (1..=validators)

@@ -2,7 +2,7 @@
 
 use crate::{chain::Chain, context::Context, event::Time, header::Header};
 use regatta_base::{Digest, Height, Round};
-use regatta_consensus::{Input, Proposal, header_digest};
+use regatta_consensus::{Input, Proposal, Scope, header_digest};
 use std::collections::VecDeque;
 
 /// A block that this node is asked to build.
@@ -39,7 +39,20 @@ impl Chain {
         let agreement = &self.agreement;
         let proposed = agreement.proposed_at.filter(|(proposed, _)| proposed + 1 == height);
         let before = proposed.map(|(_, at)| at).or(agreement.last_block_at);
-        before.map_or(0, |at| at + self.config.block_interval_ms)
+        // Who is a quorum alone would otherwise decide block after block and never come to the end of one step.
+        let interval = match self.config.block_interval_ms {
+            0 if self.decides_alone(height) => 1,
+            interval => interval,
+        };
+        before.map_or(0, |at| at + interval)
+    }
+
+    fn decides_alone(&self, height: Height) -> bool {
+        let validators = self.ledger.sets().at(height).map(Scope::validators);
+        validators.is_some_and(|set| {
+            let own = set.index_of(&self.role.key).map(|signer| set.weight(signer));
+            own.is_some_and(|weight| set.is_quorum(weight))
+        })
     }
 
     /// When there is something to build, unless only payload is missing, which brings itself to notice.
