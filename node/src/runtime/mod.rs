@@ -4,6 +4,7 @@ mod clock;
 mod gate;
 mod jobs;
 mod loads;
+mod pause;
 mod turn;
 
 use crate::{

@@ -9,6 +9,7 @@ use super::{
     gate::Gate,
     jobs::Workers,
     loads::{Loaded, Loads},
+    pause::{noting_pause, share_thread},
 };
 use crate::{
     handle::{NodeHandle, Request, SubmitAnswer},
@@ -99,7 +100,7 @@ impl Loop {
     async fn turns(&mut self) -> Result<(), RunError> {
         self.settle()?;
         loop {
-            let wake = self.wait().await;
+            let (wake, paused) = noting_pause(self.wait()).await;
             if matches!(wake, Wake::Stop) {
                 return Ok(());
             }
@@ -108,8 +109,8 @@ impl Loop {
             self.take_ready();
             self.tick_when_due();
             self.settle()?;
-            // Links and requests run on this thread as well: what they have ready is the next turn.
-            tokio::task::yield_now().await;
+            let more_waits = !self.events.is_empty() || !self.requests.is_empty();
+            share_thread(paused, more_waits).await;
         }
     }
 
