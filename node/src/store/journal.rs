@@ -2,13 +2,16 @@
 //!
 //! A durable journal has a thread: its flushes take milliseconds. Without flushes a group is a copy into the page cache,
 //! which costs less than waking a thread and being woken by it; then the loop writes what it has queued itself, once a
-//! turn. Either way nothing leaves the node before its record is written: a process that is killed loses nothing.
+//! turn. It does so until the device stalls: what comes after the first slow write is left to a thread, so that links, timers
+//! and requests are held up once at most. Either way nothing leaves the node before its record is written: a process that
+//! is killed loses nothing.
 
 use super::{
     StoreError,
     file::GroupBuffer,
     index::Index,
     lock::DirLock,
+    pace::Pace,
     prune::Coverage,
     reader::Reader,
     recover::recover,
@@ -75,7 +78,7 @@ pub struct Journal {
 /// Who writes.
 #[derive(Debug)]
 enum Hands {
-    /// A thread, as soon as something is queued.
+    /// A thread, as soon as something is queued: of a durable journal, and of one whose device stalled.
     Thread(JoinHandle<()>),
     /// Whoever calls [`Journal::write`].
     Caller(Box<Writer>, mpsc::Receiver<Input>),
@@ -140,6 +143,7 @@ impl Journal {
             closing: Arc::clone(&closing),
             no_room: false,
             state: sender,
+            pace: Pace::new(Arc::clone(&meter)),
             meter,
             _lock: lock,
         };
@@ -147,10 +151,7 @@ impl Journal {
         writer.report_full();
         let (records, receiver) = mpsc::channel();
         let hands = if options.durable {
-            let thread = std::thread::Builder::new()
-                .name("journal".to_owned())
-                .spawn(move || writer.run(&receiver))
-                .map_err(|error| StoreError::io("start the writer of", dir, error))?;
+            let thread = start(writer, receiver).map_err(|error| StoreError::io("start the writer of", dir, error))?;
             Hands::Thread(thread)
         } else {
             Hands::Caller(Box::new(writer), receiver)
@@ -178,12 +179,23 @@ impl Journal {
         }
     }
 
-    /// Writes what is queued, where no thread does; then the state may have changed.
+    /// Writes what is queued, where no thread does; then the state may have changed. After a slow write a thread does.
     pub fn write(&mut self) {
-        if let Hands::Caller(writer, queue) = &mut self.hands
-            && !writer.write_queued(queue)
+        let Hands::Caller(writer, queue) = &mut self.hands else {
+            return;
+        };
+        let goes_on = writer.write_queued(queue);
+        if goes_on && !writer.pace.has_stalled() {
+            return;
+        }
+        if let Hands::Caller(writer, queue) = std::mem::replace(&mut self.hands, Hands::Nobody)
+            && goes_on
         {
-            self.hands = Hands::Nobody;
+            match start(*writer, queue) {
+                Ok(thread) => self.hands = Hands::Thread(thread),
+                // The writer is gone with it, which ends the node.
+                Err(error) => tracing::error!(%error, "cannot start a thread for the journal"),
+            }
         }
     }
 
@@ -238,6 +250,12 @@ impl Journal {
             let _ = thread.join();
         }
     }
+}
+
+/// Starts a thread that writes whatever is queued.
+fn start(writer: Writer, queue: mpsc::Receiver<Input>) -> std::io::Result<JoinHandle<()>> {
+    let thread = std::thread::Builder::new().name("journal".to_owned());
+    thread.spawn(move || writer.run(&queue))
 }
 
 impl Drop for Journal {

@@ -7,6 +7,7 @@ mod file;
 mod index;
 mod journal;
 mod lock;
+mod pace;
 mod prune;
 mod reader;
 mod recover;

@@ -1,6 +1,7 @@
 //! The journal against crashes at every byte, damage, limits and a second owner.
 
 mod pruning;
+mod stalls;
 
 use super::{
     Journal, JournalState, Options, StoreError,
@@ -77,6 +78,13 @@ fn open(options: &Options) -> Result<(Journal, Vec<Record>), StoreError> {
         Ok(())
     })?;
     Ok((journal, records))
+}
+
+/// A new journal with what it counts.
+fn open_with(options: &Options) -> (Journal, Arc<Meter>) {
+    let meter = Arc::new(Meter::default());
+    let journal = Journal::open(options, Arc::clone(&meter), |_| Ok(())).unwrap();
+    (journal, meter)
 }
 
 /// Appends one record in a group of its own.

@@ -6,6 +6,7 @@ use super::{
     index::{Index, Location},
     journal::{JournalState, Options},
     lock::DirLock,
+    pace::Pace,
     prune::Coverage,
     recover::{Entry, Position, file_path},
     segment::{FILE_HEADER, PAYLOAD_BYTES_MAX, RECORD_HEADER, file_header, push_record},
@@ -22,7 +23,7 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::watch;
 
@@ -74,6 +75,7 @@ pub(super) struct Writer {
     pub(super) no_room: bool,
     pub(super) state: watch::Sender<JournalState>,
     pub(super) meter: Arc<Meter>,
+    pub(super) pace: Pace,
     pub(super) _lock: DirLock,
 }
 
@@ -81,21 +83,28 @@ impl Writer {
     /// Writes groups until the queue ends or the device fails.
     pub(super) fn run(mut self, inputs: &mpsc::Receiver<Input>) {
         while let Ok(first) = inputs.recv() {
-            if !self.write_all(first, inputs) {
+            if !self.write_all(first, inputs, |_| true) {
                 return;
             }
         }
     }
 
-    /// Writes what is queued; `false` when the device fails.
+    /// Writes what is queued, or less when the device stalls; `false` when it fails.
     pub(super) fn write_queued(&mut self, inputs: &mpsc::Receiver<Input>) -> bool {
-        inputs.try_recv().map_or(true, |first| self.write_all(first, inputs))
+        let goes_on = |writer: &Self| !writer.pace.has_stalled();
+        inputs
+            .try_recv()
+            .map_or(true, |first| self.write_all(first, inputs, goes_on))
     }
 
-    /// Writes `first` and what is queued behind it; `false` when the device fails.
-    fn write_all(&mut self, first: Input, inputs: &mpsc::Receiver<Input>) -> bool {
+    /// Writes `first` and what is queued behind it while `goes_on`; `false` when the device fails.
+    fn write_all(&mut self, first: Input, inputs: &mpsc::Receiver<Input>, goes_on: fn(&Self) -> bool) -> bool {
         let mut next = Some(first);
-        while let Some(input) = next.take().or_else(|| inputs.try_recv().ok()) {
+        while let Some(input) = next
+            .take()
+            .or_else(|| goes_on(self).then(|| inputs.try_recv().ok()).flatten())
+        {
+            let begun = Instant::now();
             let result = match input {
                 Input::Record(number, record) => self.write_group((number, record), inputs, &mut next),
                 Input::Prune {
@@ -104,6 +113,7 @@ impl Writer {
                     waiting,
                 } => self.prune(instance, through, &waiting),
             };
+            self.pace.note(begun.elapsed(), &self.options.dir);
             if let Err(error) = result {
                 tracing::error!(%error, "the journal failed");
                 self.state.send_modify(|state| state.failed = Some(Arc::new(error)));

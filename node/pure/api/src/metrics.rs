@@ -100,6 +100,10 @@ metric_table! {
     SignaturesChecked Counter "regatta_signatures_checked_total";
     /// Flushes of the journal to the device.
     JournalFlushes Counter "regatta_journal_flushes_total";
+    /// Writes of the journal that took 50 ms or longer, with their flushes.
+    JournalWritesSlow Counter "regatta_journal_writes_slow_total";
+    /// The longest write of the journal since the start, with its flush.
+    JournalWriteLongest Gauge "regatta_journal_write_longest_us";
     /// Bytes appended to the journal.
     JournalBytes Counter "regatta_journal_appended_bytes_total";
     /// Proofs that a validator contradicted itself that were kept.
