@@ -215,6 +215,7 @@ fn a_browser_shows_all_nodes_of_a_run_and_heights_that_grow() {
         for name in ["val-0", "val-1", "val-2", "val-3", "full-0"] {
             assert!(page.contains(&format!(">{name}</th>")), "{name} is not in {page}");
         }
+        assert!(!page.contains("Programs of others"), "there are none: {page}");
         let height = element(&page, "height").replace(',', "").parse().unwrap_or(0);
         if heights.last().is_none_or(|last| height > *last) && height > 0 {
             heights.push(height);
@@ -225,6 +226,58 @@ fn a_browser_shows_all_nodes_of_a_run_and_heights_that_grow() {
     running.wait();
     let address: SocketAddr = url.trim_start_matches("http://").trim_end_matches('/').parse().unwrap();
     assert!(TcpStream::connect(address).is_err(), "the page outlives the run");
+    run.wait_until_nobody_is_left();
+}
+
+/// The cells of the row of the page that `name` heads.
+fn row(page: &str, name: &str) -> Vec<String> {
+    let (_, after) = page.split_once(&format!(">{name}</th>")).unwrap_or_default();
+    let (row, _) = after.split_once("</tr>").unwrap_or_default();
+    let cells = row
+        .split("<td")
+        .skip(1)
+        .filter_map(|cell| cell.split_once('>')?.1.split_once("</td>"));
+    cells.map(|(text, _)| text.to_owned()).collect()
+}
+
+#[test]
+fn a_browser_shows_programs_of_others_how_they_are_and_what_they_use() {
+    let lab = Lab::new();
+    let scenario = lab.scenario(
+        "[[process]]\nname = \"idle\"\ncommand = [\"sh\", \"-c\", \"echo begun; sleep 3000 & wait\"]\n\
+         ready = { line = \"begun\" }\n\
+         [[process]]\nname = \"brief\"\ncommand = [\"sh\", \"-c\", \"echo begun\"]\nready = { line = \"begun\" }\n\
+         [phases]\nwarmup = \"1s\"\nmeasure = \"120s\"\ncooldown = \"0s\"\n[[load]]\nrate = 20\ntarget = \"full\"\n\
+         [[fault]]\nat = \"2s\"\nfor = \"100s\"\nkind = \"pause\"\nnodes = [\"idle\"]\n",
+    );
+    let node = programs::node().to_str().unwrap();
+    let running = lab.start(&["run", &scenario, "--binary", node, "--web", "127.0.0.1:0"]);
+    let url = until("the page's address", || {
+        let stderr = running.stderr();
+        let url = stderr.lines().find_map(|line| line.strip_prefix("page "));
+        url.map(|url| url.trim().to_owned()).ok_or(stderr)
+    });
+    let run = lab.run_of(&running);
+    run.wait_for_step("inject", &running);
+    until("the program that was paused, and the one that has ended", || {
+        let (page, complaints) = browse(&url);
+        assert!(!complaints.contains("CONSOLE"), "{complaints}");
+        let (idle, brief) = (row(&page, "idle-0"), row(&page, "brief-0"));
+        let is_paused = idle.first().is_some_and(|state| state == "‖ paused");
+        let uses = idle
+            .get(3)
+            .is_some_and(|memory| memory.ends_with("kB") || memory.ends_with("MB"));
+        let is_over =
+            brief.first().is_some_and(|state| state == "✕ down") && brief.get(3).is_some_and(|memory| memory == "–");
+        let counts = element(&page, "programs-count") == "2";
+        if is_paused && uses && is_over && counts {
+            Ok(())
+        } else {
+            Err(format!("{idle:?} {brief:?}\n{page}"))
+        }
+    });
+    running.signal(Signal::SIGINT);
+    running.wait();
     run.wait_until_nobody_is_left();
 }
 

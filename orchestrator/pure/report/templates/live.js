@@ -160,6 +160,28 @@
     }
   };
 
+  // It is not known of a program of others whether it is ready, only that it runs. Those that have ended come first where
+  // there are more than are listed, as on the terminal.
+  const drawPrograms = () => {
+    const body = at("programs");
+    if (!body) return;
+    let listed = map.programs.map((place, i) => [place, board.programs[i]]).filter(([, now]) => now);
+    put("programs-count", listed.length > ROWS_MAX ? `${ROWS_MAX} of ${whole(listed.length)}` : whole(listed.length));
+    if (listed.length > ROWS_MAX) listed = listed.filter(([, now]) => now.state === "down").concat(listed.filter(([, now]) => now.state !== "down")).slice(0, ROWS_MAX);
+    while (body.rows.length < listed.length) {
+      const row = make("tr"), name = make("th");
+      name.scope = "row";
+      row.append(name, make("td"), make("td"), make("td", "–", "num"), make("td", "–", "num"));
+      body.append(row);
+    }
+    listed.forEach(([place, now], i) => {
+      const runs = now.state !== "down", cells = body.rows[i].cells;
+      const texts = [place.name, `${SIGNS[now.state]} ${now.state === "ready" ? "runs" : now.state}`, place.region || "–", runs ? `${Math.round(now.usage.cpu_percent)} %` : "–", runs ? bytes(now.usage.rss_bytes) : "–"];
+      texts.forEach((t, k) => { if (cells[k].textContent !== t) cells[k].textContent = t; });
+      cells[1].className = now.state;
+    });
+  };
+
   const choose = (i) => {
     if (i === chosen || !board) return;
     chosen = i;
@@ -168,7 +190,7 @@
     drawMap(); drawNodes();
   };
 
-  const draw = () => { if (!board || !map) return; drawPhase(); drawCards(); drawLegend(); drawMap(); drawEvents(); drawNodes(); };
+  const draw = () => { if (!board || !map) return; drawPhase(); drawCards(); drawLegend(); drawMap(); drawEvents(); drawNodes(); drawPrograms(); };
   const ask = async (path) => { const answer = await fetch(path, { cache: "no-store" }); if (!answer.ok) throw new Error(`${path}: ${answer.status}`); return answer.json(); };
   const connected = (is, text) => { put("link", text); at("link").className = `link ${is}`; };
 
