@@ -221,11 +221,16 @@ fn links_left_out(engine: Engine, input: &Input<'_>) -> Vec<String> {
             link.jitter
                 .map(|jitter| format!("Jitter of links ({jitter}): delays do not vary.")),
         );
-        let own = link.direction.iter();
-        lines.extend(own.map(|own| {
-            let (from, to) = (&own.from, &own.to);
-            format!("Conditions of the direction from `{from}` to `{to}`: links are those of the matrix.")
-        }));
+        for own in &link.direction {
+            let of = format!("of the direction from `{}` to `{}`", own.from, own.to);
+            lines.extend(
+                own.jitter
+                    .map(|jitter| format!("Jitter {of} ({jitter}): its delays do not vary.")),
+            );
+            lines.extend(own.rate.map(|rate| {
+                format!("Rate {of} ({rate}): Shadow limits what a node sends and gets in all, and not to whom.")
+            }));
+        }
     } else {
         lines.push(
             "Emulation of packets: nodes delay what they send inside their transport, on top of what the network does."

@@ -107,6 +107,40 @@ fn shadow_is_a_host_for_each_node_and_a_point_for_each_region() {
     insta::assert_snapshot!(files);
 }
 
+/// The scenario with an access line of one node, and one of a region that says less.
+fn asymmetric() -> String {
+    let own = "[[link.direction]]\nfrom = \"region:eu\"\nto = \"all\"\nloss = \"2%\"\njitter = \"1%\"\n\
+               [[link.direction]]\nfrom = \"val-0\"\nto = \"region:us\"\ndelay = \"90ms\"\nrate = \"2Mbit\"\n[[group]]\nname = \"val\"";
+    SCENARIO.replacen("[[group]]\nname = \"val\"", own, 1)
+}
+
+#[test]
+fn directions_of_a_scenario_are_edges_of_the_graph_of_shadow() {
+    let folder = export_of(Engine::Shadow, &asymmetric(), dynamic()).unwrap();
+    let texts = folder.texts();
+    let (.., file) = texts.iter().find(|(path, ..)| path == "shadow.yaml").unwrap();
+    let graph = file
+        .lines()
+        .skip_while(|line| !line.contains("graph ["))
+        .take_while(|line| !line.contains("hosts:"));
+    insta::assert_snapshot!(graph.collect::<Vec<_>>().join("\n"));
+    // val-0 has a point of its own beside the rest of its region.
+    let place = |name: &str| {
+        let (_, host) = file.split_once(&format!("\n  {name}:\n")).unwrap();
+        host.lines().next().unwrap().trim().to_owned()
+    };
+    let places = ["val-0", "val-2", "val-1", "full-0"].map(place);
+    assert_eq!(places, ["0", "1", "2", "2"].map(|id| format!("network_node_id: {id}")));
+    let (.., readme) = texts.iter().find(|(path, ..)| path == "README.md").unwrap();
+    for part in [
+        "Jitter of the direction from `region:eu` to `all` (1%)",
+        "Rate of the direction from `val-0` to `region:us` (2Mbit)",
+    ] {
+        assert!(readme.contains(part), "`{part}` is not in:\n{readme}");
+    }
+    assert!(!readme.contains("Conditions of the direction"), "{readme}");
+}
+
 #[test]
 fn what_an_engine_cannot_run_is_refused() {
     let refused = |engine, text: &str, needs| export_of(engine, text, needs).unwrap_err().to_string();
