@@ -26,6 +26,7 @@ mod system {
     mod fleet;
     mod fleet_build;
     mod fleet_changes;
+    mod fleet_control;
     mod fleet_limits;
     mod fleet_loads;
     mod fleet_runs;

@@ -562,9 +562,10 @@ fn arguments(config: PathBuf, is_first: bool) -> Vec<OsString> {
     arguments
 }
 
-/// Where a node's control interface listens.
+/// Where the lab reaches a node's control interface.
 pub(crate) fn http_address(node: &PlannedNode) -> SocketAddr {
-    SocketAddr::new(IpAddr::V4(node.address), node.http_port)
+    let own = SocketAddr::new(IpAddr::V4(node.address), node.http_port);
+    node.control.unwrap_or(own)
 }
 
 /// The control interface of one node.

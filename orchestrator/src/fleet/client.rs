@@ -14,13 +14,17 @@ use regatta_fleet::{
     limits::PROTOCOL,
 };
 use std::{
+    net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
     time::{Duration, Instant},
 };
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    net::UnixStream,
+    sync::{mpsc, watch},
+};
 
 /// How long an agent may take for what it does at once.
 pub(crate) const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
@@ -215,6 +219,22 @@ impl HostClient {
 }
 
 impl HostClient {
+    /// A connection to a port of the host through its SSH connection, which is waited for.
+    ///
+    /// # Errors
+    /// [`HostError`] when the host is given up, or `deadline` passes.
+    pub(super) async fn reach_port(&self, to: SocketAddr, deadline: Duration) -> Result<UnixStream, HostError> {
+        let until = Instant::now() + deadline;
+        let link = self.link(until, deadline).await?;
+        let left = until.saturating_duration_since(Instant::now());
+        let late = HostError::Late {
+            step: "reaching a port of the host",
+            after: deadline,
+        };
+        let reaching = tokio::time::timeout(left, link.reach_port(to));
+        reaching.await.unwrap_or(Err(late))
+    }
+
     /// Begins a load generator on the host, over a session of its own: it ends with the streams.
     ///
     /// # Errors

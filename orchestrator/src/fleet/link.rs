@@ -2,19 +2,23 @@
 
 use super::{
     bootstrap::{Complaints, Streams},
-    error::HostError,
+    error::{HostError, quoted},
 };
+use openssh::{ForwardType, Session, Socket};
 use regatta_fleet::{Answer, Event, Frames, Order, OrderBody, Reply, encode_frame, limits::ORDERS_IN_FLIGHT_MAX};
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
+    path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
     sync::{Semaphore, mpsc, oneshot},
 };
 
@@ -34,6 +38,10 @@ pub(super) struct Link {
     in_flight: Semaphore,
     next: AtomicU64,
     complaints: Complaints,
+    /// The connection itself, which ends with what is read from it.
+    session: Weak<Session>,
+    /// Sockets of the client's master that lead to ports of the host, by where they lead.
+    ways: tokio::sync::Mutex<BTreeMap<SocketAddr, PathBuf>>,
 }
 
 impl Link {
@@ -46,6 +54,7 @@ impl Link {
             held,
             ..
         } = streams;
+        let session = Arc::downgrade(&held.session());
         let (frames, mut outbox) = mpsc::channel::<Vec<u8>>(ORDERS_IN_FLIGHT_MAX);
         let (events, inbox) = mpsc::channel(EVENTS_MAX);
         let waiting = Arc::new(Mutex::new(Some(Waiting::new())));
@@ -73,6 +82,8 @@ impl Link {
             in_flight: Semaphore::new(ORDERS_IN_FLIGHT_MAX),
             next: AtomicU64::new(1),
             complaints,
+            session,
+            ways: tokio::sync::Mutex::default(),
         };
         (link, inbox)
     }
@@ -104,6 +115,32 @@ impl Link {
             return Err(self.lost());
         }
         answer.await.map_err(|_| self.lost())
+    }
+
+    /// A connection to a port of the host, through this one. One that nobody listens at ends at once.
+    ///
+    /// # Errors
+    /// [`HostError::Lost`] when this connection is gone.
+    pub(super) async fn reach_port(&self, to: SocketAddr) -> Result<UnixStream, HostError> {
+        let lost = |error: &dyn std::fmt::Display| HostError::Lost(quoted(&error.to_string()));
+        let mut ways = self.ways.lock().await;
+        let path = match ways.get(&to) {
+            Some(path) => path.clone(),
+            None => {
+                let session = self.session.upgrade().ok_or_else(|| self.lost())?;
+                // Beside the master's own socket, in a folder that goes with it.
+                let path = session.control_socket().with_file_name(format!("way-{}", ways.len()));
+                let socket = Socket::UnixSocket {
+                    path: path.as_path().into(),
+                };
+                let asked = session.request_port_forward(ForwardType::Local, socket, to).await;
+                asked.map_err(|error| lost(&error))?;
+                ways.insert(to, path.clone());
+                path
+            }
+        };
+        drop(ways);
+        UnixStream::connect(path).await.map_err(|error| lost(&error))
     }
 
     fn lost(&self) -> HostError {

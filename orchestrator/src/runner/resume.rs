@@ -73,7 +73,8 @@ pub(crate) async fn resume(run: RunDir, observer: Arc<dyn Observer>) -> Result<F
         reproduce: format!("regatta run {}", run.path("scenario.toml").display()),
         strict: false,
         unreported: false,
-        plan,
+        // Doors to nodes are others than those of the lab before.
+        plan: ready.placed_plan().clone(),
     };
     let mut runner = Runner::new(
         job,

@@ -195,6 +195,14 @@ impl Runner {
 
 /// What the generator needs to know for `load`.
 pub(crate) fn load_spec(plan: &Plan, load: &PlannedLoad, salt: String, clock: RunClock) -> Result<LoadSpec, StepError> {
+    // Hosts reach each other at their ports, whichever way the lab goes.
+    let endpoint = |node: &PlannedNode| match load.host {
+        None => endpoint(node),
+        Some(_) => endpoint(&PlannedNode {
+            control: None,
+            ..node.clone()
+        }),
+    };
     let endpoints: Vec<Endpoint> = plan.nodes.iter().map(endpoint).collect();
     let targets = load.targets.iter().map(|&node| endpoints[node as usize].clone());
     // Validators know best what became of a transaction whose answer was lost.

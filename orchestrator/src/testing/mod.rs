@@ -72,6 +72,7 @@ pub(crate) fn plan(validators: u32) -> Plan {
         hosts: Vec::new(),
         hosts_lost_max: 0,
         fan_out: 0,
+        control: regatta_plan::scenario::Control::Direct,
         targets: BTreeMap::new(),
         processes: Vec::new(),
     }
@@ -110,6 +111,7 @@ pub(crate) fn node(index: u32, group: &str, role: Role) -> PlannedNode {
         behaviour: regatta_plan::scenario::Behaviour::Honest,
         host: None,
         archive: false,
+        control: None,
     }
 }
 

@@ -1,17 +1,23 @@
 //! Making hosts ready: reached, given their agent and the programs of their nodes, with spare ones for those that fail.
 
-use super::{SshError, SshProvider, collect, limits};
+use super::{
+    SshError, SshProvider, collect, doors, limits,
+    words::{facts_text, groups_in_words},
+};
 use crate::{
     fleet::{
-        Agent, AgentProgram, Connections, Crew, FleetError, HostClient, HostError, HostFailure, News, RunTerms, Spread,
-        Target, Tree, reach_in_words,
+        Agent, AgentProgram, Connections, Crew, Doors, FleetError, HostClient, HostError, HostFailure, News, RunTerms,
+        Spread, Target, Tree, reach_in_words,
     },
     rundir::{Entry, HostState, Journal, RunDir},
     seal::Sealed,
 };
 use regatta_base::encode;
-use regatta_fleet::{Answer, ClockBounds, File, Name, OrderBody, Packed, Policy, Program, RelativePath};
-use regatta_plan::{Plan, PlannedAbsence, scenario::Leave};
+use regatta_fleet::{Answer, File, Name, OrderBody, Packed, Policy, Program, RelativePath};
+use regatta_plan::{
+    Plan, PlannedAbsence,
+    scenario::{Control, Leave},
+};
 use regatta_report::{format, model::Disclosure};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -57,6 +63,8 @@ pub(crate) struct FleetReady {
     pub(super) run: Name,
     /// Whether an earlier lab made them ready.
     pub(super) is_resumed: bool,
+    /// To nodes whose ports the lab does not reach.
+    pub(super) doors: Doors,
 }
 
 impl FleetReady {
@@ -122,6 +130,7 @@ pub(crate) async fn deploy(deployment: Deployment<'_>) -> Result<FleetReady, Ssh
         collect::remove(&gang.crew, &terms.run, journal).await;
         return Err(error);
     }
+    let doors = doors(&gang.crew, &mut gang.plan).await?;
     let programs = builds.iter().map(|(build, sealed)| (build.clone(), program(sealed)));
     Ok(FleetReady {
         programs: programs.collect(),
@@ -131,6 +140,7 @@ pub(crate) async fn deploy(deployment: Deployment<'_>) -> Result<FleetReady, Ssh
         facts: gang.facts,
         run: terms.run,
         is_resumed: false,
+        doors,
     })
 }
 
@@ -172,8 +182,10 @@ pub(crate) async fn reattach(plan: &Plan, run: &RunDir, journal: &Journal) -> Re
         name: format!("{} failed", failure.name),
         value: failure.error.to_string().lines().next().unwrap_or_default().to_owned(),
     };
+    let mut plan = plan.clone();
     Ok(FleetReady {
-        plan: plan.clone(),
+        doors: doors(&crew, &mut plan).await?,
+        plan,
         facts: failures.iter().map(disclose).collect(),
         crew,
         news,
@@ -433,6 +445,10 @@ impl Gang<'_> {
         for (words, hosts) in groups_in_words(self.crew.clients()) {
             add(format!("control groups of {hosts}"), words);
         }
+        if self.plan.control == Control::Ssh {
+            let value = "through the SSH connection of each host, load and samples of the lab too";
+            add("control interfaces".to_owned(), value.to_owned());
+        }
         for failure in self.failed.values() {
             let reason = failure.error.to_string();
             let first = reason.lines().next().unwrap_or_default();
@@ -456,47 +472,6 @@ fn packing_failed(error: &tokio::task::JoinError) -> SshError {
     SshError::Program {
         program: "all".to_owned(),
         reason: error.to_string(),
-    }
-}
-
-/// What hosts say of control groups of nodes, with the host, or how many hosts, that say so.
-fn groups_in_words<'a>(clients: impl Iterator<Item = &'a Arc<HostClient>>) -> Vec<(String, String)> {
-    let mut said: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for client in clients {
-        let names = said.entry(client.hello().facts.groups).or_default();
-        names.push(client.target().name.clone());
-    }
-    let of = |names: Vec<String>| match names.len() {
-        1 => names.concat(),
-        more => format!("{more} hosts"),
-    };
-    said.into_iter().map(|(words, names)| (words, of(names))).collect()
-}
-
-fn facts_text(client: &HostClient) -> String {
-    let facts = client.hello().facts;
-    let bytes = |bytes: u64| format::bytes(bytes as f64);
-    format!(
-        "{} ({}), {} cores, {} of {} memory free, {} disk free, clock {}",
-        facts.cpu_model,
-        facts.kernel,
-        facts.cores,
-        bytes(facts.memory_available_bytes),
-        bytes(facts.memory_bytes),
-        bytes(facts.disk_free_bytes),
-        facts.clock_source
-    )
-}
-
-/// Bounds between two clocks in words. Clocks count from the start of each machine, so only the width is of use.
-pub(super) fn clock_text(bounds: ClockBounds, steps: u32) -> String {
-    let known = match bounds {
-        ClockBounds::UNKNOWN => "not known".to_owned(),
-        bounds => format!("known to ± {} µs", format::integer(bounds.half_width_us())),
-    };
-    match steps {
-        0 => known,
-        steps => format!("{known}; one of the two stepped {steps} times"),
     }
 }
 

@@ -7,11 +7,12 @@ mod collect;
 mod deploy;
 mod limits;
 mod nodes;
+mod words;
 
 pub(crate) use deploy::{Deployment, FleetReady, deploy, reattach};
 
 use crate::{
-    fleet::{Crew, HostError, HostFailure, HostNews, News},
+    fleet::{Crew, Doors, HostError, HostFailure, HostNews, News},
     load::{RunClock, remote::Remote},
     rundir::{Entry, HostState, Journal, RunDir},
     sample::Elsewhere,
@@ -20,7 +21,7 @@ use nodes::Nodes;
 use regatta_fleet::{
     AGENT_PID, Answer, Limit, Name, NodeStart, NodeState, OrderBody, Program, Resource, Seen, Started, What,
 };
-use regatta_plan::{Plan, PlannedNode};
+use regatta_plan::{Plan, PlannedNode, scenario::Control};
 use regatta_process::Process;
 use regatta_report::model::Disclosure;
 use std::{
@@ -60,6 +61,11 @@ pub(crate) enum SshError {
         /// Why.
         reason: String,
     },
+    /// Nothing listens for the control interfaces of nodes.
+    #[error(
+        "cannot open doors to nodes through their hosts: {0}\n  help: `regatta doctor` shows this machine's limits"
+    )]
+    Doors(std::io::Error),
     /// Hosts or files of this machine.
     #[error(transparent)]
     Fleet(#[from] crate::fleet::FleetError),
@@ -107,6 +113,8 @@ pub(crate) struct SshProvider {
     facts: Vec<Disclosure>,
     run: Name,
     is_resumed: bool,
+    /// To nodes whose ports the lab does not reach; they close with this.
+    _doors: Doors,
     listener: tokio::task::JoinHandle<()>,
 }
 
@@ -147,6 +155,7 @@ impl SshProvider {
             facts,
             run,
             is_resumed,
+            doors,
             ..
         } = ready;
         let (crew, nodes, elsewhere) = (Arc::new(crew), Arc::new(Nodes::default()), Elsewhere::default());
@@ -168,6 +177,7 @@ impl SshProvider {
             facts,
             run,
             is_resumed,
+            _doors: doors,
         }
     }
 
@@ -211,7 +221,7 @@ impl SshProvider {
         let clock = |client: &Arc<crate::fleet::HostClient>| Disclosure {
             section: "hosts".to_owned(),
             name: format!("{}: clock against the lab's", client.target().name),
-            value: deploy::clock_text(client.clock(), client.clock_steps()),
+            value: words::clock_text(client.clock(), client.clock_steps()),
         };
         self.facts
             .iter()
@@ -380,6 +390,14 @@ fn taken(
             sealed: sealed.short(),
         })),
         _ => Err(Taken::Host(HostError::Unexpected)),
+    }
+}
+
+/// Doors to the nodes of a plan, where the lab does not go to their own ports.
+async fn doors(crew: &Crew, plan: &mut Plan) -> Result<Doors, SshError> {
+    match plan.control {
+        Control::Direct => Ok(Doors::default()),
+        Control::Ssh => Doors::open(crew, plan).await.map_err(SshError::Doors),
     }
 }
 

@@ -21,11 +21,14 @@ pub use step::{PlannedStep, Step};
 
 use crate::{
     Objective,
-    scenario::{ArrivalKind, Behaviour, NodeOptions, ProviderKind, Rate, Role, TransactionKind, VoteTopology},
+    scenario::{ArrivalKind, Behaviour, Control, NodeOptions, ProviderKind, Rate, Role, TransactionKind, VoteTopology},
 };
 use regatta_base::{Digest, encode};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+};
 
 /// Version of the plan's form; part of its digest.
 pub const PLAN_VERSION: u32 = 1;
@@ -91,6 +94,9 @@ pub struct Plan {
     /// Hosts that one with a program hands it on to at once; 0 where the lab sends to all.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub fan_out: u32,
+    /// How the lab reaches the control interfaces of nodes on hosts.
+    #[serde(default, skip_serializing_if = "Control::is_direct")]
+    pub control: Control,
 }
 
 fn is_zero(number: &u32) -> bool {
@@ -186,6 +192,10 @@ pub struct PlannedNode {
     /// Whether it keeps every block, whatever the others do.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub archive: bool,
+    /// Where the lab reaches its control interface in place of its own address: known once its host was reached, and only
+    /// where that goes through SSH.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<SocketAddr>,
 }
 
 impl PlannedNode {

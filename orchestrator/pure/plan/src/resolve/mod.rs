@@ -228,6 +228,7 @@ impl<'a> Draft<'a> {
             targets: targets(scenario),
             processes: self.processes,
             fan_out: fleet::fan_out(scenario),
+            control: fleet::control(scenario),
         };
         plan.steps = steps::steps(&plan);
         plan

@@ -69,6 +69,7 @@ fn add_group(draft: &mut Draft<'_>, index: usize, group: &Group) {
             behaviour: group.behaviour,
             host: None,
             archive: group.archive,
+            control: None,
         });
     }
     draft.groups.insert(group.name.clone(), start..start + group.count);

@@ -18,7 +18,7 @@ pub use network::{
 pub use options::{Budget, NodeOptions, Phases};
 pub use peering::{Generator, Peering};
 pub use process::{ProcessGroup, ProcessStart, Ready};
-pub use provider::{Distribute, Host, Provider, ProviderKind};
+pub use provider::{Control, Distribute, Host, Provider, ProviderKind};
 
 use crate::defaults;
 use schemars::JsonSchema;

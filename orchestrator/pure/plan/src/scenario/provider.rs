@@ -25,6 +25,8 @@ pub struct Provider {
     pub distribute: Option<Distribute>,
     /// Hosts that one with a program hands it on to at once with `distribute = "tree"`, 1 to 16; 4 unless given.
     pub fan_out: Option<u32>,
+    /// How the lab reaches the control interfaces of nodes on hosts: at their ports, or through SSH; `"direct"` unless given.
+    pub control: Option<Control>,
     /// Cores of a machine of the `sim` provider; 2 unless given.
     pub cores: Option<u32>,
     /// Whether all nodes of the `sim` provider share one machine, as processes of one computer do.
@@ -42,6 +44,25 @@ pub enum Distribute {
     Direct,
     /// The lab sends them to a few hosts, and each that has them hands them on.
     Tree,
+}
+
+/// How the lab reaches the control interfaces of nodes on hosts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Control {
+    /// At the ports of the hosts.
+    #[default]
+    Direct,
+    /// Through the SSH connection of each host, for hosts whose ports are not open to the lab.
+    Ssh,
+}
+
+impl Control {
+    /// Whether it needs no word.
+    #[must_use]
+    pub fn is_direct(&self) -> bool {
+        *self == Self::Direct
+    }
 }
 
 /// Kinds of provider.

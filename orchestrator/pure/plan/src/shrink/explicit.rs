@@ -16,6 +16,7 @@ pub fn explicit(scenario: &Scenario, plan: &Plan) -> Scenario {
     (explicit.provider.inventory, explicit.provider.inventory_command) = (None, None);
     explicit.provider.tolerate = None;
     (explicit.provider.distribute, explicit.provider.fan_out) = (None, None);
+    explicit.provider.control = None;
     let name = |node: u32| {
         plan.nodes
             .get(node as usize)

@@ -8,7 +8,7 @@ use super::Draft;
 use crate::{
     PlannedHost, defaults,
     diagnostic::Code,
-    scenario::{Distribute, Host, ProviderKind, Scenario},
+    scenario::{Control, Distribute, Host, ProviderKind, Scenario},
     units::Size,
 };
 use std::{
@@ -70,6 +70,12 @@ pub(super) fn fan_out(scenario: &Scenario) -> u32 {
     }
 }
 
+/// How the lab reaches the control interfaces of nodes.
+pub(super) fn control(scenario: &Scenario) -> Control {
+    let is_fleet = scenario.provider.kind == ProviderKind::Ssh;
+    scenario.provider.control.filter(|_| is_fleet).unwrap_or_default()
+}
+
 fn check_fan_out(draft: &mut Draft<'_>) {
     let provider = &draft.scenario.provider;
     let Some(fan_out) = provider.fan_out else {
@@ -97,6 +103,7 @@ fn check_unused(draft: &mut Draft<'_>) {
         ("tolerate", provider.tolerate.is_some()),
         ("distribute", provider.distribute.is_some()),
         ("fan_out", provider.fan_out.is_some()),
+        ("control", provider.control.is_some()),
     ];
     let kind = provider.kind;
     for (key, _) in given.into_iter().filter(|(_, given)| *given) {

@@ -46,7 +46,7 @@ fn host_line(number: u8, more: &str) -> String {
     )
 }
 
-fn fleet(hosts: &[&str], more: &str) -> String {
+pub(super) fn fleet(hosts: &[&str], more: &str) -> String {
     let hosts: Vec<String> = hosts
         .iter()
         .zip(1..)
@@ -60,7 +60,7 @@ fn outcome(text: &str) -> Result<Resolved, Diagnostics> {
 }
 
 #[track_caller]
-fn plan(text: &str) -> Plan {
+pub(super) fn plan(text: &str) -> Plan {
     let Resolved { plan, warnings } = outcome(text).unwrap_or_else(|problems| panic!("{problems}"));
     assert!(warnings.is_empty(), "{warnings}");
     plan

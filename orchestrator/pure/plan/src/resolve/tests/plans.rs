@@ -3,7 +3,7 @@
 use super::{SOUND, outcome};
 use crate::{
     Capabilities, Plan, PlannedStep, Source, Step, resolve,
-    scenario::{Rate, VoteTopology},
+    scenario::{Control, Rate, VoteTopology},
 };
 use std::fmt::Write;
 
@@ -312,4 +312,15 @@ fn many_nodes_are_spawned_in_batches() {
 fn no_deadline_is_longer_than_the_run() {
     let plan = plan_with(&["budget.wall=1m"]);
     assert!(plan.steps.iter().all(|planned| planned.deadline_ms <= 60_000));
+}
+
+#[test]
+fn nodes_on_hosts_are_controlled_at_their_ports_or_through_ssh() {
+    let plan = |more: &str| super::fleet::plan(&super::fleet::fleet(&["slots = 8"], more));
+    let (said, silent) = (plan("control = \"direct\""), plan(""));
+    assert_eq!((said.control, said.digest()), (Control::Direct, silent.digest()));
+    let through = plan("control = \"ssh\"");
+    assert!(through.control == Control::Ssh && through.digest() != silent.digest());
+    // Where the lab goes to is known once hosts were reached.
+    assert!(through.nodes.iter().all(|node| node.control.is_none()));
 }
