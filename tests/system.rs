@@ -4,6 +4,7 @@
 mod system {
     /// What the tests stand on.
     mod support {
+        pub mod detour;
         pub mod lab;
         pub mod namespaces;
         pub mod network;
@@ -16,6 +17,7 @@ mod system {
         pub mod wait;
     }
 
+    mod attestation;
     mod changes;
     mod churn;
     mod clusters;

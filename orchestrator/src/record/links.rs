@@ -4,7 +4,7 @@ use crate::provider::SwitchTally;
 use regatta_link::Loss;
 use regatta_report::{
     Counts, format,
-    model::{Disclosure, Finding, LinkProbe, Links, NamedNumber, NamedText},
+    model::{Beside, Disclosure, Finding, LinkProbe, Links, NamedNumber, NamedText},
 };
 
 /// Greatest error of a link, as a share of what was wanted, before the run is in doubt, and before it is void.
@@ -16,7 +16,7 @@ const LATE_QUANTILE: f64 = 0.99;
 
 /// What the switch counted and what measurements found.
 #[must_use]
-pub(crate) fn links(tally: &SwitchTally, probes: Vec<LinkProbe>) -> Links {
+pub(crate) fn links(tally: &SwitchTally, (probes, beside): (Vec<LinkProbe>, Option<Beside>)) -> Links {
     let reason = |why: &Loss| match why {
         Loss::Cut => "by partitions",
         Loss::Queue => "in full queues of cards",
@@ -45,6 +45,7 @@ pub(crate) fn links(tally: &SwitchTally, probes: Vec<LinkProbe>) -> Links {
         release_us: Counts::from_histogram(&tally.late_us),
         cpu_us_per_packet: tally.cpu_ns as f64 / 1e3 / all.max(1) as f64,
         probes,
+        beside,
     }
 }
 

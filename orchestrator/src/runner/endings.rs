@@ -79,6 +79,7 @@ impl Runner {
         if let Some(attestation) = field.attestation.take() {
             attestation.abort();
             let _ = attestation.await;
+            links::conclude(&field.cluster, &field.live);
         }
         if self.mode == Mode::All {
             links::attest(&field.cluster, &field.live, Moment::After).await;
@@ -111,7 +112,7 @@ impl Runner {
         if let Some(switch) = field.cluster.switch()
             && let Some(tally) = switch.tally().await
         {
-            let links = record::links(&tally, field.live.take_link_probes());
+            let links = record::links(&tally, field.live.links.take());
             let lines = record::links_disclosure(switch.scheduling(), &links);
             self.evidence.disclosure.extend(lines);
             self.evidence.links = Some(links);

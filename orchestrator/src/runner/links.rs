@@ -5,7 +5,8 @@ use crate::{
     cluster::Cluster,
     provider::{Probe, attested_model},
 };
-use regatta_link::{Model, Observed, Wanted};
+use rand::seq::SliceRandom;
+use regatta_link::{Model, Observed, Open, Rate, Wanted};
 use regatta_plan::{Plan, PlannedLinks};
 use regatta_report::model::LinkProbe;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -14,14 +15,24 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 /// before all others, of which at least one is left to compare with.
 const PAIRS_MAX: usize = 8;
 const OWN_MAX: usize = 16;
-/// Time between two measurements beside a load.
-const INTERVAL: Duration = Duration::from_secs(3);
+/// What one measurement beside a load takes, and the least time between two of them, in milliseconds.
+const MEASURING_MS: u64 = 500;
+const PAUSE_MS: u64 = 1000;
+/// Most measurements beside a load.
+const MEASUREMENTS_MAX: u64 = 400;
+/// Each direction that is measured beside a load gets this many turns, so that its packets are enough to judge losses.
+const TURNS: u64 = 4;
+/// A rate beside a load is judged by the middle one of this many bursts: one alone is easily disturbed.
+const BURSTS: usize = 3;
+/// After a fault of links packets may arrive late for as long as it delayed them, and for this long, in milliseconds.
+const SETTLE_MS: u64 = 1000;
 
 /// When links were measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Moment {
     Before,
     During,
+    Throughout,
     After,
 }
 
@@ -30,6 +41,7 @@ impl Moment {
         match self {
             Self::Before => "before",
             Self::During => "during",
+            Self::Throughout => "throughout",
             Self::After => "after",
         }
     }
@@ -37,46 +49,118 @@ impl Moment {
 
 /// Measures the sampled pairs of `plan` in both directions; nothing where links are not emulated.
 pub(super) async fn attest(cluster: &Arc<Cluster>, live: &Arc<Live>, moment: Moment) {
-    let plan = Arc::clone(cluster.shared_plan());
-    let Some(links) = plan.links.as_ref().filter(|links| !links.is_plain()) else {
-        return;
-    };
-    let probes = probes(&plan, links, moment == Moment::During);
-    measure(cluster, live, probes, moment).await;
-}
-
-/// Measures one pair after the other, lightly, until the task is ended. Times under a fault are left out.
-pub(super) async fn keep_attesting(cluster: Arc<Cluster>, live: Arc<Live>) {
-    let plan = Arc::clone(cluster.shared_plan());
-    let Some(links) = plan.links.as_ref().filter(|links| !links.is_plain()) else {
-        return;
-    };
-    let all = probes(&plan, links, true);
-    let mut turn = all.iter().cycle();
-    loop {
-        tokio::time::sleep(INTERVAL).await;
-        let Some(probe) = turn.next() else { return };
-        if live.open_faults().is_empty() {
-            measure(&cluster, &live, vec![*probe], Moment::During).await;
-        }
-    }
-}
-
-async fn measure(cluster: &Arc<Cluster>, live: &Arc<Live>, probes: Vec<Probe>, moment: Moment) {
-    let at_ms = live.clock.now_ms();
-    let (worker, asked) = (Arc::clone(cluster), probes.clone());
-    let measured = tokio::task::spawn_blocking(move || worker.attest(&asked)).await;
-    // A fault that began meanwhile is what was measured then.
-    if moment == Moment::During && !live.open_faults().is_empty() {
-        return;
-    }
     let plan = cluster.shared_plan();
-    let observed = measured.ok().and_then(Result::ok).unwrap_or_default();
-    for (position, probe) in probes.iter().enumerate() {
-        // What could not be measured counts as wrong: it was not shown to be in place.
-        let observed = observed.get(position).cloned().unwrap_or_default();
-        live.link_measured(row(plan, probe, &observed, (at_ms, moment)));
+    let Some(links) = plan.links.as_ref().filter(|links| !links.is_plain()) else {
+        return;
+    };
+    let probes = probes(plan, links, false);
+    let at_ms = live.clock.now_ms();
+    let observed = observe(cluster, probes.clone()).await;
+    for (probe, observed) in probes.iter().zip(&observed) {
+        live.links.measured(row(plan, probe, observed, (at_ms, moment)));
     }
+}
+
+/// Measures one direction after the other, lightly, until the task is ended. Those that a fault changes are left out.
+pub(super) async fn keep_attesting(cluster: Arc<Cluster>, live: Arc<Live>) {
+    let plan = cluster.shared_plan();
+    let Some(links) = plan.links.as_ref().filter(|links| !links.is_plain()) else {
+        return;
+    };
+    let all = probes(plan, links, true);
+    let turns = sampled(plan, &all);
+    live.links.beside_load(|beside| {
+        (beside.directions, beside.of_directions) = (turns.len() as u64, all.len() as u64);
+    });
+    let pause = Duration::from_millis(turn_ms(plan).saturating_sub(MEASURING_MS));
+    let mut rates: BTreeMap<(u32, u32), Vec<Rate>> = BTreeMap::new();
+    for probe in turns.iter().cycle() {
+        tokio::time::sleep(pause).await;
+        let at_ms = live.clock.now_ms();
+        let is_disturbed = |since_ms| {
+            let faults = live.open_faults();
+            let is_faulty = |(from, to)| {
+                faults.iter().any(|fault| fault.covers(from, to)) || live.links.was_faulty((from, to), since_ms)
+            };
+            is_faulty((probe.from, probe.to)) || is_faulty((probe.to, probe.from))
+        };
+        let mut observed = None;
+        if !is_disturbed(at_ms.saturating_sub(SETTLE_MS)) {
+            observed = observe(&cluster, vec![*probe]).await.pop();
+        }
+        // A fault that began meanwhile is what was measured then.
+        let Some(mut observed) = observed.filter(|_| !is_disturbed(at_ms)) else {
+            live.links.beside_load(|beside| beside.left_out += 1);
+            continue;
+        };
+        let known = rates.entry((probe.from, probe.to)).or_default();
+        known.push(observed.rate);
+        observed.rate = Rate::middle(known, BURSTS);
+        live.links
+            .measured(row(plan, probe, &observed, (at_ms, Moment::During)));
+        let (packets, bytes) = probe.cost();
+        live.links.beside_load(|beside| {
+            beside.measurements += 1;
+            beside.packets += packets;
+            beside.bytes += bytes;
+        });
+    }
+}
+
+/// Judges the packets of all measurements beside the load together, direction by direction: enough for losses, where those
+/// of one measurement are not.
+pub(super) fn conclude(cluster: &Arc<Cluster>, live: &Arc<Live>) {
+    let plan = cluster.shared_plan();
+    let Some(links) = &plan.links else { return };
+    let at_ms = live.clock.now_ms();
+    for probe in probes(plan, links, true) {
+        let (from, to) = (plan.name_at(probe.from), plan.name_at(probe.to));
+        let of = live
+            .links
+            .like(|row| row.moment == Moment::During.name() && row.from == from && row.to == to);
+        if of.is_empty() {
+            continue;
+        }
+        let sum = |count: fn(&LinkProbe) -> u64| of.iter().map(count).sum();
+        let together = Observed {
+            sent: sum(|row| row.sent),
+            received: sum(|row| row.received),
+            queued_out: sum(|row| row.queued_out),
+            ..Observed::default()
+        };
+        live.links
+            .measured(row(plan, &probe, &together, (at_ms, Moment::Throughout)));
+    }
+}
+
+/// What `probes` find. What could not be measured was not shown to be in place: nothing observed counts as wrong.
+async fn observe(cluster: &Arc<Cluster>, probes: Vec<Probe>) -> Vec<Observed> {
+    let (worker, count) = (Arc::clone(cluster), probes.len());
+    let measured = tokio::task::spawn_blocking(move || worker.attest(&probes)).await;
+    let mut observed = measured.ok().and_then(Result::ok).unwrap_or_default();
+    observed.resize_with(count, Observed::default);
+    observed
+}
+
+/// From one measurement beside the load to the next, in milliseconds.
+fn turn_ms(plan: &Plan) -> u64 {
+    (plan.phases.measure_ms / MEASUREMENTS_MAX).max(MEASURING_MS + PAUSE_MS)
+}
+
+/// The directions of `all` that take turns beside the load: as many pairs as get enough turns, drawn from the seed. Those
+/// whose directions have conditions of their own come first.
+fn sampled(plan: &Plan, all: &[Probe]) -> Vec<Probe> {
+    let is_own = |pair: &&[Probe]| {
+        let directions = plan.links.iter().flat_map(|links| &links.directions);
+        let mut covering = directions.filter(|own| pair.iter().any(|probe| own.covers(probe.from, probe.to)));
+        covering.next().is_some()
+    };
+    let (mut own, mut common): (Vec<&[Probe]>, Vec<&[Probe]>) = all.chunks(2).partition(is_own);
+    let mut rng = regatta_base::seed::rng(plan.seed, "attestation");
+    own.shuffle(&mut rng);
+    common.shuffle(&mut rng);
+    let pairs = (plan.phases.measure_ms / turn_ms(plan) / TURNS / 2).max(1) as usize;
+    own.into_iter().chain(common).take(pairs).flatten().copied().collect()
 }
 
 /// A pair for each two regions that have one, linked where possible, and for each other way in which directions have
@@ -120,11 +204,17 @@ fn classes(model: &Model) -> Vec<usize> {
     (0..).zip(&model.regions).map(place).collect()
 }
 
-fn row(plan: &Plan, probe: &Probe, observed: &Observed, at: (u64, Moment)) -> LinkProbe {
+fn row(plan: &Plan, probe: &Probe, observed: &Observed, (at_ms, moment): (u64, Moment)) -> LinkProbe {
     let name = |place: u32| plan.name_at(place).to_owned();
     let micros = |nanos: u64| nanos as f64 / 1e3;
     let wanted = &probe.wanted;
-    let (at_ms, moment) = at;
+    let judged = observed.judge(wanted);
+    let (least, most) = match observed.rate {
+        Rate::Between(least, most) => (Some(least), Some(most)),
+        _ => (None, None),
+    };
+    // Losses beside the load are judged by all measurements together.
+    let is_open = |open: &&Open| moment != Moment::During || **open != Open::FewPackets;
     LinkProbe {
         at_ms,
         moment: moment.name().to_owned(),
@@ -137,9 +227,12 @@ fn row(plan: &Plan, probe: &Probe, observed: &Observed, at: (u64, Moment)) -> Li
         wanted_loss: f64::from(wanted.path.loss_ppm) / 1e6,
         sent: observed.sent,
         received: observed.received,
+        queued_out: observed.queued_out,
         wanted_rate_bits: wanted.rate_bits,
-        rate_bits: observed.rate,
-        error: observed.error(wanted),
+        rate_bits: least,
+        rate_bits_max: most,
+        error: judged.error,
+        not_judged: judged.open.iter().filter(is_open).map(Open::to_string).collect(),
     }
 }
 
@@ -192,5 +285,45 @@ mod tests {
         assert_eq!((of(38, 39), of(39, 38)), (Some((7, None)), Some((0, None))));
         assert_eq!((of(20, 22), of(22, 20)), (Some((0, Some(9))), Some((0, None))));
         assert!(probes.len() > 4 && probes.len() <= 2 * PAIRS_MAX, "{probes:?}");
+    }
+
+    #[test]
+    fn a_few_pairs_are_drawn_from_the_seed_and_own_directions_come_first() {
+        let mut plan = plan(40);
+        let regions = ["ap", "eu", "us"].map(str::to_owned).to_vec();
+        for (node, region) in plan.nodes.iter_mut().zip(regions.iter().cycle()) {
+            node.region = Some(region.clone());
+        }
+        let links = PlannedLinks {
+            regions,
+            delay_ns: vec![vec![1; 3]; 3],
+            directions: vec![PlannedDirection {
+                from: vec![38],
+                to: vec![39],
+                delay_ns: Some(7),
+                ..PlannedDirection::default()
+            }],
+            ..crate::testing::links()
+        };
+        let all = probes(&plan, &links, true);
+        plan.links = Some(links);
+        plan.phases.measure_ms = 30_000;
+        let ends = |plan: &Plan| -> Vec<(u32, u32)> {
+            let turns = sampled(plan, &all);
+            turns.iter().map(|probe| (probe.from, probe.to)).collect()
+        };
+        let turns = ends(&plan);
+        assert_eq!((turns.len(), &turns[..2]), (4, &[(38, 39), (39, 38)][..]));
+        assert_eq!((turns[2].0, turns[2].1), (turns[3].1, turns[3].0), "both ways");
+        assert_eq!(ends(&plan), turns);
+        let others = (0..50).filter(|&seed| {
+            plan.seed = seed;
+            ends(&plan) != turns
+        });
+        assert!(others.count() > 10, "the seed decides");
+        plan.phases.measure_ms = 1000;
+        assert_eq!(ends(&plan).len(), 2);
+        plan.phases.measure_ms = 3_600_000;
+        assert_eq!(ends(&plan).len(), all.len());
     }
 }

@@ -1,6 +1,6 @@
 //! What a running experiment shows while it runs, and the tasks that watch it: heartbeat, quota, budget, nodes.
 
-use super::{Interrupt, Interrupts, Observer, Progress, setup::LAB_PROCESS};
+use super::{Interrupt, Interrupts, Observer, Progress, link_book::LinkBook, setup::LAB_PROCESS};
 use crate::{
     cluster::{NodeEvent, http_address},
     load::{LoadHandle, LoadProgress, RunClock},
@@ -13,7 +13,7 @@ use regatta_plan::{
 };
 use regatta_report::{
     live::{Glimpse, Life, LoadNow, NodeGlimpse, OpenFault},
-    model::{Event, EventKind, LinkProbe, PhaseKind, ProcessKind, Sample},
+    model::{Event, EventKind, PhaseKind, ProcessKind, Sample},
 };
 use std::{
     collections::BTreeMap,
@@ -58,6 +58,7 @@ struct Fault {
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) clock: RunClock,
+    pub(super) links: LinkBook,
     plan: Arc<Plan>,
     run: RunDir,
     state: Mutex<State>,
@@ -83,7 +84,6 @@ struct State {
     heals: Vec<JoinHandle<()>>,
     /// Ends what a person left on.
     mend_all: CancellationToken,
-    link_probes: Vec<LinkProbe>,
     disk_bytes: u64,
     /// Heights of each node in every instance, where there are several and somebody looks.
     heights: BTreeMap<u32, Vec<Option<u64>>>,
@@ -121,12 +121,12 @@ impl Live {
             by_hand: BTreeMap::new(),
             heals: Vec::new(),
             mend_all: CancellationToken::new(),
-            link_probes: Vec::new(),
             disk_bytes: 0,
             heights: BTreeMap::new(),
         };
         Self {
             clock,
+            links: LinkBook::default(),
             plan,
             run,
             state: Mutex::new(state),
@@ -204,15 +204,6 @@ impl Live {
         events.extend(open.map(|open| open.event(&self.plan, now, " (never undone)")));
         events.sort_by_key(|event| event.start_ms);
         events
-    }
-
-    /// Takes a measurement of a link.
-    pub(super) fn link_measured(&self, probe: LinkProbe) {
-        self.state().link_probes.push(probe);
-    }
-
-    pub(super) fn take_link_probes(&self) -> Vec<LinkProbe> {
-        std::mem::take(&mut self.state().link_probes)
     }
 
     /// Notes something that happens at this moment.
@@ -297,6 +288,7 @@ impl Live {
         let mut state = self.state();
         let open = state.faults.remove(&fault)?;
         state.events.push(open.event(&self.plan, end_ms, ""));
+        self.links.fault_ended(end_ms, &open.fault);
         Some(open.text)
     }
 

@@ -13,6 +13,7 @@ mod evidence;
 mod files;
 mod heights;
 mod interrupt;
+mod link_book;
 mod links;
 mod live;
 mod orders;

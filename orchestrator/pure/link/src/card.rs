@@ -21,6 +21,11 @@ pub(crate) fn wire_ns(bytes: usize, rate: u64) -> Nanos {
 }
 
 impl Card {
+    /// When a packet that comes at `now` begins to pass, behind those that wait.
+    pub(crate) fn begins(&self, now: Nanos) -> Nanos {
+        self.free_at.max(now)
+    }
+
     /// When the last bit of a packet that comes at `now` has passed; none when the queue is full.
     pub(crate) fn pass(&mut self, now: Nanos, bytes: usize, rate: u64) -> Option<Nanos> {
         let waits = self.free_at.saturating_sub(now);

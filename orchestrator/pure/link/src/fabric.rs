@@ -104,6 +104,28 @@ impl<R: Rng> Fabric<R> {
         }
     }
 
+    /// How long a packet that `from` sends to `to` at `now` will wait behind others before it leaves.
+    #[must_use]
+    pub fn waits_to_leave(&self, now: Nanos, from: u32, to: u32) -> Nanos {
+        let card = self
+            .sending
+            .get(from as usize)
+            .filter(|_| self.model.rate_bits.is_some());
+        let begins = card.map_or(now, |card| card.begins(now));
+        let narrow = self.narrow.get(&(from, to));
+        narrow.map_or(begins, |card| card.begins(begins)).saturating_sub(now)
+    }
+
+    /// How long a packet that reaches the card of `to` at `at` will wait there behind others.
+    #[must_use]
+    pub fn waits_to_arrive(&self, at: Nanos, to: u32) -> Nanos {
+        let card = self
+            .receiving
+            .get(to as usize)
+            .filter(|_| self.model.rate_bits.is_some());
+        card.map_or(0, |card| card.begins(at).saturating_sub(at))
+    }
+
     /// Whether cards take any time at the moment.
     #[must_use]
     pub fn has_rates(&self) -> bool {
@@ -157,7 +179,7 @@ impl<R: Rng> Fabric<R> {
     }
 
     fn delay(&mut self, path: &Path) -> Nanos {
-        let spread = (u128::from(path.delay_ns) * u128::from(path.jitter_ppm) / u128::from(MILLION)) as Nanos;
+        let spread = path.spread_ns();
         if spread == 0 {
             return path.delay_ns;
         }

@@ -5,12 +5,13 @@
 
 mod attest;
 mod card;
+mod chance;
 mod fabric;
 mod fault;
 mod model;
 mod schedule;
 
-pub use attest::{Observed, Wanted};
+pub use attest::{Judgement, Observed, Open, Rate, Wanted};
 pub use fabric::{Fabric, Fate, Loss};
 pub use fault::{Change, Links, Partition};
 pub use model::{Direction, Model, Own, Path};

@@ -1,6 +1,6 @@
 //! What links are like: delays between regions, their variation, losses, and the rate of each node's card.
 
-use crate::Nanos;
+use crate::{MILLION, Nanos};
 
 /// The links of a network whose nodes stand in regions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,6 +148,13 @@ impl Model {
 }
 
 impl Path {
+    /// How much more or less than the delay a packet may take, in nanoseconds.
+    #[must_use]
+    pub fn spread_ns(&self) -> Nanos {
+        let spread = u128::from(self.delay_ns) * u128::from(self.jitter_ppm) / u128::from(MILLION);
+        u64::try_from(spread).unwrap_or(Nanos::MAX)
+    }
+
     /// The same with what a direction has of its own.
     fn with(self, own: &Own) -> Self {
         Self {

@@ -9,7 +9,7 @@ mod links;
 mod spread;
 
 pub use events::{Event, EventKind};
-pub use links::{LinkProbe, Links};
+pub use links::{Beside, LinkProbe, Links};
 pub use spread::Spread;
 
 use crate::histogram::Counts;

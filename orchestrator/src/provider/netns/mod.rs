@@ -4,6 +4,7 @@
 //! switch. When the lab ends, in whichever way, all of them are gone. The namespace of the host gets no device, route or
 //! packet: the lab itself moves into a namespace of its own to talk to nodes.
 
+mod meter;
 mod namespace;
 mod netlink;
 mod packet;
@@ -24,6 +25,7 @@ use regatta_process::{Keeper, Place, Process, ProcessSpec, StartError};
 use std::{
     io,
     net::Ipv4Addr,
+    sync::{Mutex, PoisonError},
     thread::{self, ThreadId},
 };
 
@@ -34,6 +36,8 @@ pub(crate) struct NetnsProvider {
     switch: Switch,
     places: Vec<Place>,
     addresses: Vec<Ipv4Addr>,
+    /// Held while links are measured: two measurements at one time would disturb each other.
+    measuring: Mutex<()>,
     /// Where the thread that made this came from.
     home: (ThreadId, Place),
     is_emulated: bool,
@@ -85,6 +89,7 @@ impl NetnsProvider {
             switch,
             places,
             addresses,
+            measuring: Mutex::new(()),
             home,
             is_emulated: !links.is_plain(),
         })
@@ -104,7 +109,9 @@ impl NetnsProvider {
     /// # Errors
     /// What the system said.
     pub(super) fn attest(&self, probes: &[Probe]) -> io::Result<Vec<Observed>> {
-        probe::measure_all(probes, &self.places, &self.addresses)
+        // One that was given up may still be under way.
+        let _alone = self.measuring.lock().unwrap_or_else(PoisonError::into_inner);
+        probe::measure_all(probes, (&self.places, &self.addresses), &self.switch)
     }
 
     /// The network between the nodes.

@@ -4,7 +4,12 @@
 //! how late it was. Traffic between the lab and nodes passes without delay, loss or limit: clients stand beside the
 //! nodes that they talk to.
 
-use super::{namespace::Namespace, packet, tally::Tally};
+use super::{
+    meter::{Meter, Noticed, Part, Watch},
+    namespace::Namespace,
+    packet,
+    tally::Tally,
+};
 use crate::load::{RunClock, settle};
 use nix::{
     sys::{
@@ -49,6 +54,8 @@ enum Order {
     Change(u32, Change),
     Heal(u32),
     Report(oneshot::Sender<Tally>),
+    Watch(Watch, mpsc::SyncSender<()>),
+    Notice(mpsc::SyncSender<Option<Noticed>>),
     Stop,
 }
 
@@ -120,6 +127,27 @@ impl Switch {
         answer.await.ok()
     }
 
+    /// Watches the packets of a measurement from now on, instead of those of another one; blocks until it does.
+    ///
+    /// # Errors
+    /// The thread is gone.
+    pub(super) fn watch(&self, watch: Watch) -> io::Result<()> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        self.order(Order::Watch(watch, reply));
+        answer.recv().map_err(|_| gone())
+    }
+
+    /// What was noticed since [`Switch::watch`]; blocks for it.
+    ///
+    /// # Errors
+    /// The thread is gone.
+    pub(super) fn noticed(&self) -> io::Result<Noticed> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        self.order(Order::Notice(reply));
+        let noticed = answer.recv().map_err(|_| gone())?;
+        noticed.ok_or_else(|| io::Error::other("the switch was not told what to watch"))
+    }
+
     /// How its thread is scheduled.
     pub(crate) fn scheduling(&self) -> &[NamedText] {
         &self.scheduling
@@ -141,6 +169,10 @@ impl Drop for Switch {
     }
 }
 
+fn gone() -> io::Error {
+    io::Error::other("the thread of the switch is gone")
+}
+
 /// A packet on its way.
 struct Flight {
     from: u32,
@@ -160,6 +192,8 @@ struct Engine {
     header: usize,
     schedule: Schedule<Flight>,
     tally: Tally,
+    /// The measurement that is under way.
+    meter: Option<Meter>,
     clock: RunClock,
     epoll: Epoll,
     timer: TimerFd,
@@ -191,6 +225,7 @@ impl Engine {
             header: if wiring.large { packet::HEADER_BYTES } else { 0 },
             schedule: Schedule::new(PACKETS_BYTES_MAX),
             tally: Tally::new(),
+            meter: None,
             clock: RunClock::start(),
             epoll,
             timer,
@@ -262,6 +297,14 @@ impl Engine {
                     self.tally.cpu_ns = thread_cpu_ns();
                     let _ = reply.send(self.tally.clone());
                 }
+                // Whoever asked may have given up.
+                Order::Watch(watch, reply) => {
+                    self.meter = Some(Meter::new(watch));
+                    let _ = reply.send(());
+                }
+                Order::Notice(reply) => {
+                    let _ = reply.send(self.meter.take().map(Meter::noticed));
+                }
                 Order::Stop => return ControlFlow::Break(()),
             }
         }
@@ -294,7 +337,13 @@ impl Engine {
             return;
         };
         let now = self.clock.now_ns();
-        match self.fabric.send(now, from, to, bytes.len() - self.header) {
+        let waits = self
+            .meter
+            .as_ref()
+            .map_or(0, |_| self.fabric.waits_to_leave(now, from, to));
+        let fate = self.fabric.send(now, from, to, bytes.len() - self.header);
+        self.notice((from, to), bytes, (fate == Fate::Lost(Loss::Queue), waits), Meter::left);
+        match fate {
             Fate::Lost(why) => self.tally.lost(why),
             Fate::Arrives { at, again } => {
                 self.fly(now, at, from, to, bytes);
@@ -335,7 +384,11 @@ impl Engine {
         if flight.has_arrived || !self.fabric.has_rates() {
             return self.deliver(at, flight.from, flight.to, &flight.bytes);
         }
-        match self.fabric.receive(at, flight.to, flight.bytes.len() - self.header) {
+        let (from, to) = (flight.from, flight.to);
+        let waits = self.meter.as_ref().map_or(0, |_| self.fabric.waits_to_arrive(at, to));
+        let passed = self.fabric.receive(at, to, flight.bytes.len() - self.header);
+        self.notice((from, to), &flight.bytes, (passed.is_none(), waits), Meter::arrived);
+        match passed {
             None => self.tally.lost(Loss::Queue),
             Some(out) if out <= at => self.deliver(at, flight.from, flight.to, &flight.bytes),
             Some(out) => {
@@ -348,6 +401,25 @@ impl Engine {
                     self.tally.crowded_out += 1;
                 }
             }
+        }
+    }
+
+    /// Tells the measurement that is under way about a packet that comes to a card.
+    fn notice(
+        &mut self,
+        (from, to): (u32, u32),
+        bytes: &[u8],
+        (is_dropped, waits): (bool, Nanos),
+        passes: impl Fn(&mut Meter, (u32, u32), Option<Part>, usize),
+    ) {
+        let Some(meter) = &mut self.meter else { return };
+        let packet = bytes.get(self.header..).unwrap_or_default();
+        let part = meter.part(from, to, packet);
+        if is_dropped {
+            meter.dropped(part);
+        } else {
+            meter.waits(part, waits);
+            passes(meter, (from, to), part, packet.len());
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{namespace::make, switch::unplug, *};
 use crate::testing::{block_on, plan};
-use regatta_link::{Change, Links, Partition, Wanted};
+use regatta_link::{Change, Links, Partition, Rate, Wanted};
 use std::{
     net::{Ipv4Addr, SocketAddr, UdpSocket},
     path::Path,
@@ -296,6 +296,16 @@ fn two_regions() -> (regatta_plan::Plan, PlannedLinks) {
 
 /// The errors that measurements of what `made` describes have against `plan`, there and back.
 fn errors(made: &regatta_plan::Plan, plan: &regatta_plan::Plan, light: bool) -> Vec<f64> {
+    let provider = NetnsProvider::new(made).unwrap();
+    let found = observe(&provider, plan, light);
+    found
+        .iter()
+        .map(|(observed, wanted)| observed.judge(wanted).error)
+        .collect()
+}
+
+/// What measurements find against what `plan` wants, there and back.
+fn observe(provider: &NetnsProvider, plan: &regatta_plan::Plan, light: bool) -> Vec<(Observed, Wanted)> {
     let model = model(plan, plan.links.as_ref().unwrap());
     let probes = [(0, 1), (1, 0)].map(|(from, to)| Probe {
         from,
@@ -303,10 +313,24 @@ fn errors(made: &regatta_plan::Plan, plan: &regatta_plan::Plan, light: bool) -> 
         wanted: Wanted::of(&model, from, to),
         light,
     });
-    let provider = NetnsProvider::new(made).unwrap();
     let observed = provider.attest(&probes).unwrap();
-    let pairs = observed.iter().zip(&probes);
-    pairs.map(|(observed, probe)| observed.error(&probe.wanted)).collect()
+    observed.into_iter().zip(probes.map(|probe| probe.wanted)).collect()
+}
+
+/// Some measurements beside a load there, taken together as the lab does.
+fn together(provider: &NetnsProvider, plan: &regatta_plan::Plan) -> (Observed, Wanted) {
+    let found: Vec<(Observed, Wanted)> = (0..5).map(|_| observe(provider, plan, true).swap_remove(0)).collect();
+    let rates: Vec<Rate> = found.iter().map(|(observed, _)| observed.rate).collect();
+    let sum = |count: fn(&Observed) -> u64| found.iter().map(|(observed, _)| count(observed)).sum();
+    let (first, wanted) = found[0].clone();
+    let all = Observed {
+        sent: sum(|observed| observed.sent),
+        received: sum(|observed| observed.received),
+        queued_out: sum(|observed| observed.queued_out),
+        rate: Rate::middle(&rates, 3),
+        ..first
+    };
+    (all, wanted)
 }
 
 #[test]
@@ -445,4 +469,100 @@ fn planted_links_that_are_not_those_of_the_scenario_void_the_run() {
         assert!(worst > 0.5, "{worst} for {:?}", made.links);
         assert_void(worst, "planted links");
     }
+}
+
+#[test]
+fn links_that_are_wrong_only_beside_the_load_are_caught_there() {
+    if !allowed() {
+        return;
+    }
+    let (mut plan, mut links) = two_regions();
+    links.rate_bits = Some(20_000_000);
+    plan.links = Some(links);
+    let planted = Change {
+        links: Links::Between(Partition::new(2, &[vec![0], vec![1]], true)),
+        delay_ns: 0,
+        jitter_ppm: None,
+        loss_ppm: None,
+        rate_bits: None,
+    };
+    let planted = [
+        (
+            "delay",
+            Change {
+                delay_ns: 20_000_000,
+                ..planted.clone()
+            },
+        ),
+        (
+            "loss",
+            Change {
+                loss_ppm: Some(100_000),
+                ..planted.clone()
+            },
+        ),
+        (
+            "rate",
+            Change {
+                rate_bits: Some(8_000_000),
+                ..planted
+            },
+        ),
+    ];
+    for (what, change) in planted {
+        let provider = NetnsProvider::new(&plan).unwrap();
+        let is_right = || {
+            let found = observe(&provider, &plan, false);
+            found
+                .iter()
+                .all(|(observed, wanted)| observed.judge(wanted).error < 0.25)
+        };
+        assert!((0..5).any(|_| is_right()), "{what}: wrong before");
+        provider.switch().change(7, change);
+        let (observed, wanted) = together(&provider, &plan);
+        provider.switch().heal(7);
+        let error = observed.judge(&wanted).error;
+        assert!(error > 0.25, "{what}: {observed:?}");
+        if what == "delay" {
+            assert!(observed.round_trip_ns().unwrap() >= 100_000_000, "{observed:?}");
+        }
+        assert_void(error, what);
+        assert!((0..5).any(|_| is_right()), "{what}: wrong after");
+    }
+}
+
+#[test]
+fn what_nodes_send_meanwhile_is_no_error_of_the_network() {
+    if !allowed() {
+        return;
+    }
+    let (plan, _) = asymmetric();
+    let provider = NetnsProvider::new(&plan).unwrap();
+    // Half of what the direction carries, in the steps of a busy link: ten packets at a time.
+    let stops = std::sync::atomic::AtomicBool::new(false);
+    let other = socket(&provider.places[0], 0);
+    let found = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stops.load(std::sync::atomic::Ordering::Relaxed) {
+                for _ in 0..10 {
+                    other.send_to(&[0; 1222], to(1)).unwrap();
+                }
+                thread::sleep(Duration::from_millis(10));
+            }
+        });
+        let found = (0..5).map(|_| together(&provider, &plan)).find(|(observed, wanted)| {
+            let judged = observed.judge(wanted);
+            judged.error < 0.25 && judged.open.is_empty()
+        });
+        stops.store(true, std::sync::atomic::Ordering::Relaxed);
+        found
+    });
+    let (observed, wanted) = found.expect("a shared link is as it was asked for");
+    let Rate::Between(least, most) = observed.rate else {
+        panic!("{observed:?}");
+    };
+    assert!(
+        most >= least && most > 0.9 * wanted.rate_bits.unwrap() as f64,
+        "{observed:?}"
+    );
 }

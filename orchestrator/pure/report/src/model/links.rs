@@ -22,6 +22,26 @@ pub struct Links {
     pub cpu_us_per_packet: f64,
     /// Measurements between sampled nodes, through the same path as theirs.
     pub probes: Vec<LinkProbe>,
+    /// What was measured beside the load, and what that took; none where no load was measured.
+    #[serde(default)]
+    pub beside: Option<Beside>,
+}
+
+/// Measurements beside the load.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Beside {
+    /// Directions that take turns, drawn from the scenario's seed.
+    pub directions: u64,
+    /// Of how many that could be measured.
+    pub of_directions: u64,
+    /// Measurements that were made.
+    pub measurements: u64,
+    /// Measurements that were left out since a fault of links was on, or had just been.
+    pub left_out: u64,
+    /// Packets that the lab sent for them, answers included.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 /// One measurement from one node to another.
@@ -29,7 +49,8 @@ pub struct Links {
 pub struct LinkProbe {
     /// When it was made.
     pub at_ms: u64,
-    /// `before`, `during` or `after` the load.
+    /// `before`, `during` or `after` the load; `throughout` it are the packets of all measurements of a direction beside
+    /// the load together.
     pub moment: String,
     /// The node that sent.
     pub from: String,
@@ -37,7 +58,7 @@ pub struct LinkProbe {
     pub to: String,
     /// One-way delay that the scenario asks for, in microseconds.
     pub wanted_delay_us: f64,
-    /// Median of the measured ones.
+    /// Median of the measured ones, without what packets waited behind others for a card whose rate the scenario limits.
     pub delay_us: Option<f64>,
     /// Delay there and back that the scenario asks for, in microseconds.
     #[serde(default)]
@@ -51,12 +72,22 @@ pub struct LinkProbe {
     pub sent: u64,
     /// Packets of these that arrived.
     pub received: u64,
+    /// Packets of these that a full queue of a card dropped, behind those of others.
+    #[serde(default)]
+    pub queued_out: u64,
     /// Rate of a node's card that the scenario asks for, in bits per second.
     pub wanted_rate_bits: Option<u64>,
-    /// The measured one; none where nothing was sent faster than that.
+    /// What the link carried at least; none where nothing was sent faster than that. Beside the load the median of the
+    /// last three bursts.
     pub rate_bits: Option<f64>,
+    /// What it carried at most: others' packets passed it meanwhile, or may have.
+    #[serde(default)]
+    pub rate_bits_max: Option<f64>,
     /// The greatest relative error of these, beyond what chance explains.
     pub error: f64,
+    /// What this measurement does not answer, and why.
+    #[serde(default)]
+    pub not_judged: Vec<String>,
 }
 
 impl Links {

@@ -5,9 +5,10 @@ use crate::{
     model::{LinkProbe, Links},
     result::RunResult,
 };
+use std::collections::BTreeMap;
 
 /// What the columns are called; the first three are names.
-pub(super) const HEAD: [&str; 11] = [
+pub(super) const HEAD: [&str; 12] = [
     "when",
     "from",
     "to",
@@ -19,9 +20,12 @@ pub(super) const HEAD: [&str; 11] = [
     "measured",
     "rate wanted and measured",
     "error",
+    "not judged",
 ];
 /// When links are measured, beside the load and around it.
-const MOMENTS: [&str; 3] = ["before", "during", "after"];
+const MOMENTS: [&str; 4] = ["before", "during", "throughout", "after"];
+/// Bounds of a rate are told where the upper one is more than this many times the lower one.
+const BOUNDS_TOLD: f64 = 1.05;
 /// Most rows that are shown; the worst ones.
 const ROWS_MAX: usize = 24;
 
@@ -39,10 +43,9 @@ pub(super) fn rows(result: &RunResult) -> Vec<Vec<String>> {
 fn row(probe: &LinkProbe) -> Vec<String> {
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "–".to_owned());
     let lost = probe.sent.saturating_sub(probe.received);
-    let rate = probe.wanted_rate_bits.map(|wanted| {
-        let measured = probe.rate_bits.map_or_else(|| "not reached".to_owned(), bits);
-        format!("{} / {measured}", bits(wanted as f64))
-    });
+    let rate = probe
+        .wanted_rate_bits
+        .map(|wanted| format!("{} / {}", bits(wanted as f64), rate(probe)));
     vec![
         probe.moment.clone(),
         probe.from.clone(),
@@ -55,7 +58,21 @@ fn row(probe: &LinkProbe) -> Vec<String> {
         format!("{} of {}", format::integer(lost), format::integer(probe.sent)),
         or_dash(rate),
         format::percent(probe.error),
+        if probe.not_judged.is_empty() {
+            "–".to_owned()
+        } else {
+            probe.not_judged.join("; ")
+        },
     ]
+}
+
+/// The measured rate, or between which bounds it is.
+fn rate(probe: &LinkProbe) -> String {
+    match (probe.rate_bits, probe.rate_bits_max) {
+        (Some(least), Some(most)) if most > least * BOUNDS_TOLD => format!("{} to {}", bits(least), bits(most)),
+        (Some(rate), _) => bits(rate),
+        _ => "not measured".to_owned(),
+    }
 }
 
 fn bits(value: f64) -> String {
@@ -87,6 +104,8 @@ fn of_links(links: &Links) -> Vec<String> {
         ));
     }
     sentences.extend(round_trips(links));
+    sentences.extend(beside(links));
+    sentences.extend(not_judged(links));
     let late = |q| format::duration_us(links.release_us.quantile(q).unwrap_or_default() as f64);
     sentences.push(format!(
         "switch: {} between nodes, {}; {} late at p50, {} at p99; {} of CPU each",
@@ -105,6 +124,39 @@ fn of_links(links: &Links) -> Vec<String> {
         sentences.push(format!("packets that did not arrive: {}", lost.join(", ")));
     }
     sentences
+}
+
+/// What was measured beside the load, and what that took of the network.
+fn beside(links: &Links) -> Option<String> {
+    let beside = links.beside.as_ref()?;
+    let mut text = format!(
+        "beside the load: {} of {} of {} directions took {} of the switch's packets and {} of its bytes",
+        format::plural(beside.measurements, "measurement"),
+        format::integer(beside.directions),
+        format::integer(beside.of_directions),
+        format::percent(beside.packets as f64 / links.packets.max(1) as f64),
+        format::percent(beside.bytes as f64 / links.bytes.max(1) as f64),
+    );
+    if beside.left_out > 0 {
+        let left_out = format::integer(beside.left_out);
+        text += &format!("; {left_out} more were left out since a fault was on those links");
+    }
+    Some(text)
+}
+
+/// What measurements do not answer, each reason with the number of times.
+fn not_judged(links: &Links) -> Option<String> {
+    let mut reasons: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for probe in &links.probes {
+        for reason in &probe.not_judged {
+            *reasons.entry((reason, &probe.moment)).or_default() += 1;
+        }
+    }
+    let told: Vec<String> = reasons
+        .iter()
+        .map(|((reason, moment), count)| format!("{reason} ({} {moment})", format::integer(*count)))
+        .collect();
+    (!told.is_empty()).then(|| format!("links not judged: {}", told.join(", ")))
 }
 
 /// The round trip that is farthest from what was asked, at each time of measuring.
@@ -135,7 +187,10 @@ fn round_trips(links: &Links) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Counts, evaluate, fixture, model::NamedNumber};
+    use crate::{
+        Counts, evaluate, fixture,
+        model::{Beside, NamedNumber},
+    };
 
     #[test]
     fn links_are_in_every_form_and_absent_where_there_are_none() {
@@ -163,9 +218,19 @@ mod tests {
                 received: 494,
                 wanted_rate_bits: Some(100_000_000),
                 rate_bits: Some(99_000_000.0),
+                rate_bits_max: Some(120_000_000.0),
+                not_judged: vec!["loss: too few packets were sent".to_owned()],
                 error: 0.01,
                 ..LinkProbe::default()
             }],
+            beside: Some(Beside {
+                directions: 2,
+                of_directions: 6,
+                measurements: 7,
+                left_out: 3,
+                packets: 123,
+                bytes: 50_000,
+            }),
             ..Links::default()
         });
         let result = evaluate(record, false);
@@ -179,6 +244,13 @@ mod tests {
                 "{text}"
             );
             assert!(text.contains("17 by chance"), "{text}");
+            for told in [
+                "7 measurements of 2 of 6 directions took",
+                "3 more were left out",
+                "links not judged: loss: too few packets were sent (1 before)",
+            ] {
+                assert!(text.contains(told), "{text}");
+            }
             let round_trip = "farthest from its 70.0 ms: val-0 and back from val-1, 71.5 ms before the load";
             assert!(text.contains(round_trip), "{text}");
         }
