@@ -221,6 +221,31 @@ impl Scene {
         Message::Vote(Signed { signature, ..vote })
     }
 
+    /// What somebody puts among the votes about a block who is no validator, or speaks of something else: signed by a key
+    /// outside the set, signed for another instance, and of a signer that there is not.
+    pub(super) fn strays(&self, signer: usize, height: Height, phase: Phase, digest: Digest) -> [Message; 3] {
+        let elsewhere = Scope::new(
+            &"test".parse().unwrap(),
+            &"other".parse().unwrap(),
+            self.scope.validators().clone(),
+        );
+        let vote = self.signed(signer, height, content(phase, digest));
+        let stranger = secret(self.nodes).sign(&self.scope.signing_bytes(&vote.statement));
+        let other = secret(signer).sign(&elsewhere.signing_bytes(&vote.statement));
+        let nobody = self.nodes as u16;
+        [
+            Message::Vote(Signed {
+                signature: stranger,
+                ..vote
+            }),
+            Message::Vote(Signed {
+                signature: other,
+                ..vote
+            }),
+            Message::Vote(Signed { signer: nobody, ..vote }),
+        ]
+    }
+
     /// Gives round 0 up and denies every second vote.
     pub(super) fn denial(&self, signer: usize, height: Height) -> Message {
         let vote = self.signed(signer, height, Content::Timeout(None));
@@ -312,6 +337,12 @@ impl Scene {
     pub(super) fn deceive(&mut self, to: usize, from: usize, height: Height, digest: Digest) {
         let bad = self.forged(from, height, Phase::One, digest);
         self.tell(to, from, &[bad]);
+        self.deceived.insert((to, from));
+    }
+
+    /// As [`Scene::deceive`], with any message that does not hold.
+    pub(super) fn slip_in(&mut self, to: usize, from: usize, message: Message) {
+        self.tell(to, from, &[message]);
         self.deceived.insert((to, from));
     }
 

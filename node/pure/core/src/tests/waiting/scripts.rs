@@ -29,6 +29,23 @@ const SCRIPTS: &[(&str, &str, Script)] = &[
     ("wait_to_be_passed_on", "slow", along_a_path),
     ("wait_through_retries", "stuck", |knobs| storm::stuck(4, knobs)),
     ("wait_from_strangers", "room", a_leader_is_impersonated),
+    ("trust_votes", "blame: who signed", |knobs| {
+        a_stray_makes_a_quorum(0, knobs)
+    }),
+    ("trust_votes", "blame: who signed", |knobs| {
+        a_stray_makes_a_quorum(1, knobs)
+    }),
+    ("count_refused", "slow", |knobs| a_stray_makes_a_quorum(0, knobs)),
+    ("count_refused", "slow", |knobs| a_stray_makes_a_quorum(1, knobs)),
+    ("blame_nobody", "blame: who signed", |knobs| {
+        a_stray_makes_a_quorum(0, knobs)
+    }),
+    ("blame_nobody", "blame: who signed", |knobs| {
+        a_stray_makes_a_quorum(1, knobs)
+    }),
+    ("blame_nobody", "blame: who signed", |knobs| {
+        a_stray_makes_a_quorum(2, knobs)
+    }),
     ("keep_rivals_out", "slow", one_votes_while_a_forgery_is_checked),
     ("forget_rivals", "slow", a_vote_counts_when_its_forgery_is_refused),
     ("displace_proposal", "slow", a_leader_forges_a_second_proposal),
@@ -106,6 +123,22 @@ fn one_votes_while_a_forgery_is_checked(knobs: Knobs) -> BTreeSet<String> {
         let [forged, vote] = tell_by_hand(&mut scene, 1, height, digest);
         scene.impersonate(0, 3, forged);
         scene.tell(0, 1, &[vote]);
+        scene.go_on(150, HEIGHT_MS_MAX);
+    }
+    scene.judge()
+}
+
+/// With what 0 and 1 vote the puppet's vote makes a quorum, and it is none: of a key outside the set, for another instance,
+/// or of a signer that there is not. Then comes what 2 votes.
+fn a_stray_makes_a_quorum(kind: usize, knobs: Knobs) -> BTreeSet<String> {
+    let mut scene = four(knobs);
+    for _ in 0..3 {
+        let (height, digest) = proposal(&mut scene);
+        let [_, vote] = tell_by_hand(&mut scene, 1, height, digest);
+        scene.tell(0, 1, &[vote]);
+        let stray = scene.strays(3, height, Phase::One, digest)[kind].clone();
+        scene.slip_in(0, 3, stray);
+        // Now the proposal arrives, and 0 votes.
         scene.go_on(150, HEIGHT_MS_MAX);
     }
     scene.judge()
