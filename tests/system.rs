@@ -11,6 +11,7 @@ mod system {
         pub mod process;
         pub mod programs;
         pub mod releases;
+        pub mod skip;
         pub mod sshd;
         pub mod subnet;
         pub mod terminal;

@@ -2,7 +2,7 @@
 
 use super::{
     fleet_runs::{Fleet, assert_went_well, noted},
-    support::{lab::Run, process::Running, sshd::SshServers, wait::until},
+    support::{lab::Run, process::Running, skip::skip, sshd::SshServers, wait::until},
 };
 use serde_json::Value;
 use std::{
@@ -91,7 +91,7 @@ fn is_refused(fleet: &Fleet, lab: &Running, run: &Run) -> bool {
     let refused = stderr.contains("cannot limit");
     if refused {
         assert!(stderr.contains("help: log in as root"), "{stderr}");
-        eprintln!("SKIPPED: {stderr}");
+        skip(&stderr, !stderr.contains("control group `"));
     }
     refused
 }
@@ -181,7 +181,7 @@ const SHORT_FAULT: &str = "[phases]\nwarmup = \"1s\"\nmeasure = \"8s\"\ncooldown
 /// A fleet of which one host has no control groups.
 fn fleet_with_a_poor_host(servers: u8, spares: u8) -> Option<Fleet> {
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("SKIPPED: only root can hide the control groups of this machine");
+        skip("only root can hide the control groups of this machine", false);
         return None;
     }
     let mut fleet = Fleet::new(SshServers::start(servers), spares, SHORT_FAULT);

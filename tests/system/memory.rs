@@ -4,9 +4,10 @@ use super::support::{
     lab::{Lab, Run},
     namespaces,
     process::{Ended, Running, mentioning},
+    skip::skip,
     wait::until,
 };
-use regatta_process::cgroup::{Begun, Controller, MemoryGroup, Place};
+use regatta_process::cgroup::{Begun, CgroupError, Controller, MemoryGroup, Place};
 use std::{
     fs,
     io::Write,
@@ -72,7 +73,7 @@ fn group(what: &str) -> Option<MemoryGroup> {
         Ok(place) => place,
         Err(error) => {
             assert!(error.to_string().contains("help:"), "{error}");
-            eprintln!("SKIPPED: {error}");
+            skip(&error.to_string(), matches!(error, CgroupError::None(_)));
             return None;
         }
     };

@@ -4,6 +4,7 @@
 use super::support::{
     lab::{Lab, Run},
     process::is_alive,
+    skip::skip,
     wait::until_true,
 };
 use nix::{
@@ -11,7 +12,7 @@ use nix::{
     unistd::Pid,
 };
 use regatta_process::{
-    cgroup::{Controller, Place},
+    cgroup::{CgroupError, Controller, Place},
     start_ticks,
 };
 use serde_json::{Value, json};
@@ -225,7 +226,7 @@ fn control_groups_of_dead_labs_go_and_those_of_the_living_stay() {
         Ok(place) => place,
         Err(error) => {
             assert!(error.to_string().contains("help:"), "{error}");
-            eprintln!("SKIPPED: {error}");
+            skip(&error.to_string(), matches!(error, CgroupError::None(_)));
             return;
         }
     };

@@ -7,6 +7,8 @@
 mod cpu;
 mod memory;
 mod own;
+#[cfg(test)]
+mod skip;
 
 pub use memory::{Begun, MemoryGroup};
 pub use own::{OwnGroup, OwnGroups};
@@ -430,10 +432,8 @@ mod tests {
 
     #[test]
     fn a_limited_process_gets_its_share_until_the_limit_is_lifted() {
-        let place = match Place::find(Controller::Cpu) {
-            Ok(place) => place,
-            // A machine without them says so, which is what its labs say as well.
-            Err(error) => return assert!(error.to_string().contains("help:"), "{error}"),
+        let Some(place) = skip::or_skip(Place::find(Controller::Cpu)) else {
+            return;
         };
         let mut child = busy();
         let pid = child.id();
@@ -461,9 +461,8 @@ mod tests {
 
     #[test]
     fn what_a_dead_lab_left_is_swept_and_the_rest_stays() {
-        let place = match Place::find(Controller::Cpu) {
-            Ok(place) => place,
-            Err(error) => return assert!(error.to_string().contains("help:"), "{error}"),
+        let Some(place) = skip::or_skip(Place::find(Controller::Cpu)) else {
+            return;
         };
         let left = place.parent.join(format!("{PREFIX}{}-1-9", std::process::id()));
         fs::create_dir(&left).unwrap();

@@ -1,6 +1,6 @@
 //! Whether tests may make network namespaces here.
 
-use super::lab::Lab;
+use super::{lab::Lab, skip::skip};
 
 /// Whether this user may; says so where not, which is no success where CI is set.
 pub fn allowed(lab: &Lab) -> bool {
@@ -10,7 +10,6 @@ pub fn allowed(lab: &Lab) -> bool {
         return true;
     }
     ended.failure(2, &["error[T056]", "help: run as root", "kind = \"local\""]);
-    assert!(std::env::var_os("CI").is_none(), "CI must be able to: {}", ended.stderr);
-    eprintln!("SKIPPED: {}", ended.stderr);
+    skip(&ended.stderr, false);
     false
 }

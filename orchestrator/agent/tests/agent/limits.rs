@@ -2,7 +2,7 @@
 //! lifted, with the run, and not before.
 
 use crate::{
-    groups::{groups_of, has_groups},
+    groups::{groups_of, has_groups, skip},
     support::{Build, Host, Lab, OBEDIENT, assert_refused, node, place, runs, until},
 };
 use regatta_fleet::{
@@ -55,12 +55,20 @@ fn starved(lab: &mut Lab) -> Starved {
     }
 }
 
+/// Whether nodes here can be limited so; a hierarchy without that controller is one that the machine does not have.
+fn can_limit(answer: &HelloAnswer, resource: Resource) -> bool {
+    let can = has_groups(answer) && answer.facts.limits.contains(&resource);
+    if !can && answer.facts.groups.starts_with("nodes have their own: ") {
+        skip(&format!("nodes have no limits of {resource} here"), true);
+    }
+    can
+}
+
 /// A host whose nodes can be limited so, a connection and a node; nothing where the host says that they cannot.
 fn ready(resource: Resource, script: &str) -> Option<(Host, Lab, HelloAnswer, Build, Started)> {
     let host = Host::new();
     let (mut lab, answer) = host.lab("run-1", 60_000);
-    if !has_groups(&answer) || !answer.facts.limits.contains(&resource) {
-        eprintln!("SKIPPED: nodes have no limits of {resource} here");
+    if !can_limit(&answer, resource) {
         return None;
     }
     let build = Build::of(script.as_bytes());
@@ -234,7 +242,7 @@ fn limits_that_make_no_sense_are_refused_and_a_node_is_limited_before_it_starts(
     let (mut lab, answer) = host.lab("run-1", 60_000);
     assert_refused(&lab.refused(cpu(0)), What::Order, "at least 10000");
     assert_refused(&lab.refused(memory(0)), What::Order, "at least 1048576");
-    if !has_groups(&answer) || !answer.facts.limits.contains(&Resource::Cpu) {
+    if !can_limit(&answer, Resource::Cpu) {
         return;
     }
     assert_eq!(lab.order(cpu(100_000)), Answer::Limited { held_more: false });
@@ -249,7 +257,7 @@ fn limits_that_make_no_sense_are_refused_and_a_node_is_limited_before_it_starts(
 #[test]
 fn a_host_without_control_groups_says_so_and_limits_nothing() {
     if !nix::unistd::geteuid().is_root() {
-        return eprintln!("SKIPPED: only root can hide the control groups of this machine");
+        return skip("only root can hide the control groups of this machine", false);
     }
     let host = Host::new();
     let plain = host.command();

@@ -302,7 +302,7 @@ fn end_all(path: &Path) -> Result<(), CgroupError> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::skip, *};
     use crate::start_ticks;
     use std::process::{Child, Command, Stdio};
 
@@ -310,14 +310,7 @@ mod tests {
 
     /// Where groups can be made; a machine without them says so, which is what its agents say as well.
     fn groups() -> Option<OwnGroups> {
-        match OwnGroups::find(OWNER) {
-            Ok(groups) => Some(groups),
-            Err(error) => {
-                assert!(error.to_string().contains("help:"), "{error}");
-                eprintln!("SKIPPED: {error}");
-                None
-            }
-        }
+        skip::or_skip(OwnGroups::find(OWNER))
     }
 
     /// A process with a child of its own that outlives it; ends with a line on its stdin.
