@@ -6,17 +6,21 @@ use super::{
     reach::Watch,
     target::Target,
 };
+use flate2::{Compression, write::GzEncoder};
 use openssh::{Child, ChildStdin, ChildStdout, Session, Stdio};
 use regatta_base::Digest;
 use std::{
-    io,
+    io::{self, Write},
     path::Path,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf},
+    sync::OnceCell,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Name of the agent's program.
@@ -41,6 +45,8 @@ pub(crate) struct AgentProgram {
     pub(super) digest: Digest,
     /// Architecture that it is for, where that is known.
     pub(super) arch: Option<String>,
+    /// The same through gzip, once a host has asked for that.
+    packed: Arc<OnceCell<Arc<[u8]>>>,
 }
 
 impl AgentProgram {
@@ -60,13 +66,32 @@ impl AgentProgram {
             digest: Digest::of_bytes(&bytes),
             bytes,
             arch: target.and_then(|target| target.split('-').next()).map(str::to_owned),
+            packed: Arc::default(),
         })
+    }
+
+    /// The program through gzip, which hosts have that know no other compression. It is made once, beside whatever else goes
+    /// on.
+    async fn packed(&self) -> Result<Arc<[u8]>, HostError> {
+        let bytes = Arc::clone(&self.bytes);
+        let pack = || async {
+            let packed = tokio::task::spawn_blocking(move || gzip(&bytes)).await;
+            packed.map_err(io::Error::other)?.map(Arc::from)
+        };
+        let packed = self.packed.get_or_try_init(pack).await.cloned();
+        packed.map_err(|error: io::Error| HostError::Bootstrap(format!("it cannot be compressed: {error}")))
     }
 
     /// Its digest.
     pub(crate) fn digest(&self) -> Digest {
         self.digest
     }
+}
+
+fn gzip(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::default());
+    packed.write_all(bytes)?;
+    packed.finish()
 }
 
 /// Which agent is to answer.
@@ -238,7 +263,8 @@ async fn install(
     let mut noise = 0;
     let first = marked(output, &mut noise, complaints).await?;
     let shell = watch.step();
-    let (state, arch) = first.split_once(' ').unwrap_or((&first, ""));
+    let mut words = first.split(' ');
+    let (state, arch, how) = (words.next().unwrap_or(""), words.next().unwrap_or(""), words.next());
     if let Some(own) = agent.arch.as_deref().filter(|own| *own != arch) {
         let text = format!("the host is {arch} and the agent is built for {own}; set `target` of the build");
         return Err(HostError::Bootstrap(text));
@@ -249,9 +275,16 @@ async fn install(
         _ => return Err(failed(complaints, &first).await),
     }
     // A host whose disk is full stops reading and says so; both ends must be watched.
-    let bytes = Arc::clone(&agent.bytes);
+    let (head, bytes) = match how {
+        Some("gzip") => {
+            let packed = agent.packed().await?;
+            (format!("{}\n", packed.len()), packed)
+        }
+        _ => (String::new(), Arc::clone(&agent.bytes)),
+    };
     let sending = async {
         // Told by what the command says next.
+        let _ = input.write_all(head.as_bytes()).await;
         let _ = input.write_all(&bytes).await;
         let _ = input.flush().await;
         std::future::pending::<()>().await;
@@ -329,8 +362,11 @@ else
 t="$p/.part.$$"
 trap "rm -f \"$t\"" EXIT
 trap "exit 73" HUP INT TERM
-echo "{MARK}absent $(uname -m)"
-receive() {{ mkdir -p "$p" && head -c {size} >"$t" && [ "$(size "$t")" = {size} ] && chmod 700 "$t" && mv "$t" "$f"; }}
+g=""
+if command -v gzip >/dev/null 2>&1; then g=" gzip"; fi
+echo "{MARK}absent $(uname -m)$g"
+unpack() {{ if [ "$g" ]; then read -r n && head -c "$n" | gzip -dc; else head -c {size}; fi; }}
+receive() {{ mkdir -p "$p" && unpack >"$t" && [ "$(size "$t")" = {size} ] && chmod 700 "$t" && mv "$t" "$f"; }}
 if e="$(receive 2>&1)"; then
 trap - EXIT HUP INT TERM
 echo "{MARK}ready"
@@ -384,12 +420,26 @@ mod tests {
             bytes: script.as_bytes().into(),
             digest: Digest::of_bytes(script.as_bytes()),
             arch: None,
+            packed: Arc::default(),
         }
+    }
+
+    /// What is sent to a host that has gzip.
+    fn packed(agent: &AgentProgram) -> Vec<u8> {
+        let packed = gzip(&agent.bytes).unwrap();
+        [format!("{}\n", packed.len()).into_bytes(), packed].concat()
     }
 
     /// Runs the command as a host does; returns what it printed.
     fn bootstrap(home: &Path, agent: &AgentProgram, sent: &[u8]) -> String {
+        let path = std::env::var("PATH").unwrap();
+        bootstrap_with(&path, home, agent, sent)
+    }
+
+    /// The same on a host that has the programs in `path`.
+    fn bootstrap_with(path: &str, home: &Path, agent: &AgentProgram, sent: &[u8]) -> String {
         let mut child = Command::new("/bin/sh")
+            .env("PATH", path)
             .arg("-c")
             .arg(command(&target(0), agent, Errand::Attach))
             .env("HOME", home)
@@ -410,7 +460,7 @@ mod tests {
     fn the_agent_is_sent_once_and_executed_each_time() {
         let home = tempfile::tempdir().unwrap();
         let agent = agent("#!/bin/sh\necho \"agent $*\"\n");
-        let first = bootstrap(home.path(), &agent, &agent.bytes);
+        let first = bootstrap(home.path(), &agent, &packed(&agent));
         assert!(
             first.contains("regatta-bootstrap absent ") && first.contains("regatta-bootstrap ready\n"),
             "{first}"
@@ -430,12 +480,49 @@ mod tests {
         assert_eq!((mode & 0o777, fs::read_dir(folder).unwrap().count()), (0o700, 1));
     }
 
+    /// A folder with the programs that the command needs of a host, and no other.
+    fn few_programs() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["chmod", "head", "mkdir", "mv", "rm", "sh", "tr", "uname", "wc"] {
+            let places = ["/usr/bin", "/bin"].map(|place| Path::new(place).join(name));
+            let program = places.iter().find(|program| program.exists()).unwrap();
+            std::os::unix::fs::symlink(program, folder.path().join(name)).unwrap();
+        }
+        folder
+    }
+
     #[test]
-    fn an_upload_that_is_cut_off_leaves_nothing() {
-        let home = tempfile::tempdir().unwrap();
+    fn a_host_without_gzip_gets_the_agent_as_it_is() {
+        let (home, programs) = (tempfile::tempdir().unwrap(), few_programs());
+        let agent = agent("#!/bin/sh\necho \"agent $*\"\n");
+        let path = programs.path().to_str().unwrap();
+        let said = bootstrap_with(path, home.path(), &agent, &agent.bytes);
+        let absent = said.lines().next().unwrap();
+        assert!(
+            absent.starts_with("regatta-bootstrap absent ") && !absent.contains("gzip"),
+            "{said}"
+        );
+        assert!(said.contains("regatta-bootstrap ready\nagent attach"), "{said}");
+    }
+
+    #[test]
+    fn an_upload_that_is_cut_off_or_damaged_leaves_nothing() {
+        let (home, programs) = (tempfile::tempdir().unwrap(), few_programs());
         let agent = agent("#!/bin/sh\necho never\n");
-        let said = bootstrap(home.path(), &agent, &agent.bytes[..5]);
-        assert!(said.trim_end().ends_with("regatta-bootstrap failed"), "{said}");
+        let (plain, whole) = (programs.path().to_str().unwrap(), packed(&agent));
+        let mut damaged = whole.clone();
+        damaged[20] ^= 1;
+        let said = [
+            bootstrap_with(plain, home.path(), &agent, &agent.bytes[..5]),
+            bootstrap(home.path(), &agent, &whole[..whole.len() - 5]),
+            bootstrap(home.path(), &agent, &whole[..1]),
+            bootstrap(home.path(), &agent, b"no number\n"),
+            bootstrap(home.path(), &agent, &damaged),
+        ];
+        for said in said {
+            let last = said.lines().last().unwrap();
+            assert!(last.starts_with("regatta-bootstrap failed"), "{said}");
+        }
         let folder = home.path().join(".regatta/agent").join(agent.digest.to_string());
         assert_eq!(fs::read_dir(folder).unwrap().count(), 0);
     }
@@ -447,7 +534,7 @@ mod tests {
         fs::create_dir_all(home.path().join(".regatta")).unwrap();
         fs::write(home.path().join(".regatta/agent"), "no folder").unwrap();
         let agent = agent("#!/bin/sh\necho never\n");
-        let said = bootstrap(home.path(), &agent, &agent.bytes);
+        let said = bootstrap(home.path(), &agent, &packed(&agent));
         let failed = said.lines().last().unwrap().strip_prefix("regatta-bootstrap failed ");
         let why = failed.unwrap_or_else(|| panic!("{said}"));
         assert!(why.contains("mkdir") && why.contains("Not a directory"), "{said}");
@@ -457,14 +544,14 @@ mod tests {
     fn a_damaged_agent_is_sent_again() {
         let home = tempfile::tempdir().unwrap();
         let agent = agent("#!/bin/sh\necho \"agent\"\n");
-        bootstrap(home.path(), &agent, &agent.bytes);
+        bootstrap(home.path(), &agent, &packed(&agent));
         let path = home
             .path()
             .join(".regatta/agent")
             .join(agent.digest.to_string())
             .join(AGENT_NAME);
         fs::write(&path, "short").unwrap();
-        let said = bootstrap(home.path(), &agent, &agent.bytes);
+        let said = bootstrap(home.path(), &agent, &packed(&agent));
         assert!(said.contains("absent") && said.ends_with("agent\n"), "{said}");
     }
 }
