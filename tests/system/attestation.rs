@@ -112,7 +112,8 @@ fn a_network_that_is_wrong_only_beside_the_load_voids_the_run() {
             let [probe] = &there(&result, moment)[..] else {
                 panic!("{what}: not measured once {moment}");
             };
-            assert!(number(probe, "error") < 0.25, "{what}: {probe:#}");
+            // A busy machine may disturb one; what is planted is off by more than twice as much.
+            assert!(number(probe, "error") < 0.5, "{what}: {probe:#}");
         }
         let during = there(&result, "during");
         let worst = |key: &str| {

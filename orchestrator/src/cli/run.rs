@@ -178,6 +178,7 @@ pub(super) fn print_result(global: &Global, finished: &Finished) -> Result<u8, C
             "folder": run.root(),
             "report": report,
             "verdict": result.verdict,
+            "links": result.record.links.as_ref().map(|links| &links.probes),
         }))?;
     } else {
         print(&render::text(result, &report))?;
