@@ -1,7 +1,8 @@
 //! What runs here ends before the memory is gone: the kernel would end what it likes, and the lab is often the largest.
 //!
 //! ```text
-//! Guard::of(plan).shortage(cluster)     waits until less is left than is to stay; says who holds how much
+//! Guard::of(plan).shortage(cluster)     waits until less is left than is to stay, here or on a host of the fleet; says who
+//!                                       holds how much
 //! ```
 
 use crate::cluster::Cluster;
@@ -11,7 +12,7 @@ use regatta_process::{
     own_bytes,
 };
 use regatta_report::format;
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::PoisonError, time::Duration};
 
 /// How often is looked. Three thousand nodes whose queues grew took 200 MB a second.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
@@ -66,15 +67,16 @@ impl Guard {
     /// Waits until less is left than is to stay; then says who holds how much.
     pub(crate) async fn shortage(&self, cluster: &Cluster) -> Shortage {
         loop {
-            if let Some(short) = self.look() {
-                return Shortage::new(short, &holders(cluster));
+            let rooms = self.rooms.read().into_iter().chain(cluster.rooms_elsewhere());
+            if let Some(short) = shortest(rooms.collect(), self.floor) {
+                let holders = match &short.room.whose {
+                    Whose::Host(host) => holders_on(cluster, host),
+                    Whose::Machine | Whose::Group(_) => holders(cluster),
+                };
+                return Shortage::new(short, &holders);
             }
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
-    }
-
-    fn look(&self) -> Option<Short> {
-        shortest(self.rooms.read(), self.floor)
     }
 }
 
@@ -101,6 +103,20 @@ fn holders(cluster: &Cluster) -> Vec<(String, String, u64)> {
         Some((group.clone(), name.clone(), bytes))
     });
     all.collect()
+}
+
+/// The nodes on a host: what each holds as its host told last, with the pages that it shares.
+fn holders_on(cluster: &Cluster, host: &str) -> Vec<(String, String, u64)> {
+    let plan = cluster.plan();
+    let elsewhere = cluster.elsewhere();
+    let told = elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_there = |place: u32| plan.hosts.get(place as usize).is_some_and(|there| there.name == host);
+    let nodes = plan.nodes.iter().filter(|node| node.host.is_some_and(is_there));
+    let held = nodes.filter_map(|node| {
+        let (usage, _) = told.get(&node.name)?;
+        Some((node.group.clone(), node.name.clone(), usage.rss_bytes))
+    });
+    held.collect()
 }
 
 impl Shortage {
@@ -145,7 +161,7 @@ impl fmt::Display for Shortage {
         let Short { room, floor_bytes } = &self.short;
         let whose = match &room.whose {
             Whose::Machine => "the machine".to_owned(),
-            group @ Whose::Group(_) => group.to_string(),
+            other @ (Whose::Group(_) | Whose::Host(_)) => other.to_string(),
         };
         let [left, total, floor] = [room.available_bytes, room.total_bytes, *floor_bytes].map(bytes);
         write!(
@@ -207,6 +223,9 @@ mod tests {
             of(vec![machine(floor - 1), group(0)]),
             Some((Whose::Group("/g".into()), small))
         );
+        let host = room(Whose::Host("far-1".to_owned()), 2 * GIB, small - 1);
+        let (whose, _) = of(vec![machine(4 * GIB), host]).unwrap();
+        assert_eq!(whose.to_string(), "host `far-1`");
         assert_eq!(of(Vec::new()), None, "a system that does not say is not guarded");
     }
 

@@ -27,6 +27,8 @@ pub enum Whose {
     Machine,
     /// That of the control group in this folder, which this process is in.
     Group(PathBuf),
+    /// That of another machine, which tells of it; its name.
+    Host(String),
 }
 
 /// What somebody has of memory.
@@ -152,6 +154,7 @@ impl fmt::Display for Whose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Machine => f.write_str("the machine"),
+            Self::Host(name) => write!(f, "host `{name}`"),
             Self::Group(folder) => write!(f, "control group {}", Path::display(folder)),
         }
     }

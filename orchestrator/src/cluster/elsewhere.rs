@@ -9,6 +9,7 @@ use crate::{
 use futures::{StreamExt, stream};
 use regatta_fleet::{Limit, Resource, Seen};
 use regatta_plan::PlannedNode;
+use regatta_process::memory::Room;
 use regatta_report::model::Disclosure;
 
 /// Nodes that hosts are asked to start at the same time.
@@ -110,6 +111,11 @@ impl Cluster {
             Some(fleet) => fleet.clear(&self.run, &self.plan, &self.journal).await,
             None => Vec::new(),
         }
+    }
+
+    /// What other machines have of memory, as far as they tell.
+    pub(crate) fn rooms_elsewhere(&self) -> Vec<Room> {
+        self.provider.fleet().map(SshProvider::rooms).unwrap_or_default()
     }
 
     /// What other machines tell of their processes.

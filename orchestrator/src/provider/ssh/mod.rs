@@ -12,17 +12,20 @@ mod words;
 pub(crate) use deploy::{Deployment, FleetReady, deploy, reattach};
 
 use crate::{
-    fleet::{Crew, Doors, HostError, HostFailure, HostNews, News},
+    fleet::{Crew, Doors, HostClient, HostError, HostFailure, HostNews, News},
     load::{RunClock, remote::Remote},
     rundir::{Entry, HostState, Journal, RunDir},
     sample::Elsewhere,
 };
 use nodes::Nodes;
 use regatta_fleet::{
-    AGENT_PID, Answer, Limit, Name, NodeStart, NodeState, OrderBody, Program, Resource, Seen, Started, What,
+    AGENT_PID, Answer, Limit, Name, NodeEvent, NodeStart, NodeState, OrderBody, Program, Resource, Seen, Started, What,
 };
 use regatta_plan::{Plan, PlannedNode, scenario::Control};
-use regatta_process::Process;
+use regatta_process::{
+    Process,
+    memory::{Room, Whose},
+};
 use regatta_report::model::Disclosure;
 use std::{
     collections::BTreeMap,
@@ -109,6 +112,8 @@ pub(crate) struct SshProvider {
     programs: BTreeMap<String, Program>,
     /// What hosts told last of their processes.
     elsewhere: Elsewhere,
+    /// Memory that hosts told last that they have left, in bytes, by host.
+    left: Arc<Mutex<BTreeMap<u32, u64>>>,
     /// What the report says of hosts.
     facts: Vec<Disclosure>,
     run: Name,
@@ -159,7 +164,9 @@ impl SshProvider {
             ..
         } = ready;
         let (crew, nodes, elsewhere) = (Arc::new(crew), Arc::new(Nodes::default()), Elsewhere::default());
+        let left = Arc::default();
         let listener = Listener {
+            left: Arc::clone(&left),
             nodes: Arc::clone(&nodes),
             elsewhere: Arc::clone(&elsewhere),
             journal,
@@ -174,6 +181,7 @@ impl SshProvider {
             nodes,
             programs,
             elsewhere,
+            left,
             facts,
             run,
             is_resumed,
@@ -209,6 +217,20 @@ impl SshProvider {
             }
         }
         found
+    }
+
+    /// What hosts have of memory, as far as they tell.
+    pub(crate) fn rooms(&self) -> Vec<Room> {
+        let left = lock(&self.left);
+        let room = |client: &Arc<HostClient>| {
+            let (target, facts) = (client.target(), client.hello().facts);
+            Some(Room {
+                available_bytes: *left.get(&target.index)?,
+                total_bytes: facts.memory_bytes,
+                whose: Whose::Host(target.name.clone()),
+            })
+        };
+        self.crew.clients().filter_map(room).collect()
     }
 
     /// What hosts tell of their processes.
@@ -427,6 +449,7 @@ fn arguments(node: &PlannedNode, is_first: bool) -> Vec<String> {
 struct Listener {
     nodes: Arc<Nodes>,
     elsewhere: Elsewhere,
+    left: Arc<Mutex<BTreeMap<u32, u64>>>,
     journal: Arc<Journal>,
     names: Vec<String>,
     /// Names of the nodes of each host.
@@ -443,6 +466,12 @@ impl Listener {
     fn take(&self, host: u32, news: HostNews) {
         match news {
             HostNews::Event(event) => {
+                if let NodeEvent::Sampled { host: sample, .. } = &event.body
+                    // 0 is what a kernel does not tell.
+                    && sample.memory_available_bytes > 0
+                {
+                    lock(&self.left).insert(host, sample.memory_available_bytes);
+                }
                 if let Some(samples) = self.nodes.event(&event.body) {
                     let mut told = self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
                     let entries = samples.iter().map(|sample| {
@@ -484,4 +513,41 @@ impl Listener {
 /// A lock that outlives a panic of whoever held it.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use regatta_fleet::{Event, HostSample};
+
+    #[test]
+    fn what_a_host_has_left_is_what_it_told_last_and_nothing_tells_nothing() {
+        let runs = tempfile::tempdir().unwrap();
+        let run = RunDir::create(runs.path(), &crate::testing::plan(1), "", 0).unwrap();
+        let listener = Listener {
+            nodes: Arc::default(),
+            elsewhere: Elsewhere::default(),
+            left: Arc::default(),
+            journal: Arc::new(Journal::open(&run).unwrap()),
+            names: Vec::new(),
+            placed: Vec::new(),
+        };
+        for (host, bytes) in [(0, 900), (1, 50), (0, 700), (1, 0)] {
+            let sample = HostSample {
+                memory_available_bytes: bytes,
+                ..HostSample::default()
+            };
+            let body = NodeEvent::Sampled {
+                host: sample,
+                nodes: Vec::new(),
+            };
+            let event = Event {
+                sequence: 1,
+                at_us: 0,
+                body,
+            };
+            listener.take(host, HostNews::Event(event));
+        }
+        assert_eq!(*lock(&listener.left), BTreeMap::from([(0, 700), (1, 50)]));
+    }
 }

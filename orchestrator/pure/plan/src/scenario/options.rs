@@ -47,8 +47,8 @@ pub struct Budget {
     /// Most memory of all nodes together; without it, what the host has.
     pub memory: Option<Size>,
     /// How much memory is to stay: a run ends when the machine, or a control group that the lab is in, has less left. Without
-    /// it, 3 % of all and at least 256 MiB, but never more than an eighth. For `ssh`, that
-    /// is the lab's own machine.
+    /// it, 3 % of all and at least 256 MiB, but never more than an eighth. For `ssh`,
+    /// each host keeps as much, by what its agent samples.
     pub memory_floor: Option<Size>,
     /// Most hosts of a fleet, spare ones and those that are only jumped over included.
     pub hosts: Option<u32>,
