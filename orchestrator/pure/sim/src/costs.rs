@@ -32,7 +32,7 @@ pub struct Costs {
     pub frame_ns: Nanos,
     /// The same for each of its bytes.
     pub frame_byte_ps: u64,
-    /// Handling the result of a job.
+    /// Handling the result of a job, or another small event.
     pub done_ns: Nanos,
     /// A signature that is checked alone.
     pub signature_ns: Nanos,
@@ -60,7 +60,7 @@ pub struct Costs {
     pub request_ns: Nanos,
     /// An event to one subscriber.
     pub publish_ns: Nanos,
-    /// A timer or another small event.
+    /// A timer: mostly one with which a leader cuts a batch and proposes.
     pub tick_ns: Nanos,
     /// Both handshakes of a new connection, at one end.
     pub connect_ns: Nanos,
@@ -116,8 +116,9 @@ impl Costs {
                 let length: usize = transactions.iter().map(bytes::Bytes::len).sum();
                 self.request_ns + self.transaction_ns * transactions.len() as u64 + bytes(length, self.receive_byte_ps)
             }
-            Event::Done(..) => self.done_ns,
-            _ => self.tick_ns,
+            Event::Tick => self.tick_ns,
+            // A record that is durable and the like move a number or let a frame go.
+            _ => self.done_ns,
         }
     }
 
