@@ -19,6 +19,7 @@ use regatta_fleet::Throttled;
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 /// Beginning of the names of all groups of labs.
@@ -120,6 +121,7 @@ impl Place {
     /// [`CgroupError`] when it may not.
     pub fn find(controller: Controller) -> Result<Self, CgroupError> {
         let none = || CgroupError::None(controller);
+        let _alone = try_alone();
         let (groups, mounts) = system_says().ok_or_else(none)?;
         let read = |path: &Path| fs::read_to_string(path).unwrap_or_default();
         let place = Self::of(controller, &groups, &mounts, &read).ok_or_else(none)?;
@@ -139,6 +141,7 @@ impl Place {
     /// # Errors
     /// [`CgroupError::None`] when the system does not say.
     fn find_unified() -> Result<Option<Self>, CgroupError> {
+        let _alone = try_alone();
         let (groups, mounts) = system_says().ok_or(CgroupError::None(Controller::Pids))?;
         Ok(Self::unified(&groups, &mounts))
     }
@@ -233,6 +236,12 @@ impl Place {
 fn system_says() -> Option<(String, String)> {
     let read = |path| fs::read_to_string(path).ok();
     Some((read("/proc/self/cgroup")?, read("/proc/self/mounts")?))
+}
+
+/// One thread tries at a time: a trial has one name, and while it lasts this process may be in a group that goes away.
+fn try_alone() -> MutexGuard<'static, ()> {
+    static TRYING: Mutex<()> = Mutex::new(());
+    TRYING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Puts a process into a group. One that has ended already shows elsewhere.
@@ -428,6 +437,19 @@ mod tests {
     fn cpu_ticks(pid: u32) -> u64 {
         let process = procfs::process::Process::new(pid as i32).and_then(|process| process.stat());
         process.map_or(0, |stat| stat.utime + stat.stime)
+    }
+
+    /// Seen in a busy run of all tests: one thread removed the group with which another one had just begun to try.
+    #[test]
+    fn threads_that_try_groups_at_once_are_not_in_each_others_way() {
+        if skip::or_skip(Place::find(Controller::Memory)).is_none() {
+            return;
+        }
+        let tries = || (0..20).try_for_each(|_| Place::find(Controller::Memory).map(drop));
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(tries)).collect();
+            threads.into_iter().for_each(|thread| thread.join().unwrap().unwrap());
+        });
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use super::{
     Begun, CgroupError, Controller, Place, at, cpu::CpuLimit, enter, is_removed, known, memory::MemoryLimit, name,
-    quota_us,
+    quota_us, remove, try_alone,
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -252,11 +252,12 @@ impl Place {
     /// Whether processes can be moved into a group here and back, by this process itself.
     fn is_open(&self) -> Result<(), CgroupError> {
         let own = std::process::id();
+        let _alone = try_alone();
         let probe = self.parent.join(name("probe-own"));
         at(&probe, fs::create_dir(&probe).or_else(known))?;
-        let moved = enter(&probe, own).and_then(|()| enter(&self.home, own));
-        at(&probe, fs::remove_dir(&probe))?;
-        moved
+        let moved = enter(&probe, own);
+        // Whom another thread has started meanwhile was born there, and comes back as well.
+        remove(&probe, &self.home).and(moved)
     }
 }
 
@@ -375,10 +376,13 @@ mod tests {
         let dead: Vec<PathBuf> = dead.collect();
         let mut other = parent();
         let own = groups.hold("stays", other.id()).unwrap();
+        // Waiting would close it, and the shell would end by itself.
+        let stdin = child.stdin.take();
         let reaper = std::thread::spawn(move || child.wait().unwrap());
         assert!(groups.sweep().unwrap() >= dead.len());
         use std::os::unix::process::ExitStatusExt;
         assert_eq!(reaper.join().unwrap().signal(), Some(9));
+        drop(stdin);
         assert!(dead.iter().all(|path| !path.exists()), "{dead:?}");
         assert!(start_ticks(other.id()).is_some() && own.paths().iter().all(|path| path.exists()));
         other.kill().unwrap();
