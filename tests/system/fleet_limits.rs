@@ -126,7 +126,14 @@ fn nodes_on_hosts_have_less_time_and_memory_and_then_have_it_back() {
     wait_for_fault(&run, "fault_began", 1, &lab);
     assert_eq!(slow.throttled(), throttled, "it is held back no more");
     let small = groups_of(&run, "val-1");
-    assert_eq!(small.memory(), Some(700 << 20));
+    // Within the four seconds that it lasts: after that there is no limit to be seen.
+    until("the limit to be in the group", || match small.memory() {
+        Some(bytes) if bytes == 700 << 20 => Ok(()),
+        other => Err(format!(
+            "{other:?} in {:?}",
+            small.file(["memory.limit_in_bytes", "memory.max"])
+        )),
+    });
     wait_for_fault(&run, "fault_ended", 1, &lab);
     assert_eq!(small.memory(), None);
     wait_for_fault(&run, "fault_ended", 2, &lab);
@@ -160,7 +167,15 @@ fn assert_told(run: &Run) {
         "memory val-1 700MiB, made by control groups: val-1 ",
         "lived with at most ",
     );
-    told("memory val-2 1MiB, made by control groups: val-2 ", "killed");
+    // What it had before does not count. Of what it takes from now on the kernel takes pages back, or it kills the node.
+    let scarce = faults.iter().map(|fault| fault["text"].as_str().unwrap());
+    let scarce = scarce.filter(|text| text.starts_with("memory val-2 1MiB, made by control groups: val-2 "));
+    let scarce: Vec<&str> = scarce.collect();
+    let is_killed = scarce.iter().any(|text| text.contains("killed"));
+    assert!(
+        is_killed || scarce.iter().any(|text| text.contains(" times at the limit")),
+        "{scarce:?}"
+    );
     // Shaded when they were made and undone, which is never before it was planned.
     let (slow, phases) = (faults[0], result["record"]["phases"].as_array().unwrap());
     let warmup = phases.iter().find(|phase| phase["kind"] == "warmup").unwrap();
@@ -169,7 +184,7 @@ fn assert_told(run: &Run) {
     assert!(time(&slow["end_ms"]) >= time(&slow["start_ms"]) + 4900, "{slow:#}");
     let again = events.iter().filter(|event| event["kind"] == "restart");
     let again: Vec<&Value> = again.map(|event| &event["node"]).collect();
-    assert_eq!(again, ["val-2"], "{events:#?}");
+    assert_eq!(again, ["val-2"][..usize::from(is_killed)], "{events:#?}");
     for recovery in result["summary"]["recoveries"].as_array().unwrap() {
         assert!(recovery["first_block_ms"].is_number(), "no block after {recovery:#}");
     }

@@ -243,7 +243,15 @@ impl Network {
         let running: Vec<usize> = (0..self.nodes.len())
             .filter(|index| self.nodes[*index].process.is_some())
             .collect();
-        let top = running.iter().map(|index| self.height(*index)).max().unwrap();
+        // A node that becomes another program answers nobody for a moment.
+        let height = |index: &usize| {
+            let name = &self.nodes[*index].config.name;
+            let latest = until(&format!("{name} to say its height"), || {
+                self.ask(self.client(*index).latest())
+            });
+            latest.instances[0].height
+        };
+        let top = running.iter().map(height).max().unwrap();
         let first = self.blocks(running[0], top);
         for index in &running[1..] {
             assert_eq!(
