@@ -7,6 +7,7 @@ mod elsewhere;
 mod foreign;
 mod identity;
 mod patience;
+mod stop;
 mod wait;
 
 pub(crate) use config::{ConfigError, chain, node_configs, node_key, shape, takes_orders};
@@ -25,7 +26,6 @@ use crate::{
     rundir::{Entry, Journal, RunDir, RunDirError},
     seal::{Purpose, SealError, Sealed, VerifiedProgram},
 };
-use futures::future::join_all;
 use regatta_base::{Digest, PublicKey};
 use regatta_client::Client;
 use regatta_link::Observed;
@@ -468,27 +468,6 @@ impl Cluster {
         debug_assert!(self.process(node).is_none_or(|process| process.exit().is_some()));
         let emptied = std::fs::remove_dir_all(&data).and_then(|()| std::fs::create_dir(&data));
         emptied.map_err(|error| ClusterError::Config(ConfigError::File { path: data, error }))
-    }
-
-    /// Stops all nodes at once and waits until none is left and the end of each is in the journal. Returns the names of
-    /// those that had to be killed.
-    pub(crate) async fn stop(&self, grace: Duration) -> Vec<String> {
-        let processes: Vec<Option<Process>> = self.locked().clone();
-        let stops = (0..).zip(processes).map(|(place, process)| async move {
-            let (name, is_node) = (self.plan.name_at(place), self.plan.is_node(place));
-            let grace = if is_node {
-                grace
-            } else {
-                foreign::FOREIGN_GRACE.min(grace)
-            };
-            let exit = process?.stop(grace).await;
-            // That a program of others has to be killed says nothing about it.
-            (exit.forced && is_node).then(|| name.to_owned())
-        });
-        let forced = join_all(stops).await;
-        let watchers = std::mem::take(&mut *self.watchers.lock().unwrap_or_else(PoisonError::into_inner));
-        join_all(watchers).await;
-        forced.into_iter().flatten().collect()
     }
 
     /// Each node's process id and, when it has ended, how.
