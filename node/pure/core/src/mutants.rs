@@ -1,7 +1,7 @@
 //! Deliberate defects of the room where votes wait, which only this crate's tests can switch on, one for each rule.
 //!
 //! The rules of consensus have their own in `regatta-consensus`. Each knob removes one rule of
-//! `chain/agree/ballots.rs` or `ahead.rs`; the tests show that a directed script notices each, and that random storms do.
+//! `chain/agree/ballots.rs`, `ahead.rs` or `thrift.rs`; the tests show that a directed script notices each, and that random storms do.
 
 /// Whether the named defect is on; in a build without tests it is the constant `false`.
 macro_rules! mutant {
@@ -72,4 +72,6 @@ knobs! {
     wait_without_payload,
     /// A proposal waits although its height has begun.
     wait_beyond_decision,
+    /// Who is not among the first to hear of a leader's certificate never hears of it.
+    leave_out,
 }

@@ -3,7 +3,8 @@
 //! * `all_to_all`: an own message goes to every neighbour that votes here, and nobody passes anything on.
 //! * `relay`: a message goes to every neighbour that wants votes and lacks it, own or not.
 //! * `leader_aggregate`: votes go to the round's leader alone; where there is no link to it they are relayed, so that
-//!   they reach it over whatever graph there is. Everything else travels as by `relay`.
+//!   they reach it over whatever graph there is. Everything else travels as by `relay`, but for the certificate of the
+//!   first votes, which not everybody hears of at once (`agree/thrift.rs`).
 //!
 //! **Nothing may hang on one neighbour.** A vote of this node that has led to nothing between two retries means that
 //! the leader fell silent or a link is missing. From then on until the height is decided everything known about it
@@ -98,7 +99,8 @@ impl Routes {
         stalls
     }
 
-    fn is_stalled(&self, height: Height) -> bool {
+    /// Whether votes of this height led to nothing, so that everything goes to everybody.
+    pub(super) fn is_stalled(&self, height: Height) -> bool {
         self.stalled == Some(height)
     }
 

@@ -6,7 +6,7 @@ use super::{
 };
 use regatta_api::config::VoteTopology;
 use regatta_base::Height;
-use regatta_consensus::{Message, Phase};
+use regatta_consensus::{Certificate, Content, Message, Phase};
 use std::{cell::RefCell, rc::Rc};
 
 /// A consensus message on its way.
@@ -121,6 +121,7 @@ fn aggregated_votes_go_to_the_leader_and_come_back_as_one_certificate() {
     let mut edges = mesh(7);
     edges.push((7, 0));
     let mut world = world(3, 8, 7, &edges, VoteTopology::LeaderAggregate);
+    world.steady = Some(2);
     world.run(200);
     let sent = watch(&mut world);
     let height = execute(&mut world, 8, 5);
@@ -132,16 +133,27 @@ fn aggregated_votes_go_to_the_leader_and_come_back_as_one_certificate() {
             (leader(7, statement.height, statement.round), vote.voter().unwrap())
         );
     }
-    let votes = sent.iter().filter(|sent| sent.voter().is_some()).count();
+    let votes = |phase| {
+        let is_one = |sent: &&Sent| match sent.message.signed().map(|signed| signed.statement.content) {
+            Some(Content::Vote1(_)) => phase == Phase::One,
+            Some(Content::Vote2(_)) => phase == Phase::Two,
+            _ => false,
+        };
+        sent.iter().filter(is_one).count() as u64
+    };
     let certificates = |phase| {
         let is_one = |sent: &&Sent| matches!(&sent.message, Message::Quorum(quorum) if quorum.phase == phase);
         sent.iter().filter(is_one).count()
     };
-    assert_eq!(votes as u64, height * 2 * 6, "two votes of each to the leader");
+    assert_eq!(votes(Phase::One), height * 6, "a vote of each to the leader");
     let receivers = |leads: usize| if leads == 0 { 7 } else { 6 };
     let wanted: usize = (1..=height).map(|height| receivers(leader(7, height, 0))).sum();
-    assert!(certificates(Phase::One) >= wanted && certificates(Phase::One) <= wanted + height as usize);
     assert!(certificates(Phase::Two) >= wanted && certificates(Phase::Two) <= wanted + height as usize);
+    // Of the first votes a quorum of 5 hears and one to spare, with the leader itself; and node 7 by its neighbour.
+    let is_told = |sent: &&Sent| sent.from == leader(7, sent.message.height(), 0) && sent.to < 7;
+    let told = |sent: &&Sent| is_told(sent) && matches!(&sent.message, Message::Quorum(one) if one.phase == Phase::One);
+    assert_eq!(sent.iter().filter(told).count() as u64, height * 5);
+    assert_eq!(votes(Phase::Two), height * 5, "a vote of each that was told");
     assert_eq!(world.faults, []);
     world.assert_agreement();
 }
@@ -214,6 +226,48 @@ fn a_leader_that_falls_silent_after_collecting_loses_nothing() {
         .summaries(None, height, 1)
         .unwrap()
         .remove(0);
+    assert_eq!(block.round, 0);
+    world.assert_agreement();
+}
+
+/// Everybody waits for those that were told of the first votes, and not longer than the first votes took.
+#[test]
+fn whoever_was_left_out_is_told_when_the_second_votes_are_late() {
+    let mut world = world(8, 20, 20, &mesh(20), VoteTopology::LeaderAggregate);
+    world.run(200);
+    let height = execute(&mut world, 20, 1) + 1;
+    let (leads, next) = (leader(20, height, 0), leader(20, height + 1, 0));
+    let told = Rc::new(RefCell::new(Vec::new()));
+    let seen = Rc::clone(&told);
+    // Those that are told first die of it, but for the next leader.
+    world.censor = Some(Box::new(move |from, to, message| {
+        let is_first = |quorum: &Certificate| quorum.phase == Phase::One && quorum.height == height;
+        if from == leads && matches!(message, Message::Quorum(quorum) if is_first(quorum)) {
+            seen.borrow_mut().push(to);
+        }
+        let is_second_vote = message
+            .signed()
+            .is_some_and(|signed| matches!(signed.statement.content, Content::Vote2(_)));
+        let dies =
+            is_second_vote && message.height() == height && seen.borrow().iter().take(5).any(|dead| *dead == from);
+        !dies
+    }));
+    let bytes = opaque(9, 1);
+    world.submit(leads, vec![bytes.clone()]);
+    let since = world.now;
+    while !(0..20).all(|node| is_final(&world, node, &bytes)) && world.now < since + 2000 {
+        world.run(1);
+    }
+    let told = told.borrow();
+    assert_eq!(told.len(), 19, "in the end everybody hears of it: {told:?}");
+    let first: Vec<usize> = told.iter().take(16).copied().collect();
+    assert!(first.contains(&next), "{first:?}");
+    assert!(
+        world.now - since < 125,
+        "nobody had to ask again: {} ms",
+        world.now - since
+    );
+    let block = world.node(next).summaries(None, height, 1).unwrap().remove(0);
     assert_eq!(block.round, 0);
     world.assert_agreement();
 }

@@ -322,6 +322,7 @@ impl Chain {
         let next = self.ledger.height() + 1;
         self.agreement.gossip.advance(next);
         self.agreement.ballots.advance(next);
+        self.agreement.thrift.advance(next);
         if !mutant!(self.agreement.ballots, wait_beyond_decision) {
             self.agreement.end_waiting();
         }

@@ -38,6 +38,7 @@ impl Chain {
             return;
         };
         let receivers = self.receivers(ctx.links, message);
+        let receivers = self.told_at_once(ctx, message, receivers);
         for peer in self.agreement.gossip.spread(key, &bytes, receivers.into_iter()) {
             self.outbox.push(peer, bytes.clone(), true);
         }
@@ -298,6 +299,9 @@ impl Chain {
         }
         self.count_vote(&message);
         let message_is_current = message.height() == self.ledger.height() + 1;
+        if message_is_current {
+            self.note_first_votes(at, &message);
+        }
         if let Some(key) = key {
             // Everybody waits for these, and they come alone: there is no company to wait for.
             let urgent = matches!(message, Message::Proposal(_) | Message::Quorum(_));

@@ -7,10 +7,12 @@ mod build;
 mod byzantine;
 mod execute;
 mod messages;
+mod thrift;
 
 use ahead::Ahead;
 use ballots::{Ballots, Waiting};
 use build::Build;
+use thrift::Thrift;
 
 use super::{
     Chain, encoded,
@@ -71,6 +73,8 @@ pub(crate) struct Agreement {
     ballots: Ballots,
     /// A proposal of the next height that waits for others to be checked with.
     ahead: Ahead,
+    /// Whom certificates of this node as a leader were not told yet.
+    thrift: Thrift,
     checking: Vec<Inbound>,
     /// Headers proposed at the current heights, for neighbours that lack them.
     headers: BTreeMap<(Height, Digest), Vec<u8>>,
@@ -102,6 +106,7 @@ impl Agreement {
             inbox_claims: Vec::new(),
             ballots: Ballots::default(),
             ahead: Ahead::default(),
+            thrift: Thrift::default(),
             checking: Vec::new(),
             headers: BTreeMap::new(),
             validating: Vec::new(),
@@ -124,6 +129,7 @@ impl Agreement {
         self.replayed.retain(|record| record.height() > height);
         self.gossip.advance(next);
         self.ballots.advance(next);
+        self.thrift.advance(next);
         self.headers = self.headers.split_off(&(next, Digest::ZERO));
         self.validating.clear();
         self.deciding.take_if(|commit| commit.height() <= height);
@@ -147,7 +153,8 @@ impl Agreement {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Time> {
-        [self.timer.map(|(at, _)| at), self.retry_at, self.quiet_at]
+        let timer = self.timer.map(|(at, _)| at);
+        [timer, self.retry_at, self.quiet_at, self.thrift.due_at()]
             .into_iter()
             .flatten()
             .min()
@@ -306,6 +313,7 @@ impl Chain {
             self.agreement.timer = None;
             self.drive(ctx, Input::Timer(id));
         }
+        self.tell_the_others(ctx);
         if self.agreement.retry_at.is_some_and(|at| at <= ctx.now) {
             self.agreement.retry_at = Some(ctx.now + self.retry_interval());
             if !mutant!(self.agreement.ballots, wait_through_retries) {

@@ -51,6 +51,7 @@ const SCRIPTS: &[(&str, &str, Script)] = &[
     ("displace_proposal", "slow", a_leader_forges_a_second_proposal),
     ("wait_when_due", "slow", one_says_nothing),
     ("wait_without_payload", "unheld", |knobs| storm::unheld(1, knobs)),
+    ("leave_out", "slow", |knobs| storm::half_hearted(1, knobs)),
     ("wait_beyond_decision", "room", a_proposal_comes_during_the_last_check),
 ];
 
