@@ -1,7 +1,7 @@
 //! Deliberate defects of the room where votes wait, which only this crate's tests can switch on, one for each rule.
 //!
 //! The rules of consensus have their own in `regatta-consensus`. Each knob removes one rule of
-//! `chain/agree/ballots.rs`, `ahead.rs` or `thrift.rs`; the tests show that a directed script notices each, and that random storms do.
+//! `chain/agree/ballots.rs`, `ahead.rs` or `thrift.rs`, or of `chain/gossip.rs`; the tests show that a directed script notices each, and that random storms do.
 
 /// Whether the named defect is on; in a build without tests it is the constant `false`.
 macro_rules! mutant {
@@ -64,6 +64,8 @@ knobs! {
     keep_rivals_out,
     /// A forged copy of a vote that counts is refused, and the vote no longer counts.
     forget_rivals,
+    /// A certificate that comes while a forged one is being checked is lost.
+    drop_spares,
     /// A proposal that waits gives way to a later one.
     displace_proposal,
     /// A proposal waits that something is to be done about now.

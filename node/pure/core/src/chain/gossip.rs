@@ -20,6 +20,8 @@ pub(crate) type MessageKey = (Height, u8, Round, u16, Digest);
 /// Kinds of messages up to this one are one signer's statement, of which there are no two good copies but by a faulty
 /// signer.
 const STATEMENT_KIND_MAX: u8 = 3;
+/// Other copies of a certificate that are kept while one is being checked, in case that one is forged.
+const SPARES_MAX: usize = 8;
 
 /// The key of a message; `None` for what is not flooded.
 pub(crate) fn key_of(message: &Message) -> Option<MessageKey> {
@@ -49,6 +51,19 @@ struct Known {
     encoded: HexBytes,
     /// Its signatures hold.
     checked: bool,
+    /// Certificates of the same with other bytes, and who brought them, while this one is being checked.
+    spares: Vec<(PeerIndex, HexBytes)>,
+}
+
+impl Known {
+    fn new(encoded: &HexBytes) -> Self {
+        Self {
+            peers: PeerSet::default(),
+            encoded: encoded.clone(),
+            checked: false,
+            spares: Vec::new(),
+        }
+    }
 }
 
 /// Messages of the current heights.
@@ -73,30 +88,32 @@ impl Gossip {
     /// Notes that `peer` sent a message.
     pub(crate) fn arrived(&mut self, key: MessageKey, peer: PeerIndex, encoded: &HexBytes) -> Arrival {
         if let Some(known) = self.known.get_mut(&key) {
-            let is_signed = key.1 <= STATEMENT_KIND_MAX;
-            let is_rival = is_signed && !known.checked && known.encoded != *encoded && !known.peers.contains(peer);
+            let is_rival = !known.checked && known.encoded != *encoded && !known.peers.contains(peer);
             known.peers.insert(peer);
-            return if is_rival { Arrival::Rival } else { Arrival::Known };
+            if is_rival && key.1 <= STATEMENT_KIND_MAX {
+                return Arrival::Rival;
+            }
+            // Everybody makes another certificate of the same votes: one is checked, and the next if it is forged.
+            if is_rival && known.spares.len() < SPARES_MAX {
+                known.spares.push((peer, encoded.clone()));
+            }
+            return Arrival::Known;
         }
         if self.known.len() < MESSAGES_MAX {
-            let mut peers = PeerSet::default();
-            peers.insert(peer);
-            let known = Known {
-                peers,
-                encoded: encoded.clone(),
-                checked: false,
-            };
+            let mut known = Known::new(encoded);
+            known.peers.insert(peer);
             self.known.insert(key, known);
         }
         Arrival::New
     }
 
-    /// Forgets a message whose signatures do not hold.
-    pub(crate) fn refuse(&mut self, key: &MessageKey, encoded: &HexBytes) {
+    /// Forgets a message whose signatures do not hold; returns what came meanwhile and may hold.
+    pub(crate) fn refuse(&mut self, key: &MessageKey, encoded: &HexBytes) -> Vec<(PeerIndex, HexBytes)> {
         let is_refused = |known: &Known| !known.checked && known.encoded == *encoded;
-        if self.known.get(key).is_some_and(is_refused) {
-            self.known.remove(key);
+        if !self.known.get(key).is_some_and(is_refused) {
+            return Vec::new();
         }
+        self.known.remove(key).map(|known| known.spares).unwrap_or_default()
     }
 
     /// Keeps a valid message and returns the neighbours among `targets` that lack it; they are noted as
@@ -107,13 +124,14 @@ impl Gossip {
         encoded: &HexBytes,
         targets: impl Iterator<Item = PeerIndex>,
     ) -> Vec<PeerIndex> {
-        let known = self.known.entry(key).or_insert_with(|| Known {
-            peers: PeerSet::default(),
-            encoded: encoded.clone(),
-            checked: false,
-        });
+        let known = self.known.entry(key).or_insert_with(|| Known::new(encoded));
         if !known.checked {
+            if known.encoded != *encoded {
+                // Who brought another copy may have forged it, and lacks this one.
+                known.peers = PeerSet::default();
+            }
             (known.checked, known.encoded) = (true, encoded.clone());
+            known.spares = Vec::new();
         }
         let lacking: Vec<_> = targets.filter(|&peer| !known.peers.contains(peer)).collect();
         for &peer in &lacking {
@@ -213,12 +231,38 @@ mod tests {
             "it is known by now"
         );
         assert_eq!(gossip.catch_up(4), [right]);
-        let certificate = (1, STATEMENT_KIND_MAX + 1, 0, 0, Digest::ZERO);
-        gossip.arrived(certificate, 0, &forged);
+    }
+
+    #[test]
+    fn of_certificates_one_is_checked_and_the_others_only_if_it_is_forged() {
+        let mut gossip = Gossip::default();
+        let key = (1, STATEMENT_KIND_MAX + 1, 0, 0, Digest::ZERO);
+        let [forged, right, other] = [1, 2, 3].map(|byte| HexBytes::from(vec![byte]));
+        let come = |gossip: &mut Gossip| {
+            assert_eq!(gossip.arrived(key, 0, &forged), Arrival::New);
+            for (peer, copy) in [(0, &right), (1, &right), (2, &forged), (3, &other)] {
+                assert_eq!(gossip.arrived(key, peer, copy), Arrival::Known);
+            }
+        };
+        come(&mut gossip);
         assert_eq!(
-            gossip.arrived(certificate, 1, &HexBytes::from(vec![3])),
-            Arrival::Known,
-            "everybody makes another one"
+            gossip.refuse(&key, &other),
+            [],
+            "it is not the one that is being checked"
         );
+        let spares = [(1, right.clone()), (3, other.clone())];
+        assert_eq!(gossip.refuse(&key, &forged), spares, "one of each neighbour");
+        come(&mut gossip);
+        gossip.spread(key, &forged, 0..0);
+        assert_eq!(gossip.refuse(&key, &forged), [], "it holds");
+        let key = (3, STATEMENT_KIND_MAX + 1, 0, 0, Digest::ZERO);
+        gossip.arrived(key, 0, &forged);
+        assert_eq!(gossip.spread(key, &right, 0..2), [0, 1], "who forges it lacks it");
+        let many = (0..100).map(|peer| (peer, HexBytes::from(vec![peer as u8, 9])));
+        let key = (2, STATEMENT_KIND_MAX + 1, 0, 0, Digest::ZERO);
+        for (peer, copy) in many {
+            gossip.arrived(key, peer, &copy);
+        }
+        assert_eq!(gossip.refuse(&key, &HexBytes::from(vec![0, 9])).len(), SPARES_MAX);
     }
 }

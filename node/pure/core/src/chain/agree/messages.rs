@@ -98,7 +98,7 @@ impl Chain {
             (_, None) => return,
         }
         if self.agreement.inbox.len() >= INBOX_MAX {
-            self.refuse(&message, key.as_ref(), &encoded);
+            self.refuse(ctx, &message, key.as_ref(), &encoded);
             ctx.count(Metric::FramesDropped, 1);
             return;
         }
@@ -139,7 +139,7 @@ impl Chain {
                 self.agreement.queue(vec![waiting]);
             }
             Err(error) => {
-                self.refuse(&message, key.as_ref(), &encoded);
+                self.refuse(ctx, &message, key.as_ref(), &encoded);
                 if is_guess || mutant!(self.agreement.ballots, blame_nobody) {
                     return;
                 }
@@ -210,17 +210,21 @@ impl Chain {
         }
     }
 
-    fn refuse(&mut self, message: &Message, key: Option<&MessageKey>, encoded: &HexBytes) {
+    /// Forgets a message that does not hold; what it kept out has its turn.
+    fn refuse(&mut self, ctx: &mut Context<'_>, message: &Message, key: Option<&MessageKey>, encoded: &HexBytes) {
         let set: Option<&ValidatorSet> = self.ledger.sets().at(message.height()).map(Scope::validators);
         if let Some(set) = set {
             let due = self.agreement.ballots.refuse(message, set);
             self.agreement.queue(due);
         }
-        if let Some(key) = key {
-            self.agreement.gossip.refuse(key, encoded);
-        }
         if let Message::Commit(commit) = message {
             self.catchup.refuse(commit.height());
+        }
+        let spares = key.map(|key| self.agreement.gossip.refuse(key, encoded));
+        if !mutant!(self.agreement.ballots, drop_spares) {
+            for (from, bytes) in spares.into_iter().flatten() {
+                self.on_consensus(ctx, from, vec![bytes]);
+            }
         }
     }
 
@@ -262,7 +266,7 @@ impl Chain {
             if holds || mutant!(self.agreement.ballots, trust_votes) {
                 self.accept(ctx, inbound);
             } else {
-                self.refuse(&inbound.message, inbound.key.as_ref(), &inbound.encoded);
+                self.refuse(ctx, &inbound.message, inbound.key.as_ref(), &inbound.encoded);
                 let known = self.ledger.sets().at(inbound.message.height());
                 if known.is_none_or(|scope| scope.validators().hash() != inbound.set) {
                     continue;

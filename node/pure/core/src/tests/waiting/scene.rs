@@ -11,7 +11,8 @@ use rand::RngExt;
 use regatta_api::{config::VoteTopology, view::EvidenceKind};
 use regatta_base::{Digest, Height, HexBytes, Signature, encode};
 use regatta_consensus::{
-    Content, Message, Phase, Proposal, Scope, Signed, Statement, TimeoutVote, Validator, ValidatorSet, header_digest,
+    Certificate, Content, Message, Phase, Proposal, Scope, Signed, Signers, Statement, TimeoutVote, Validator,
+    ValidatorSet, header_digest,
 };
 use std::{
     cell::RefCell,
@@ -198,6 +199,19 @@ impl Scene {
             justification,
         };
         (proposal, batch)
+    }
+
+    /// A certificate of round 0 of which no signature holds.
+    pub(super) fn false_quorum(&self, height: Height, phase: Phase, digest: Digest) -> Message {
+        let size = self.scope.validators().len();
+        Message::Quorum(Certificate {
+            phase,
+            height,
+            round: 0,
+            digest,
+            signers: Signers::of(size, 0..size as u16),
+            signatures: vec![Signature([3; 64]); size],
+        })
     }
 
     /// An empty block in its place whose signature does not hold: everything about it may wait.

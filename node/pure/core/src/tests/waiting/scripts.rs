@@ -48,6 +48,7 @@ const SCRIPTS: &[(&str, &str, Script)] = &[
     }),
     ("keep_rivals_out", "slow", one_votes_while_a_forgery_is_checked),
     ("forget_rivals", "slow", a_vote_counts_when_its_forgery_is_refused),
+    ("drop_spares", "slow", |knobs| storm::certificates(1, knobs)),
     ("displace_proposal", "slow", a_leader_forges_a_second_proposal),
     ("wait_when_due", "slow", one_says_nothing),
     ("wait_without_payload", "unheld", |knobs| storm::unheld(1, knobs)),
