@@ -1,7 +1,8 @@
-//! Deliberate defects of the room where votes wait, which only this crate's tests can switch on, one for each rule.
+//! Deliberate defects of what waits, which only this crate's tests can switch on, one for each rule.
 //!
-//! The rules of consensus have their own in `regatta-consensus`. Each knob removes one rule of
-//! `chain/agree/ballots.rs`, `ahead.rs` or `thrift.rs`, or of `chain/gossip.rs`; the tests show that a directed script notices each, and that random storms do.
+//! The rules of consensus have their own in `regatta-consensus`. Each knob removes one rule of `chain/gossip.rs`, or of
+//! `ballots.rs`, `ahead.rs` or `thrift.rs` in `chain/agree`; the tests show that a directed script notices each, and that
+//! random storms do.
 
 /// Whether the named defect is on; in a build without tests it is the constant `false`.
 macro_rules! mutant {

@@ -152,10 +152,11 @@ impl Gossip {
         lacking
     }
 
-    /// Forgets what a neighbour had: it may have restarted.
+    /// Forgets what a neighbour had and what it brought to wait: it may have restarted.
     pub(crate) fn peer_down(&mut self, peer: PeerIndex) {
         for known in self.known.values_mut() {
             known.peers.remove(peer);
+            known.spares.retain(|(from, _)| *from != peer);
         }
     }
 
@@ -252,6 +253,9 @@ mod tests {
         );
         let spares = [(1, right.clone()), (3, other.clone())];
         assert_eq!(gossip.refuse(&key, &forged), spares, "one of each neighbour");
+        come(&mut gossip);
+        gossip.peer_down(1);
+        assert_eq!(gossip.refuse(&key, &forged), spares[1..], "and of who is gone none");
         come(&mut gossip);
         gossip.spread(key, &forged, 0..0);
         assert_eq!(gossip.refuse(&key, &forged), [], "it holds");

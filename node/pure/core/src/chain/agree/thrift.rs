@@ -81,9 +81,9 @@ impl Thrift {
 impl Chain {
     /// Notes how long the first votes took, when their certificate has come or was formed.
     pub(super) fn note_first_votes(&mut self, now: Time, message: &Message) {
-        let is_first = matches!(message, Message::Quorum(certificate) if certificate.phase == Phase::One);
         let proposed_at = self.agreement.proposed_at.map(|(_, at)| at);
-        if let Some(began_at) = proposed_at.max(self.agreement.last_block_at).filter(|_| is_first) {
+        let began_at = proposed_at.max(self.agreement.last_block_at);
+        if let (Some(began_at), Some(_)) = (began_at, first_quorum(message)) {
             self.agreement.thrift.note(now.saturating_sub(began_at));
         }
     }
@@ -112,13 +112,10 @@ impl Chain {
         message: &Message,
         receivers: &[PeerIndex],
     ) -> Option<(Certificate, Vec<PeerIndex>)> {
-        let Message::Quorum(certificate) = message else {
-            return None;
-        };
-        let is_first = (certificate.phase, certificate.round) == (Phase::One, 0);
+        let certificate = first_quorum(message)?;
         let height = certificate.height;
         let aggregates = Routes::aggregates(self.config.vote_topology) && !self.routes.is_stalled(height);
-        if !is_first || !aggregates || height <= self.agreement.thrift.generous_until {
+        if !aggregates || height <= self.agreement.thrift.generous_until {
             return None;
         }
         let validators = self.ledger.sets().at(height)?.validators();
@@ -142,6 +139,15 @@ impl Chain {
         {
             self.broadcast(ctx, &Message::Quorum(certificate));
         }
+    }
+}
+
+/// The certificate of the first votes of round 0, if that is what a message is. Those of later rounds come after a
+/// timeout: nobody saves then, and how long they took says nothing.
+fn first_quorum(message: &Message) -> Option<&Certificate> {
+    match message {
+        Message::Quorum(certificate) if (certificate.phase, certificate.round) == (Phase::One, 0) => Some(certificate),
+        _ => None,
     }
 }
 
