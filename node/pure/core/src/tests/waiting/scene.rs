@@ -51,6 +51,8 @@ pub(super) struct Scene {
     blocked: Rc<RefCell<Option<Block>>>,
     /// Who was told a vote that does not hold early enough to find out, and by whom.
     deceived: BTreeSet<(usize, usize)>,
+    /// The lowest height when time passed last, since when it was that, and until when.
+    pace: Option<(Option<Height>, Time, Time)>,
 }
 
 fn content(phase: Phase, digest: Digest) -> Content {
@@ -107,6 +109,7 @@ impl Scene {
             proposals,
             blocked,
             deceived: BTreeSet::new(),
+            pace: None,
         }
     }
 
@@ -391,11 +394,15 @@ impl Scene {
         self.violations.insert(text.into());
     }
 
-    /// Lets time pass; every honest node must decide a height within `most` milliseconds.
+    /// Lets time pass; every honest node must decide a height within `most` milliseconds. The time of a height goes on
+    /// from call to call if nothing else lets time pass between them.
     pub(super) fn go_on(&mut self, duration: u64, most: u64) {
         let end = self.world.now + duration;
         let lowest = |scene: &Self| scene.honest().map(|node| scene.world.height(node)).min();
-        let (mut height, mut since) = (lowest(self), self.world.now);
+        let (mut height, mut since) = match self.pace {
+            Some((height, since, until)) if until == self.world.now => (height, since),
+            _ => (lowest(self), self.world.now),
+        };
         while self.world.now < end {
             self.world.run(1);
             if lowest(self) != height {
@@ -405,6 +412,7 @@ impl Scene {
                 since = self.world.now;
             }
         }
+        self.pace = Some((height, since, end));
     }
 
     /// Judges what is left at the end, and returns everything that went wrong.
