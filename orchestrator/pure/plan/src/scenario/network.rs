@@ -336,7 +336,7 @@ pub enum VoteTopology {
     Relay,
     /// From every validator to every other in one hop; all of them must be linked directly. Other nodes get decisions.
     AllToAll,
-    /// To the leader of the round, who answers everybody with a certificate: five hops instead of three, and messages
+    /// To the leader of the round, who answers with certificates: five hops instead of three, and messages
     /// by the number of validators and not by its square.
     LeaderAggregate,
 }
