@@ -14,9 +14,6 @@ use std::{
 };
 use tokio::sync::mpsc;
 
-/// A job of at most this weight is done at once: waking a thread and being woken by it costs as much as a few checks.
-/// The votes that ten validators wait for are not more.
-const INLINE_WEIGHT: usize = 8;
 /// Jobs that wait for a thread; beyond it the loop works itself, which slows down its input.
 const QUEUE_MAX: usize = 64;
 /// Most threads; one core is left to the loop.
@@ -106,7 +103,7 @@ impl Workers {
 
     /// Does the job at once and returns its result, or gives it to a thread.
     pub(super) fn submit(&mut self, id: JobId, job: Job) -> Option<JobResult> {
-        if job.weight() <= INLINE_WEIGHT {
+        if job.weight() <= Job::INLINE_WEIGHT {
             return Some(job.run(&mut self.keys, &mut self.rng));
         }
         if self.threads < self.threads_max && self.under_way >= self.threads {

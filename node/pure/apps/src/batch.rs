@@ -129,22 +129,27 @@ impl CheckedBatch {
     /// its author checked each before signing, unless it is faulty.
     ///
     /// # Errors
-    /// [`TransactionError`] names the first thing that is wrong.
+    /// [`BatchError`] names the first thing that is wrong.
     pub fn check(
         domain: &Domain,
         batch: NamedBatch,
         signatures: bool,
         keys: &mut Keyring,
         rng: &mut impl CryptoRng,
-    ) -> Result<Self, TransactionError> {
+    ) -> Result<Self, BatchError> {
         let NamedBatch { digest, bytes } = batch;
         let frame = Frame::parse(&bytes)?;
         let transactions: Vec<&[u8]> = frame.ranges.iter().map(|range| &bytes[range.clone()]).collect();
-        let scanned: Result<Vec<Scanned>, _> = scan_each(domain, &transactions).into_iter().collect();
+        let scanned: Result<Vec<Scanned>, TransactionError> = scan_each(domain, &transactions).into_iter().collect();
         let scanned = scanned?;
         let to_check = if signatures { scanned.as_slice() } else { &[] };
         if !signatures_hold(&frame.author, &digest, &frame.signature, to_check, keys, rng) {
-            return Err(TransactionError::BadSignature);
+            let is_signed = signatures_hold(&frame.author, &digest, &frame.signature, &[], keys, rng);
+            return Err(if is_signed {
+                BatchError::Forged(frame.author)
+            } else {
+                BatchError::BadAuthor
+            });
         }
         let changes_validators = frame
             .ranges
@@ -177,6 +182,21 @@ impl CheckedBatch {
     pub fn may_be_ordered_at(&self, height: Height) -> bool {
         self.base_height < height && height <= self.base_height.saturating_add(limits::BATCH_LIFETIME_BLOCKS)
     }
+}
+
+/// Why bytes are not a batch whose transactions may be executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BatchError {
+    /// The framing, or that of a transaction, is broken: whoever passed it on did not look.
+    #[error(transparent)]
+    Malformed(#[from] TransactionError),
+    /// The author did not sign it: whoever passed it on did not look.
+    #[error("its author did not sign it")]
+    BadAuthor,
+    /// This author signed it although a sender did not sign its transaction. Whoever passed it on may not have checked that:
+    /// followers do not.
+    #[error("a transaction in it is not signed by its sender")]
+    Forged(PublicKey),
 }
 
 /// Checks the author's signature and those of the scanned transactions at once.
@@ -282,7 +302,7 @@ mod tests {
         NamedBatch::new(&domain(), bytes.clone()).unwrap()
     }
 
-    fn check(bytes: Bytes) -> Result<CheckedBatch, TransactionError> {
+    fn check(bytes: Bytes) -> Result<CheckedBatch, BatchError> {
         let batch = NamedBatch::new(&domain(), bytes).ok_or(TransactionError::Malformed)?;
         CheckedBatch::check(
             &domain(),
@@ -320,7 +340,7 @@ mod tests {
             &mut Keyring::default(),
             &mut seed::rng(1, "t"),
         );
-        assert_eq!(result, Err(TransactionError::BadSignature));
+        assert_eq!(result, Err(BatchError::BadAuthor));
     }
 
     /// A batch that names an author who did not sign it.
@@ -333,7 +353,7 @@ mod tests {
     #[test]
     fn only_the_stated_author_can_sign() {
         assert_eq!(sample().author, secret(1).public());
-        assert_eq!(check(of_another_author()), Err(TransactionError::BadSignature));
+        assert_eq!(check(of_another_author()), Err(BatchError::BadAuthor));
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub mod state;
 pub mod transaction;
 pub mod trie;
 
-pub use batch::{CheckedBatch, CheckedItem, NamedBatch};
+pub use batch::{BatchError, CheckedBatch, CheckedItem, NamedBatch};
 pub use check::{CheckedTransaction, check_transactions, transaction_id, transaction_ids};
 pub use domain::{Domain, TransactionError, change_digest};
 pub use state::{LoadError, PIECE_BYTES_MAX, State, StateLoader};

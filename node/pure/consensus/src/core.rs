@@ -300,7 +300,9 @@ impl Core {
 
     fn forgets(&self, record: &WalRecord) -> bool {
         match record {
-            WalRecord::Vote1 { .. } | WalRecord::Timeout { .. } => mutant!(self, forget_votes),
+            WalRecord::Vote1 { .. } | WalRecord::FirstVote { .. } | WalRecord::Timeout { .. } => {
+                mutant!(self, forget_votes)
+            }
             WalRecord::Propose { .. } => mutant!(self, forget_proposal),
             _ => false,
         }

@@ -80,11 +80,19 @@ impl HeightState {
             } => {
                 let digest = crate::types::header_digest(&header);
                 self.headers.insert((digest, header.clone()), true, None);
+                self.headers.log(&digest);
                 let draft = Draft::proposal((signer, height, round), header, justification);
                 self.own.propose = Some(draft);
                 self.round = self.round.max(round);
             }
             WalRecord::Vote1 { height, round, digest } => {
+                self.own.vote1 = Some(Draft::vote(signer, height, round, Content::Vote1(digest)));
+                self.round = self.round.max(round);
+            }
+            WalRecord::FirstVote { height, round, header } => {
+                let digest = crate::types::header_digest(&header);
+                self.headers.insert((digest, header), false, None);
+                self.headers.log(&digest);
                 self.own.vote1 = Some(Draft::vote(signer, height, round, Content::Vote1(digest)));
                 self.round = self.round.max(round);
             }
@@ -129,6 +137,8 @@ struct KnownHeader {
     digest: Digest,
     bytes: Vec<u8>,
     valid: bool,
+    /// A record of this node holds it.
+    logged: bool,
 }
 
 impl Headers {
@@ -136,7 +146,12 @@ impl Headers {
     /// oldest goes, but never the one with digest `locked`.
     pub(crate) fn insert(&mut self, (digest, bytes): (Digest, Vec<u8>), valid: bool, locked: Option<Digest>) {
         if self.get(&digest).is_none() {
-            self.0.push(KnownHeader { digest, bytes, valid });
+            self.0.push(KnownHeader {
+                digest,
+                bytes,
+                valid,
+                logged: false,
+            });
         }
         if self.0.len() > HEADERS_MAX {
             let oldest = self.0.iter().position(|known| Some(known.digest) != locked);
@@ -153,6 +168,12 @@ impl Headers {
             .iter()
             .find(|known| known.digest == *digest)
             .map(|known| &known.bytes)
+    }
+
+    /// The bytes of a known header if no record held it so far; from now on one does.
+    pub(crate) fn log(&mut self, digest: &Digest) -> Option<Vec<u8>> {
+        let known = self.0.iter_mut().find(|known| known.digest == *digest)?;
+        (!std::mem::replace(&mut known.logged, true)).then(|| known.bytes.clone())
     }
 
     /// Whether the layer above found it valid.
@@ -185,6 +206,16 @@ mod tests {
         assert_eq!(headers.get(&header(0).0), Some(&vec![0]));
         assert_eq!(headers.get(&header(1).0), None);
         assert_eq!(headers.get(&header(19).0), Some(&vec![19]));
+    }
+
+    #[test]
+    fn a_header_is_logged_once() {
+        let mut headers = Headers::default();
+        let (digest, bytes) = (header_digest(b"a"), b"a".to_vec());
+        assert_eq!(headers.log(&digest), None, "it is not here");
+        headers.insert((digest, bytes.clone()), false, None);
+        assert_eq!(headers.log(&digest), Some(bytes));
+        assert_eq!(headers.log(&digest), None);
     }
 
     #[test]

@@ -267,7 +267,7 @@ pub enum WalRecord {
         /// What was attached.
         justification: Option<Justification>,
     },
-    /// Own first vote.
+    /// Own first vote for a header that an earlier record holds.
     Vote1 {
         /// Its height.
         height: Height,
@@ -294,6 +294,17 @@ pub enum WalRecord {
     Entry(Justification),
     /// The decision.
     Decide(Commit),
+    /// Own first vote with the header that it is for. Who forms a quorum keeps the header too: when everybody loses power
+    /// and the proposer does not return, a later leader has to propose it again.
+    FirstVote {
+        /// Its height.
+        height: Height,
+        /// Its round.
+        round: Round,
+        /// What was voted for.
+        #[serde(with = "serde_bytes")]
+        header: Vec<u8>,
+    },
 }
 
 impl WalRecord {
@@ -301,10 +312,23 @@ impl WalRecord {
     #[must_use]
     pub fn height(&self) -> Height {
         match self {
-            Self::Propose { height, .. } | Self::Vote1 { height, .. } | Self::Timeout { height, .. } => *height,
+            Self::Propose { height, .. }
+            | Self::Vote1 { height, .. }
+            | Self::FirstVote { height, .. }
+            | Self::Timeout { height, .. } => *height,
             Self::Vote2 { quorum } => quorum.height,
             Self::Entry(entry) => entry.height(),
             Self::Decide(commit) => commit.height(),
+        }
+    }
+
+    /// The header that the record holds.
+    #[must_use]
+    pub fn header(&self) -> Option<&[u8]> {
+        match self {
+            Self::Propose { header, .. } | Self::FirstVote { header, .. } => Some(header),
+            Self::Decide(commit) => Some(&commit.header),
+            Self::Vote1 { .. } | Self::Vote2 { .. } | Self::Timeout { .. } | Self::Entry(_) => None,
         }
     }
 }

@@ -69,11 +69,11 @@ impl Tally {
             return Counted::OutOfWindow;
         }
         let ballot = self.votes.entry((phase, round)).or_default();
-        let sum = ballot.weights.entry(digest).or_insert(0);
         match ballot.votes.get(&vote.signer) {
             Some((same, _)) if *same == digest => Counted::Again,
             Some((_, first)) => Counted::Conflict(*first),
             None => {
+                let sum = ballot.weights.entry(digest).or_insert(0);
                 let before = *sum;
                 *sum += weight;
                 ballot.votes.insert(vote.signer, (digest, vote));

@@ -97,6 +97,9 @@ impl Core {
     }
 
     /// Rule "first Safe, valid, payload-held Propose at the current r, no Timeout(r) sent -> persist; Vote1".
+    ///
+    /// What is persisted includes the header, which the paper takes for granted: a value that may be locked must not be lost
+    /// with its proposer.
     fn vote1(&mut self, out: &mut Vec<Effect>) {
         let (height, round) = (self.height, self.state.round);
         let own = &self.state.own;
@@ -110,7 +113,14 @@ impl Core {
         };
         let digest = proposal.digest();
         let draft = Draft::vote(signer, height, round, Content::Vote1(digest));
-        self.say(WalRecord::Vote1 { height, round, digest }, &draft, out);
+        let proposed = self.state.own.propose.as_ref().map(|own| own.statement.content);
+        let logged = proposed == Some(Content::Propose(digest));
+        let header = self.state.headers.log(&digest).filter(|_| !logged);
+        let record = match header {
+            Some(header) => WalRecord::FirstVote { height, round, header },
+            None => WalRecord::Vote1 { height, round, digest },
+        };
+        self.say(record, &draft, out);
         self.state.own.vote1 = Some(draft);
     }
 

@@ -15,9 +15,9 @@ use std::collections::BTreeMap;
 /// Why a job was started: what its result is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// A batch from this peer; `votable` when its transactions are checked too.
+    /// A batch from this peer, or of nobody when it is held; `votable` when its transactions are checked too.
     Batch {
-        from: PeerIndex,
+        from: Option<PeerIndex>,
         digest: Digest,
         bytes: usize,
         votable: bool,

@@ -3,7 +3,9 @@
 use crate::snapshot::{Installer, Restored, SnapshotError};
 use bytes::Bytes;
 use rand::CryptoRng;
-use regatta_apps::{CheckedBatch, CheckedTransaction, Domain, NamedBatch, TransactionError, check_transactions};
+use regatta_apps::{
+    BatchError, CheckedBatch, CheckedTransaction, Domain, NamedBatch, TransactionError, check_transactions,
+};
 use regatta_base::{Keyring, keyring::Claim};
 use regatta_consensus::SignatureClaim;
 
@@ -49,7 +51,7 @@ pub enum JobResult {
     /// For each claim whether it holds.
     Claims(Vec<bool>),
     /// The batch, or why it is none.
-    Batch(Result<CheckedBatch, TransactionError>),
+    Batch(Result<CheckedBatch, BatchError>),
     /// For each transaction what it is, or why it is none.
     Transactions(Vec<Result<CheckedTransaction, TransactionError>>),
     /// The snapshot with the chunk taken in, or as it was, and why.
@@ -59,6 +61,10 @@ pub enum JobResult {
 }
 
 impl Job {
+    /// A job of at most this weight is best done at once: waking a thread and being woken by it costs as much as a few checks.
+    /// The votes that ten validators wait for are not more.
+    pub const INLINE_WEIGHT: usize = 8;
+
     /// How many signatures it checks at most: small jobs are cheaper at once than on another thread.
     #[must_use]
     pub fn weight(&self) -> usize {

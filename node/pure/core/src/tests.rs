@@ -3,12 +3,14 @@
 mod ballots;
 mod evidence;
 mod instances;
+mod lies;
 mod memory;
 mod pipeline;
 mod properties;
 mod releases;
 mod scripts;
 mod snapshots;
+mod stalls;
 mod topologies;
 mod validators;
 mod waiting;

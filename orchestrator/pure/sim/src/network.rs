@@ -36,9 +36,9 @@ pub struct NetworkModel {
     pub rate_bits: Option<u64>,
     /// One-way delay between a client and the host that it talks to, in nanoseconds.
     pub client_delay_ns: Nanos,
-    /// Adversarial: share of frames that leave their place in the stream and arrive up to `reorder_ns` later.
+    /// Adversarial: share of frames that leave their place in the stream and arrive later, by up to the delay of their way.
     pub reorder_ppm: u32,
-    /// Longest such delay.
+    /// By up to this much where the way takes less.
     pub reorder_ns: Nanos,
     /// Adversarial: share of frames that arrive twice.
     pub duplicate_ppm: u32,
@@ -82,7 +82,7 @@ impl Default for NetworkModel {
             rate_bits: None,
             client_delay_ns: 60_000,
             reorder_ppm: 0,
-            reorder_ns: 0,
+            reorder_ns: MILLISECOND,
             duplicate_ppm: 0,
             directions: BTreeMap::new(),
         }
@@ -230,7 +230,7 @@ impl Lane {
         let loss = self.shift.loss_ppm.or(self.own.loss_ppm).unwrap_or(model.loss_ppm);
         let wish = left + delay + NetworkModel::retransmissions(frame.bytes.len(), loss, 2 * base, rng);
         if model.reorder_ppm > 0 && rng.random_range(0..MILLION) < u64::from(model.reorder_ppm) {
-            return (wish + rng.random_range(0..=model.reorder_ns), None);
+            return (wish + rng.random_range(0..=base.max(model.reorder_ns)), None);
         }
         let last = match frame.class {
             TrafficClass::Control => &mut self.control_last,
@@ -259,11 +259,30 @@ impl Lane {
         true
     }
 
-    /// The direction is open again: gives back what was held, and when the sender tries next.
-    pub(crate) fn open(&mut self, now: Nanos) -> (Vec<Frame>, Nanos) {
+    /// The direction is open again. What was held, and what is sent meanwhile, goes when the sender tries next: at the time
+    /// that is returned, if anything was held.
+    pub(crate) fn open(&mut self, now: Nanos) -> Option<Nanos> {
         self.blocked_since = None;
+        (!self.held.is_empty()).then(|| retry_at(self.held_since, now))
+    }
+
+    /// Whether a frame that is sent now waits behind others that were not acknowledged, or cannot get through.
+    pub(crate) fn holds(&self) -> bool {
+        self.blocked_since.is_some() || !self.held.is_empty()
+    }
+
+    /// The sender tries again: gives back what was held, unless the direction is blocked once more.
+    pub(crate) fn retransmit(&mut self) -> Vec<Frame> {
+        if self.blocked_since.is_some() {
+            return Vec::new();
+        }
         self.held_bytes = 0;
-        (std::mem::take(&mut self.held), retry_at(self.held_since, now))
+        std::mem::take(&mut self.held)
+    }
+
+    /// Whether what was sent first has been unacknowledged for so long.
+    pub(crate) fn is_silent(&self, now: Nanos, most: Nanos) -> bool {
+        !self.held.is_empty() && now >= self.held_since + most
     }
 
     /// The connection is gone, and with it whatever was under way; what the direction has of its own and what faults make
@@ -457,10 +476,19 @@ mod tests {
         assert!(lane.hold(10, frame(100, TrafficClass::Control)));
         assert!(lane.hold(20, frame(200, TrafficClass::Bulk)));
         assert!(!lane.hold(30, frame(BULK_BACKLOG_BYTES as usize, TrafficClass::Bulk)));
-        let (held, at) = lane.open(10 + 700 * MILLISECOND);
         // 200 ms, then 400 ms, then 800 ms after that.
-        assert_eq!((held.len(), at), (2, 10 + 1400 * MILLISECOND));
-        assert_eq!((lane.blocked_since, lane.held_bytes), (None, 0));
+        assert_eq!(lane.open(10 + 700 * MILLISECOND), Some(10 + 1400 * MILLISECOND));
+        assert!(
+            lane.blocked_since.is_none() && lane.holds(),
+            "what is sent now comes behind it"
+        );
+        lane.blocked_since = Some(20);
+        assert_eq!(lane.retransmit().len(), 0, "it is blocked again");
+        lane.open(10 + 800 * MILLISECOND);
+        assert!(!lane.is_silent(9 + UNACKNOWLEDGED_NS, UNACKNOWLEDGED_NS));
+        assert!(lane.is_silent(10 + UNACKNOWLEDGED_NS, UNACKNOWLEDGED_NS));
+        assert_eq!(lane.retransmit().len(), 2);
+        assert_eq!((lane.holds(), lane.held_bytes), (false, 0));
     }
 
     #[test]
@@ -478,6 +506,24 @@ mod tests {
             .collect();
         assert!(!all.is_sorted_by_key(|(first, _)| *first));
         assert!(all.iter().any(|(_, second)| second.is_some()));
+    }
+
+    #[test]
+    fn what_leaves_its_place_is_late_by_as_much_as_its_way_takes() {
+        let model = NetworkModel {
+            reorder_ppm: 250_000,
+            ..model(40)
+        };
+        let (mut lane, mut rng) = (Lane::default(), seed::rng(5, "test"));
+        let frame = frame(100, TrafficClass::Control);
+        let all: Vec<_> = (0..200u64)
+            .map(|at| lane.arrivals(&model, (0, 0), at * MILLISECOND, &frame, &mut rng).0 - at * MILLISECOND)
+            .collect();
+        assert!(all.iter().any(|late| *late > 70 * MILLISECOND));
+        assert!(
+            all.iter()
+                .all(|late| (40 * MILLISECOND..=80 * MILLISECOND).contains(late))
+        );
     }
 
     proptest! {

@@ -6,7 +6,9 @@
 
 use bytes::Bytes;
 use rand::rngs::ChaCha8Rng;
-use regatta_apps::{CheckedBatch, CheckedTransaction, Domain, NamedBatch, TransactionError, View, check_transactions};
+use regatta_apps::{
+    BatchError, CheckedBatch, CheckedTransaction, Domain, NamedBatch, TransactionError, View, check_transactions,
+};
 use regatta_base::{Digest, Keyring};
 use regatta_consensus::SignatureClaim;
 use regatta_core::{Job, JobResult};
@@ -63,7 +65,7 @@ pub(crate) struct Amount {
 }
 
 /// A batch, or why it is none, with the number of its signed transactions.
-type BatchAnswer = (Result<CheckedBatch, TransactionError>, usize);
+type BatchAnswer = (Result<CheckedBatch, BatchError>, usize);
 
 /// All answers so far.
 #[derive(Debug)]
@@ -135,7 +137,12 @@ impl Work {
                 (JobResult::Batch(result), amount)
             }
             job @ (Job::SnapshotChunk { .. } | Job::SnapshotEnd(_)) => {
-                (job.run(&mut self.keys, &mut self.rng), Amount::default())
+                // A job's weight is what it takes in checks of signatures.
+                let amount = Amount {
+                    signatures: job.weight(),
+                    ..Amount::default()
+                };
+                (job.run(&mut self.keys, &mut self.rng), amount)
             }
         }
     }
@@ -147,7 +154,7 @@ impl Work {
         let open: Vec<usize> = (0..claims.len()).filter(|&index| answers[index].is_none()).collect();
         self.computed += open.len() as u64;
         let asked: Vec<_> = open.iter().map(|&index| claims[index].as_claim()).collect();
-        let found = self.keys.verify_each(&asked, &mut self.rng);
+        let found = self.keys.verify_votes(&asked, &mut self.rng);
         for (index, holds) in open.into_iter().zip(found) {
             answers[index] = Some(holds);
             self.claims.put(keys[index], holds);

@@ -165,6 +165,9 @@ impl Host {
                     height, round, header, ..
                 } => (*height, *round, Content::Propose(header_digest(header))),
                 WalRecord::Vote1 { height, round, digest } => (*height, *round, Content::Vote1(*digest)),
+                WalRecord::FirstVote { height, round, header } => {
+                    (*height, *round, Content::Vote1(header_digest(header)))
+                }
                 WalRecord::Vote2 { quorum } => (quorum.height, quorum.round, Content::Vote2(quorum.digest)),
                 WalRecord::Timeout { height, round, high } => {
                     let stated = high.as_ref().map(|high| high.round);
@@ -182,6 +185,15 @@ impl Host {
         self.durable_log = self.log.len();
         self.durable_chain = self.chain.len();
         std::mem::take(&mut self.waiting)
+    }
+
+    /// The header with this digest, if the node runs and has it.
+    pub(super) fn header(&self, digest: &Digest) -> Option<Vec<u8>> {
+        let decided = self.chain.iter().find(|commit| commit.digest() == *digest);
+        let held = self.core.state.headers.get(digest);
+        held.or(decided.map(|commit| &commit.header))
+            .filter(|_| self.alive)
+            .cloned()
     }
 
     pub(super) fn has_unsynced(&self) -> bool {

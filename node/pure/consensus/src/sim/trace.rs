@@ -58,6 +58,7 @@ fn of_record(record: &WalRecord, headers: &Headers) -> String {
     match record {
         WalRecord::Propose { round, header, .. } => at(*round, Content::Propose(header_digest(header))),
         WalRecord::Vote1 { round, digest, .. } => at(*round, Content::Vote1(*digest)),
+        WalRecord::FirstVote { round, header, .. } => at(*round, Content::Vote1(header_digest(header))),
         WalRecord::Vote2 { quorum } => format!("vote2 on {}", of_certificate(quorum, headers)),
         WalRecord::Timeout { round, high, .. } => at(*round, Content::Timeout(high.as_ref().map(|high| high.round))),
         WalRecord::Entry(certificate) => format!("entry {}/{}", certificate.height(), certificate.round() + 1),

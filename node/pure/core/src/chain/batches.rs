@@ -4,7 +4,7 @@ use crate::event::{PeerIndex, Time};
 use regatta_apps::CheckedBatch;
 use regatta_base::{Digest, Height, PublicKey, limits};
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -14,19 +14,33 @@ pub(crate) const AUTHOR_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub(crate) const BLOCK_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Bytes of ordered batches that are kept for neighbours that ask a little late.
 const RECENT_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Most batches that are looked for at once.
+/// Most batches that are looked for at once because neighbours announced them.
 const WANTS_MAX: usize = 4096;
+/// Those of them that one neighbour announced first, so that it displaces only its own.
+const WANTS_PER_PEER_MAX: usize = 512;
+/// Most batches that are looked for besides, because proposals and decisions name them.
+const WANTS_NEEDED_MAX: usize = 16 * limits::BATCHES_PER_BLOCK_MAX;
 /// How long a neighbour has to answer, in milliseconds.
 const WANT_TIMEOUT_MS: Time = 1000;
 /// A batch that was sent to a neighbour is not sent again for so long, in milliseconds: small frames
 /// overtake it, so the neighbour may ask for what is under way.
 const RESEND_MS: Time = 2000;
 
+/// What is known here of the signatures of a batch's transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Signatures {
+    /// Whoever ordered it may vouch for them; a vote for it takes a check.
+    Unchecked,
+    /// Each was checked: what a vote for it requires.
+    Hold,
+    /// One of them does not hold, although the author signed the batch.
+    Forged,
+}
+
 #[derive(Debug, Clone)]
 struct Held {
     batch: Arc<CheckedBatch>,
-    /// Whether every signature in it was checked here: what a vote for it requires.
-    votable: bool,
+    signatures: Signatures,
     included: bool,
     sent: Vec<(PeerIndex, Time)>,
 }
@@ -37,6 +51,16 @@ struct Want {
     sources: VecDeque<PeerIndex>,
     asked_at: Option<Time>,
     attempts: u32,
+    /// Who announced it, unless a proposal or a decision names it.
+    announced_by: Option<PeerIndex>,
+}
+
+impl Want {
+    fn add(&mut self, source: PeerIndex) {
+        if !self.sources.contains(&source) {
+            self.sources.push_back(source);
+        }
+    }
 }
 
 /// Batches by digest.
@@ -45,10 +69,14 @@ pub(crate) struct Batches {
     held: BTreeMap<Digest, Held>,
     /// Batches that wait to be ordered, in order of arrival.
     waiting: VecDeque<Digest>,
+    /// Those of them whose transactions were not checked here.
+    unchecked: BTreeSet<Digest>,
     author_bytes: BTreeMap<PublicKey, usize>,
     recent: VecDeque<Digest>,
     recent_bytes: usize,
     wants: BTreeMap<Digest, Want>,
+    /// How many of them each neighbour announced.
+    announced: BTreeMap<PeerIndex, usize>,
 }
 
 impl Batches {
@@ -57,7 +85,29 @@ impl Batches {
     }
 
     pub(crate) fn is_votable(&self, digest: &Digest) -> bool {
-        self.held.get(digest).is_some_and(|held| held.votable)
+        let held = self.held.get(digest);
+        held.is_some_and(|held| held.signatures == Signatures::Hold)
+    }
+
+    /// Whether a transaction in the batch is known to be nobody's.
+    pub(crate) fn is_forged(&self, digest: &Digest) -> bool {
+        let held = self.held.get(digest);
+        held.is_some_and(|held| held.signatures == Signatures::Forged)
+    }
+
+    /// The batches that wait to be ordered and whose transactions were not checked here.
+    pub(crate) fn unchecked(&self) -> &BTreeSet<Digest> {
+        &self.unchecked
+    }
+
+    /// The transactions of a batch that is held were checked, and either all signatures hold or not.
+    pub(crate) fn judge(&mut self, digest: &Digest, holds: bool) {
+        self.unchecked.remove(digest);
+        if let Some(held) = self.held.get_mut(digest)
+            && held.signatures == Signatures::Unchecked
+        {
+            held.signatures = if holds { Signatures::Hold } else { Signatures::Forged };
+        }
     }
 
     /// The batch, if it is held and should be sent to `peer` now; it then counts as sent.
@@ -105,17 +155,26 @@ impl Batches {
 
     /// Takes a batch in; says whether it is new here (or newly votable).
     pub(crate) fn hold(&mut self, batch: &Arc<CheckedBatch>, votable: bool) -> bool {
-        self.wants.remove(&batch.digest);
-        if let Some(held) = self.held.get_mut(&batch.digest) {
-            let better = votable && !held.votable;
-            held.votable |= votable;
+        self.stop_wanting(&batch.digest);
+        if let Some(held) = self.held.get(&batch.digest) {
+            let better = votable && held.signatures == Signatures::Unchecked;
+            if better {
+                self.judge(&batch.digest, true);
+            }
             return better;
+        }
+        if !votable {
+            self.unchecked.insert(batch.digest);
         }
         *self.author_bytes.entry(batch.author).or_default() += batch.bytes.len();
         self.waiting.push_back(batch.digest);
         let held = Held {
             batch: batch.clone(),
-            votable,
+            signatures: if votable {
+                Signatures::Hold
+            } else {
+                Signatures::Unchecked
+            },
             included: false,
             sent: Vec::new(),
         };
@@ -128,7 +187,7 @@ impl Batches {
         let (mut digests, mut bytes) = (Vec::new(), 0);
         for digest in &self.waiting {
             let Some(held) = self.held.get(digest) else { continue };
-            if !held.votable || !held.batch.may_be_ordered_at(height) || before.contains(digest) {
+            if held.signatures != Signatures::Hold || !held.batch.may_be_ordered_at(height) || before.contains(digest) {
                 continue;
             }
             bytes += held.batch.bytes.len();
@@ -150,6 +209,7 @@ impl Batches {
                 continue;
             }
             let (author, bytes) = (held.batch.author, held.batch.bytes.len());
+            self.unchecked.remove(digest);
             self.recent_bytes += bytes;
             self.recent.push_back(*digest);
             self.release_author(author, bytes);
@@ -191,6 +251,7 @@ impl Batches {
             return Vec::new();
         }
         self.waiting.retain(|digest| !gone.contains(digest));
+        self.unchecked.retain(|digest| !gone.contains(digest));
         let expired: Vec<_> = gone
             .iter()
             .filter_map(|digest| self.held.remove(digest))
@@ -202,20 +263,53 @@ impl Batches {
         expired
     }
 
-    /// Notes that `source` holds a batch that is missing here.
+    /// Notes that a batch is missing here that a proposal or a decision names, and that `source` may hold it.
     pub(crate) fn want(&mut self, digest: Digest, source: PeerIndex) {
-        if self.wants.len() >= WANTS_MAX && !self.wants.contains_key(&digest) {
+        if let Some(announcer) = self.wants.get_mut(&digest).and_then(|want| want.announced_by.take()) {
+            self.release_announcer(announcer);
+        }
+        let announced: usize = self.announced.values().sum();
+        if self.wants.contains_key(&digest) || self.wants.len() - announced < WANTS_NEEDED_MAX {
+            self.wants.entry(digest).or_default().add(source);
+        }
+    }
+
+    /// Notes that `source` says that it holds a batch that is missing here.
+    pub(crate) fn want_announced(&mut self, digest: Digest, source: PeerIndex) {
+        if let Some(want) = self.wants.get_mut(&digest) {
+            return want.add(source);
+        }
+        let all: usize = self.announced.values().sum();
+        let of_source = self.announced.entry(source).or_default();
+        if all >= WANTS_MAX || *of_source >= WANTS_PER_PEER_MAX {
             return;
         }
+        *of_source += 1;
         let want = self.wants.entry(digest).or_default();
-        if !want.sources.contains(&source) {
-            want.sources.push_back(source);
+        want.announced_by = Some(source);
+        want.add(source);
+    }
+
+    fn release_announcer(&mut self, announcer: PeerIndex) {
+        if let Some(count) = self.announced.get_mut(&announcer) {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    fn stop_wanting(&mut self, digest: &Digest) {
+        if let Some(announcer) = self.wants.remove(digest).and_then(|want| want.announced_by) {
+            self.release_announcer(announcer);
         }
     }
 
     /// Stops looking for batches that no block at or after the current height needs.
     pub(crate) fn forget_wants(&mut self, keep: impl Fn(&Digest) -> bool) {
-        self.wants.retain(|digest, want| want.attempts < 20 || keep(digest));
+        let in_vain = self
+            .wants
+            .iter()
+            .filter(|(digest, want)| want.attempts >= 20 && !keep(digest));
+        let in_vain: Vec<Digest> = in_vain.map(|(digest, _)| *digest).collect();
+        in_vain.iter().for_each(|digest| self.stop_wanting(digest));
     }
 
     /// What to ask whom for now: each missing batch from one neighbour at a time, the next one when the
@@ -316,6 +410,31 @@ mod tests {
         assert!(batches.requests(2 * WANT_TIMEOUT_MS, |peer| peer == 6).contains_key(&6));
         batches.hold(&batch(1, 0, 0, 1), true);
         assert!(!batches.has_wants());
+    }
+
+    #[test]
+    fn who_announces_what_nobody_has_displaces_only_its_own() {
+        let mut batches = Batches::default();
+        let name = |n: usize| Digest::of("test", &[&n.to_be_bytes()]);
+        (0..100_000).for_each(|n| batches.want_announced(name(n), 7));
+        assert_eq!(batches.wants.len(), WANTS_PER_PEER_MAX);
+        batches.want_announced(name(0), 8);
+        batches.want_announced(name(200_000), 8);
+        batches.want(name(200_001), 7);
+        batches.want(name(1), 8);
+        assert!(batches.is_wanted(&name(200_000)) && batches.is_wanted(&name(200_001)));
+        assert_eq!(
+            (batches.announced[&7], batches.announced[&8]),
+            (WANTS_PER_PEER_MAX - 1, 1),
+            "what a proposal names is nobody's announcement"
+        );
+        for now in (0..20).map(|attempt| attempt * WANT_TIMEOUT_MS) {
+            batches.requests(now, |_| true);
+        }
+        batches.forget_wants(|digest| *digest == name(1));
+        assert_eq!((batches.wants.len(), batches.announced[&7]), (1, 0));
+        (0..100_000).for_each(|n| batches.want(name(n), 7));
+        assert_eq!(batches.wants.len(), WANTS_NEEDED_MAX);
     }
 
     #[test]

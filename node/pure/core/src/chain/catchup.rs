@@ -19,6 +19,8 @@ const LOADS_PER_PEER_MAX: usize = 64;
 const AHEAD_MAX: Height = 64;
 /// How long a neighbour has to bring the next block, in milliseconds.
 const REQUEST_TIMEOUT_MS: Time = 2000;
+/// Who said nothing about so many heights may have been behind meanwhile: statements about two heights are kept.
+const SILENT_HEIGHTS: Height = 2;
 /// A node further behind than this is catching up and does not take part.
 const CATCHING_UP_BLOCKS: Height = 8;
 
@@ -26,6 +28,11 @@ const CATCHING_UP_BLOCKS: Height = 8;
 #[derive(Debug)]
 pub(crate) struct Catchup {
     heights: Vec<Height>,
+    /// Which neighbours did not bring the next block when they were asked for it, and no decision since: what they say of
+    /// their height moves nothing but questions.
+    idle: Vec<bool>,
+    /// Of which height each neighbour said anything last, and whether it had been silent about heights before that one.
+    spoke: Vec<(Height, bool)>,
     /// The first block that each neighbour still has, as far as it said so.
     firsts: Vec<Height>,
     /// With the digest of the validator set by which each was checked.
@@ -39,6 +46,8 @@ impl Catchup {
     pub(crate) fn new(peers: usize) -> Self {
         Self {
             heights: vec![0; peers],
+            idle: vec![false; peers],
+            spoke: vec![(0, false); peers],
             firsts: vec![0; peers],
             ahead: BTreeMap::new(),
             checking: BTreeSet::new(),
@@ -49,6 +58,27 @@ impl Catchup {
     pub(crate) fn note_height(&mut self, peer: PeerIndex, height: Height) {
         if let Some(known) = self.heights.get_mut(peer) {
             *known = (*known).max(height);
+        }
+    }
+
+    /// A neighbour sent a statement about `height`.
+    pub(crate) fn note_spoke(&mut self, peer: PeerIndex, height: Height) {
+        if let Some(spoke) = self.spoke.get_mut(peer).filter(|(last, _)| *last < height) {
+            *spoke = (height, spoke.0 + SILENT_HEIGHTS < height);
+        }
+    }
+
+    /// Whether a neighbour that is at `height` now seems to have been behind when that height began: it dropped then what it
+    /// was told about it.
+    pub(crate) fn was_behind(&self, peer: PeerIndex, height: Height) -> bool {
+        let spoke = self.spoke.get(peer);
+        spoke.is_some_and(|(last, after_silence)| *after_silence || last + SILENT_HEIGHTS < height)
+    }
+
+    /// A neighbour brought a decision that holds.
+    pub(crate) fn note_brought(&mut self, peer: PeerIndex) {
+        if let Some(idle) = self.idle.get_mut(peer) {
+            *idle = false;
         }
     }
 
@@ -80,6 +110,8 @@ impl Catchup {
         if let Some(known) = self.heights.get_mut(peer) {
             *known = 0;
             self.firsts[peer] = 0;
+            self.idle[peer] = false;
+            self.spoke[peer] = (0, false);
         }
         if self.asked.is_some_and(|(asked, ..)| asked == peer) {
             self.asked = None;
@@ -95,8 +127,12 @@ impl Catchup {
         self.target() > height
     }
 
+    /// Whether this node is far behind, as far as neighbours say so whose word is good: one that claims a height and does
+    /// not bring the blocks to it would keep this node from taking part.
     pub(crate) fn is_catching_up(&self, height: Height) -> bool {
-        self.target() > height + CATCHING_UP_BLOCKS
+        let said = self.heights.iter().zip(&self.idle);
+        let good = said.filter(|(_, idle)| !**idle).map(|(height, _)| *height);
+        good.max().unwrap_or(0) > height.saturating_add(CATCHING_UP_BLOCKS)
     }
 
     /// Whether a decision of `height` is worth checking; it is then noted as being checked.
@@ -132,13 +168,16 @@ impl Catchup {
         let stuck = |(_, from, deadline): (PeerIndex, Height, Time)| height < from && now >= deadline;
         let done = |(_, from, _): (PeerIndex, Height, Time)| height >= from;
         let last = self.asked.filter(|&asked| stuck(asked)).map(|(peer, ..)| peer);
+        if let Some(idle) = last.and_then(|last| self.idle.get_mut(last)) {
+            *idle = true;
+        }
         if self.asked.is_some_and(|asked| !stuck(asked) && !done(asked)) {
             return None;
         }
         let ahead = |&peer: &PeerIndex| self.heights[peer] > height && self.firsts[peer] <= height + 1 && is_up(peer);
         let peer = (0..self.heights.len())
             .filter(ahead)
-            .min_by_key(|&peer| (Some(peer) == last, peer))?;
+            .min_by_key(|&peer| (self.idle[peer], Some(peer) == last, peer))?;
         // Done when this many blocks have arrived, or all that the neighbour has.
         let until = self.heights[peer].min(height + Height::from(REQUEST_BLOCKS));
         self.asked = Some((peer, until, now + REQUEST_TIMEOUT_MS));
@@ -235,9 +274,12 @@ mod tests {
         assert_eq!(catchup.next_request(REQUEST_TIMEOUT_MS, 5, |_| true), Some(2));
         assert_eq!(
             catchup.next_request(REQUEST_TIMEOUT_MS, 37, |_| true),
-            Some(1),
-            "the next range"
+            Some(2),
+            "the next range, of who brings blocks"
         );
+        assert!(!catchup.is_catching_up(85), "what the first one claims counts no more");
+        catchup.note_brought(1);
+        assert!(catchup.is_catching_up(85));
         assert_eq!(
             catchup.next_request(9 * REQUEST_TIMEOUT_MS, 40, |peer| peer == 1),
             Some(1)

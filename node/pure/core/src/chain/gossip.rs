@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 
 /// Messages for this many heights beyond the current one are kept: as far as the validators are known.
 pub(crate) const HEIGHTS_AHEAD_MAX: Height = 1;
-/// Most messages kept: proposals and two votes and timeouts of 1,024 validators in several rounds.
+/// Most messages that are noted while they are being checked: proposals, two votes and timeouts of 1,024 validators in
+/// several rounds. What was checked is kept beyond it, two statements of each signer, kind and round at most.
 const MESSAGES_MAX: usize = 16_384;
 
 /// What makes two messages the same.
@@ -20,6 +21,8 @@ pub(crate) type MessageKey = (Height, u8, Round, u16, Digest);
 /// Kinds of messages up to this one are one signer's statement, of which there are no two good copies but by a faulty
 /// signer.
 const STATEMENT_KIND_MAX: u8 = 3;
+/// Statements of one signer, kind, height and round that are kept and passed on: two convict it.
+const RIVALS_MAX: usize = 2;
 /// Other copies of a certificate that are kept while one is being checked, in case that one is forged.
 const SPARES_MAX: usize = 8;
 
@@ -107,6 +110,33 @@ impl Gossip {
         Arrival::New
     }
 
+    /// Whether enough other statements of the same signer about the same were checked: one more says nothing new.
+    pub(crate) fn is_surplus(&self, key: &MessageKey) -> bool {
+        let (height, kind, round, signer, _) = *key;
+        if kind > STATEMENT_KIND_MAX {
+            return false;
+        }
+        let place = (height, kind, round, signer);
+        let same = self.known.range((height, kind, round, signer, Digest::ZERO)..);
+        let same = same.take_while(|((height, kind, round, signer, _), _)| (*height, *kind, *round, *signer) == place);
+        let others = same.filter(|(other, known)| known.checked && *other != key);
+        others.take(RIVALS_MAX).count() == RIVALS_MAX
+    }
+
+    /// Forgets who has a message: it goes to everybody again.
+    pub(crate) fn forget_holders(&mut self, key: &MessageKey) {
+        if let Some(known) = self.known.get_mut(key) {
+            known.peers = PeerSet::default();
+        }
+    }
+
+    /// Forgets what a neighbour has: it was told, but too far behind to keep it.
+    pub(crate) fn peer_behind(&mut self, peer: PeerIndex) {
+        for known in self.known.values_mut() {
+            known.peers.remove(peer);
+        }
+    }
+
     /// Forgets a message whose signatures do not hold; returns what came meanwhile and may hold.
     pub(crate) fn refuse(&mut self, key: &MessageKey, encoded: &HexBytes) -> Vec<(PeerIndex, HexBytes)> {
         let is_refused = |known: &Known| !known.checked && known.encoded == *encoded;
@@ -158,6 +188,11 @@ impl Gossip {
             known.peers.remove(peer);
             known.spares.retain(|(from, _)| *from != peer);
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.known.len()
     }
 
     /// Forgets everything below `height`.

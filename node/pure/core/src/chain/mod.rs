@@ -224,7 +224,7 @@ impl Chain {
     }
 
     /// Sends a neighbour every message of the current heights that it is not known to have.
-    fn offer_messages(&mut self, ctx: &Context<'_>, peer: PeerIndex) {
+    pub(super) fn offer_messages(&mut self, ctx: &Context<'_>, peer: PeerIndex) {
         if self.routes.gets_votes(ctx.links, peer) {
             for message in self.agreement.gossip.catch_up(peer) {
                 self.outbox.push(peer, message, true);
@@ -296,7 +296,10 @@ impl Chain {
                 self.checking.remove(digest);
                 self.checking_bytes = self.checking_bytes.saturating_sub(*bytes);
                 self.batch_check_done(ctx);
-                self.on_batch_checked(ctx, *from, *votable, result);
+                match from {
+                    Some(from) => self.on_batch_checked(ctx, *from, *votable, result),
+                    None => self.on_held_checked(ctx, digest, result.is_ok()),
+                }
             }
             (Purpose::Evidence { from, evidence }, JobResult::Claims(valid)) => {
                 self.on_evidence_checked(ctx, *from, evidence, &valid);
@@ -355,6 +358,7 @@ impl Chain {
     fn finish_step(&mut self, ctx: &mut Context<'_>) {
         self.release_when_known(ctx);
         self.check_transactions(ctx);
+        self.check_unchecked(ctx);
         self.cut_batches(ctx);
         self.answer_echoes(ctx);
         self.flush(ctx);

@@ -7,13 +7,13 @@
 use super::{Chain, batches::AUTHOR_BYTES_MAX};
 use crate::{
     context::{Context, Purpose},
-    event::{PeerIndex, Protocol, Time},
+    event::{LogLevel, PeerIndex, Protocol, Time},
     job::Job,
     wire::{Body, Plain, batch_frame},
 };
 use bytes::Bytes;
 use regatta_api::{metrics::Metric, view::SubmitResult};
-use regatta_apps::{CheckedBatch, CheckedTransaction, NamedBatch, TransactionError, View};
+use regatta_apps::{BatchError, CheckedBatch, CheckedTransaction, NamedBatch, TransactionError, View};
 use regatta_base::Digest;
 use std::sync::Arc;
 
@@ -74,10 +74,11 @@ impl Chain {
     }
 
     pub(super) fn replay_batch(&mut self, bytes: Bytes) -> Result<(), crate::NodeError> {
-        // Checked before it was written; the author's signature holds unless the journal is damaged.
+        // The author's signature was checked before it was written. Those of the transactions were not if a quorum seemed to
+        // vouch for them then.
         let mut rng = regatta_base::seed::rng(0, "replay");
         let batch = NamedBatch::new(&self.domain, bytes)
-            .ok_or(TransactionError::Malformed)
+            .ok_or(BatchError::Malformed(TransactionError::Malformed))
             .and_then(|batch| {
                 CheckedBatch::check(
                     &self.domain,
@@ -94,8 +95,59 @@ impl Chain {
                 self.mempool.mark_pending(&transaction);
             }
         }
-        self.batches.hold(&Arc::new(batch), true);
+        self.batches.hold(&Arc::new(batch), is_own);
         Ok(())
+    }
+
+    /// Checks the transactions of batches that are held unchecked, to vote for them or to propose them: nobody has to send
+    /// them again.
+    pub(super) fn check_held(&mut self, ctx: &mut Context<'_>, digests: &[Digest]) {
+        for digest in digests {
+            let Some(batch) = self.batches.get(digest) else {
+                continue;
+            };
+            let bytes = batch.bytes.clone();
+            let size = bytes.len();
+            if self.checking.contains(digest) || self.checking_bytes + size > CHECKING_BYTES_MAX {
+                continue;
+            }
+            if let Some(batch) = NamedBatch::new(&self.domain, bytes) {
+                self.check(ctx, None, batch, true);
+            }
+        }
+    }
+
+    /// Checks what became of a quorum's business and is now this node's own to vouch for.
+    pub(super) fn check_unchecked(&mut self, ctx: &mut Context<'_>) {
+        if self.batches.unchecked().is_empty() || !self.checks_transactions() {
+            return;
+        }
+        let digests: Vec<Digest> = self.batches.unchecked().iter().copied().collect();
+        self.check_held(ctx, &digests);
+    }
+
+    /// Whether this node vouches for transactions. While blocks are being caught up with, their quorum does.
+    fn checks_transactions(&self) -> bool {
+        self.role.votes && !self.is_catching_up()
+    }
+
+    fn check(&mut self, ctx: &mut Context<'_>, from: Option<PeerIndex>, batch: NamedBatch, signatures: bool) {
+        let (digest, bytes) = (batch.digest(), batch.bytes().len());
+        self.checking.insert(digest);
+        self.checking_bytes += bytes;
+        let purpose = Purpose::Batch {
+            from,
+            digest,
+            bytes,
+            votable: signatures,
+        };
+        let domain = self.domain;
+        let job = Job::Batch {
+            domain,
+            batch,
+            signatures,
+        };
+        self.check_batch(ctx, purpose, job);
     }
 
     pub(crate) fn on_batch(&mut self, ctx: &mut Context<'_>, from: PeerIndex, bytes: Bytes) {
@@ -111,34 +163,27 @@ impl Chain {
             ctx.count(Metric::FramesDropped, 1);
             return;
         }
-        self.checking.insert(digest);
-        self.checking_bytes += size;
-        // While blocks are being caught up with, their quorum has vouched for every transaction.
-        let votable = self.role.votes && !self.catchup.is_catching_up(self.ledger.height());
-        let domain = self.domain;
-        let job = Job::Batch {
-            domain,
-            batch,
-            signatures: votable,
-        };
-        let purpose = Purpose::Batch {
-            from,
-            digest,
-            bytes: size,
-            votable,
-        };
-        self.check_batch(ctx, purpose, job);
+        let signatures = self.checks_transactions();
+        self.check(ctx, Some(from), batch, signatures);
     }
 
-    /// Whether a batch is held as far as this node needs it, is being checked, or was ordered before.
+    /// Whether a batch is held, is being checked, or was ordered before.
     fn is_at_hand(&self, digest: &Digest) -> bool {
-        let votes = self.role.votes && !self.catchup.is_catching_up(self.ledger.height());
-        let is_held = if votes {
-            self.batches.is_votable(digest)
-        } else {
-            self.batches.get(digest).is_some()
-        };
+        let is_held = self.batches.get(digest).is_some();
         is_held || self.checking.contains(digest) || self.ledger.is_included(digest)
+    }
+
+    /// The transactions of a batch that was held before were checked.
+    pub(super) fn on_held_checked(&mut self, ctx: &mut Context<'_>, digest: &Digest, holds: bool) {
+        if !holds {
+            let author = self.batches.get(digest).map(|batch| batch.author.short());
+            let of = author.unwrap_or_default();
+            let line = format!("instance {}: {of} signed a batch with a forged transaction", self.id);
+            ctx.log(LogLevel::Warn, line);
+        }
+        self.batches.judge(digest, holds);
+        self.revisit(ctx);
+        self.signal_work(ctx);
     }
 
     pub(super) fn on_batch_checked(
@@ -146,19 +191,18 @@ impl Chain {
         ctx: &mut Context<'_>,
         from: PeerIndex,
         votable: bool,
-        result: Result<CheckedBatch, TransactionError>,
+        result: Result<CheckedBatch, BatchError>,
     ) {
         let batch = match result {
             Ok(batch) => batch,
+            Err(BatchError::Forged(author)) if ctx.links.get(from).is_none_or(|link| link.key != author) => {
+                // Who passed it on may be a follower, which does not check transactions.
+                return ctx.count(Metric::FramesDropped, 1);
+            }
             Err(error) => return ctx.fault(from, format!("batch: {error}")),
         };
         let digest = batch.digest;
-        let is_known = if votable {
-            self.batches.is_votable(&digest)
-        } else {
-            self.batches.get(&digest).is_some()
-        };
-        if is_known || self.ledger.is_included(&digest) {
+        if self.batches.get(&digest).is_some() || self.ledger.is_included(&digest) {
             return;
         }
         let is_wanted = self.batches.is_wanted(&digest);
@@ -169,15 +213,10 @@ impl Chain {
             ctx.count(Metric::FramesDropped, 1);
             return;
         }
-        let is_first = self.batches.get(&digest).is_none();
-        if is_first {
-            // Before the vote that promises to hold it: the journal keeps that order.
-            self.append_batch(ctx, &batch);
-        }
+        // Before the vote that promises to hold it: the journal keeps that order.
+        self.append_batch(ctx, &batch);
         self.batches.hold(&Arc::new(batch), votable);
-        if is_first {
-            self.announce(ctx, from, digest);
-        }
+        self.announce(ctx, from, digest);
         self.revisit(ctx);
         self.signal_work(ctx);
     }
@@ -200,7 +239,7 @@ impl Chain {
     pub(super) fn on_announce(&mut self, ctx: &mut Context<'_>, from: PeerIndex, digests: &[Digest]) {
         for digest in digests {
             if !self.is_at_hand(digest) {
-                self.batches.want(*digest, from);
+                self.batches.want_announced(*digest, from);
             }
         }
         self.request_batches(ctx);
@@ -231,5 +270,13 @@ impl Chain {
                 ctx.send_bulk(from, batch_frame(self.tag, &batch.bytes), Protocol::Payload);
             }
         }
+    }
+}
+
+#[cfg(test)]
+impl Chain {
+    /// Whether a batch is held, and whether this node votes for it.
+    pub(crate) fn held_for_tests(&self, digest: &Digest) -> (bool, bool) {
+        (self.batches.get(digest).is_some(), self.batches.is_votable(digest))
     }
 }

@@ -17,6 +17,9 @@ use regatta_base::{Digest, Height, PublicKey, ValidatorSet};
 use regatta_consensus::{Content, Message, Statement};
 use std::collections::BTreeSet;
 
+/// While votes lead to nothing, every so many retries are said to everybody.
+const INSIST_RETRIES: u32 = 8;
+
 /// Who gets what in one instance.
 #[derive(Debug)]
 pub(crate) struct Routes {
@@ -30,6 +33,8 @@ pub(crate) struct Routes {
     said_at_retry: Option<Statement>,
     /// The height at which votes lead to nothing.
     stalled: Option<Height>,
+    /// Retries since then.
+    retries: u32,
 }
 
 /// Who of the neighbours gets a message.
@@ -54,6 +59,7 @@ impl Routes {
             said: None,
             said_at_retry: None,
             stalled: None,
+            retries: 0,
         }
     }
 
@@ -93,10 +99,21 @@ impl Routes {
         let is_open = self.said.is_some_and(|said| said.height == height);
         self.said_at_retry = self.said;
         let stalls = is_same && is_open && !self.is_stalled(height);
+        self.retries = if self.is_stalled(height) {
+            self.retries.saturating_add(1)
+        } else {
+            0
+        };
         if stalls {
             self.stalled = Some(height);
         }
         stalls
+    }
+
+    /// Whether what this node said is to be said again to those that are thought to have it: now and then while votes lead to
+    /// nothing, since whoever was flooded, or in another height or round, dropped it without a word.
+    pub(crate) fn is_insistent(&self) -> bool {
+        self.retries > 0 && self.retries.is_multiple_of(INSIST_RETRIES)
     }
 
     /// Whether votes of this height led to nothing, so that everything goes to everybody.

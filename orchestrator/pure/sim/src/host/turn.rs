@@ -15,8 +15,6 @@ use regatta_core::{
 
 /// Most events of a turn, so that what they cause is not held back for long.
 const TURN_MAX: usize = 256;
-/// A job of at most this weight is done at once: waking a thread costs as much.
-const INLINE_WEIGHT: usize = 4;
 /// Jobs that wait for a thread; beyond it the task works itself.
 const JOBS_MAX: usize = 64;
 
@@ -123,7 +121,7 @@ impl Host {
 
     /// Runs a job, now or as a task of a worker thread; gives back what the node's own task spends on it.
     fn work(&mut self, id: JobId, job: Job, shared: &mut Shared, again: &mut Vec<(JobId, JobResult)>) -> Nanos {
-        let inline = job.weight() <= INLINE_WEIGHT || self.workers.waiting() >= JOBS_MAX;
+        let inline = job.weight() <= Job::INLINE_WEIGHT || self.workers.waiting() >= JOBS_MAX;
         let urgent = matches!(job, Job::Claims(_));
         let (result, amount) = shared.work.run(job);
         let cost = shared.costs.job(amount);
@@ -288,7 +286,7 @@ impl Host {
             return;
         };
         let mut fits = backlog <= most;
-        if fits && link.lane.blocked_since.is_some() {
+        if fits && link.lane.holds() {
             let first = link.lane.held.is_empty();
             fits = link.lane.hold(at, frame);
             if first && fits {

@@ -93,6 +93,54 @@ fn a_partition_without_a_quorum_stalls_and_heals() {
     }
 }
 
+/// What waits for its retransmission is not on the sender's card.
+#[test]
+fn links_that_were_not_cut_do_not_suffer_when_others_are_mended() {
+    let mut setup = setup(4, 4, 22);
+    setup.network.rate_bits = Some(1_000_000_000);
+    let mut run = Run::new(setup);
+    run.load(SECOND, 1);
+    for (from, to) in [(0, 3), (3, 0)] {
+        assert!(run.world.cut(from, to));
+    }
+    run.load(7 * SECOND, 1);
+    for (from, to) in [(0, 3), (3, 0)] {
+        assert!(run.world.mend(from, to));
+    }
+    let before = run.height(1);
+    for _ in 0..60 {
+        run.load(100 * MILLISECOND, 1);
+        assert_eq!((run.world.view(1).peers, run.world.view(2).peers), (3, 3));
+    }
+    assert!(run.height(1) > before + 60, "{} after {before}", run.height(1));
+    assert!(run.keeps_promises());
+}
+
+/// The next retransmission would come after 25 seconds.
+#[test]
+fn a_connection_that_was_silent_for_twenty_seconds_ends_although_it_is_open_again() {
+    let mut run = Run::new(setup(4, 4, 23));
+    run.load(SECOND, 1);
+    part(&mut run, &[3], true);
+    run.load(14 * SECOND, 1);
+    part(&mut run, &[3], false);
+    assert_eq!(run.world.view(3).peers, 3);
+    let mut fewest = 3;
+    for _ in 0..80 {
+        run.load(100 * MILLISECOND, 1);
+        fewest = fewest.min(run.world.view(3).peers);
+    }
+    assert!(fewest < 3, "they ended");
+    assert_eq!(run.world.view(3).peers, 3, "and were made again");
+    run.load(4 * SECOND, 1);
+    assert!(
+        run.height(3) + 3 > run.height(1),
+        "{} of {}",
+        run.height(3),
+        run.height(1)
+    );
+}
+
 #[test]
 fn the_side_with_a_quorum_goes_on_and_the_other_follows_later() {
     let mut run = Run::new(setup(4, 4, 15));

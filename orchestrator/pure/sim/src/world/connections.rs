@@ -1,7 +1,10 @@
 //! Connections: dialled again after each end, blocked and opened by direction.
 
 use super::{Pending, World};
-use crate::{HostIndex, MILLISECOND, Nanos, network::LinkShift};
+use crate::{
+    HostIndex, MILLISECOND, Nanos,
+    network::{LinkShift, UNACKNOWLEDGED_NS},
+};
 use rand::RngExt;
 use regatta_core::{Event, PeerIndex};
 
@@ -103,11 +106,23 @@ impl World {
             return false;
         };
         self.shared.trace.note(now, from, 25, to as u64);
-        let (frames, at) = self.hosts[from].peers[peer].lane.open(now);
-        for frame in frames {
-            self.hosts[from].transmit(from, at, peer, frame, &mut self.shared);
+        let link = &mut self.hosts[from].peers[peer];
+        let epoch = link.epoch;
+        if let Some(at) = link.lane.open(now) {
+            self.shared.queue.push(at, Pending::Retransmit(from, peer, epoch));
         }
         true
+    }
+
+    /// The sender of a direction that was blocked tries again.
+    pub(super) fn retransmit(&mut self, host: HostIndex, peer: PeerIndex, epoch: u32) {
+        let link = &mut self.hosts[host].peers[peer];
+        if link.epoch != epoch {
+            return;
+        }
+        for frame in link.lane.retransmit() {
+            self.hosts[host].transmit(host, self.shared.now, peer, frame, &mut self.shared);
+        }
     }
 
     /// A direction gets other conditions from now on, on top of those of its regions; false when there is no link.
@@ -122,10 +137,11 @@ impl World {
         true
     }
 
-    /// A blocked direction that is still unacknowledged takes the connection with it.
+    /// A direction that is still unacknowledged takes the connection with it, also when it was opened meanwhile and the next
+    /// retransmission is not due.
     pub(super) fn silent(&mut self, host: HostIndex, peer: PeerIndex, epoch: u32) {
         let link = &self.hosts[host].peers[peer];
-        if link.epoch == epoch && link.lane.blocked_since.is_some() && !link.lane.held.is_empty() {
+        if link.epoch == epoch && link.lane.is_silent(self.shared.now, UNACKNOWLEDGED_NS) {
             self.disconnect(host, peer);
         }
     }

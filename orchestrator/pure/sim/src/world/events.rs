@@ -23,6 +23,7 @@ impl World {
                 }
             }
             Pending::Silent(host, peer, epoch) => self.silent(host, peer, epoch),
+            Pending::Retransmit(host, peer, epoch) => self.retransmit(host, peer, epoch),
             Pending::Free(host, life, task) => self.task_ended(host, life, task),
             Pending::Flushed(host, life) => self.flushed(host, life),
             Pending::Loaded(host, life, request, block) => self.inbox(host, life, Event::Loaded(request, block)),

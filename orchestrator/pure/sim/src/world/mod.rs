@@ -97,8 +97,10 @@ pub(crate) enum Pending {
     Connect(HostIndex, PeerIndex, u32),
     /// A connection is to end.
     Reset(HostIndex, PeerIndex, u32),
-    /// A blocked direction has been unacknowledged for too long, if it still is.
+    /// A direction has been unacknowledged for too long, if it still is.
     Silent(HostIndex, PeerIndex, u32),
+    /// What a direction held while it was blocked is sent again, if it is open.
+    Retransmit(HostIndex, PeerIndex, u32),
     /// A core has done a task, or a slice of it.
     Free(HostIndex, u32, Task),
     /// The device has written a group.

@@ -168,13 +168,14 @@ impl Chain {
         if !fits {
             return Some(false);
         }
-        let missing: Vec<Digest> = header
-            .batches
-            .iter()
-            .filter(|digest| !self.batches.is_votable(digest))
-            .copied()
-            .collect();
-        if !missing.is_empty() {
+        if header.batches.iter().any(|digest| self.batches.is_forged(digest)) {
+            return Some(false);
+        }
+        let not_votable = header.batches.iter().filter(|digest| !self.batches.is_votable(digest));
+        let (held, missing): (Vec<Digest>, Vec<Digest>) =
+            not_votable.partition(|digest| self.batches.get(digest).is_some());
+        if !held.is_empty() || !missing.is_empty() {
+            self.check_held(ctx, &held);
             self.want_from_everyone(ctx, &missing);
             return None;
         }

@@ -12,11 +12,15 @@ use crate::{
     wire::{Body, Plain},
 };
 use regatta_api::metrics::Metric;
-use regatta_base::{Digest, Height, HexBytes, ValidatorSet, decode};
+use regatta_base::{Digest, Height, HexBytes, Round, ValidatorSet, decode};
 use regatta_consensus::{Commit, Input, MESSAGE_BYTES_MAX, Message, Proposal, Scope, SignatureClaim, header_digest};
 
 /// Messages that may wait for their signatures; beyond it new ones are dropped and come again by retry.
 const INBOX_MAX: usize = 20_000;
+/// Those of one neighbour, so that it displaces only its own.
+const INBOX_PER_PEER_MAX: usize = 4_096;
+/// Statements about a round so far from the present one are of no use, as `regatta_consensus` counts them.
+const ROUNDS_AWAY_MAX: Round = 8;
 /// Messages that may wait until the validators of their height are known, for each neighbour.
 const EARLY_PER_PEER_MAX: usize = 256;
 
@@ -39,6 +43,9 @@ impl Chain {
         };
         let receivers = self.receivers(ctx.links, message);
         let receivers = self.told_at_once(ctx, message, receivers);
+        if self.agreement.insists {
+            self.agreement.gossip.forget_holders(&key);
+        }
         for peer in self.agreement.gossip.spread(key, &bytes, receivers.into_iter()) {
             self.outbox.push(peer, bytes.clone(), true);
         }
@@ -60,7 +67,13 @@ impl Chain {
     }
 
     fn on_status(&mut self, ctx: &mut Context<'_>, from: PeerIndex, height: Height) {
+        let (before, here) = (self.catchup.height_of(from), self.ledger.height());
         self.catchup.note_height(from, height.saturating_sub(1));
+        let is_level = before < here && self.catchup.height_of(from) == here;
+        if is_level && self.catchup.was_behind(from, here + 1) {
+            self.agreement.gossip.peer_behind(from);
+            self.offer_messages(ctx, from);
+        }
         self.agreement.asking = Some(from);
         self.drive(ctx, Input::Recv(Message::Status { height }));
         self.agreement.asking = None;
@@ -76,6 +89,9 @@ impl Chain {
     ) {
         let (height, next) = (message.height(), self.ledger.height() + 1);
         let key = key_of(&message);
+        if height == next && key.is_some() {
+            self.catchup.note_spoke(from, height);
+        }
         match (&message, &key) {
             (Message::Commit(_), _) => {
                 self.catchup.note_height(from, height);
@@ -90,6 +106,10 @@ impl Chain {
                 self.keep_early(from, message, encoded);
                 return;
             }
+            (_, Some(_)) if self.is_far_off(&message) => {
+                ctx.count(Metric::FramesDropped, 1);
+                return;
+            }
             (_, Some(key)) => match self.agreement.gossip.arrived(*key, from, &encoded) {
                 Arrival::New => {}
                 Arrival::Rival if !mutant!(self.agreement.ballots, keep_rivals_out) => {}
@@ -97,7 +117,8 @@ impl Chain {
             },
             (_, None) => return,
         }
-        if self.agreement.inbox.len() >= INBOX_MAX {
+        let of_peer = self.agreement.inbox_of.get(&from).copied().unwrap_or(0);
+        if self.agreement.inbox.len() >= INBOX_MAX || of_peer >= INBOX_PER_PEER_MAX {
             self.refuse(ctx, &message, key.as_ref(), &encoded);
             ctx.count(Metric::FramesDropped, 1);
             return;
@@ -146,6 +167,16 @@ impl Chain {
                 ctx.fault(from, format!("consensus message: {error}"));
             }
         }
+    }
+
+    /// Whether a message is one validator's statement about a round that does not count at present.
+    fn is_far_off(&self, message: &Message) -> bool {
+        let is_current = message.height() == self.ledger.height() + 1;
+        let present = if is_current { self.agreement.round() } else { 0 };
+        let round = message.signed().map(|signed| signed.statement.round);
+        // Whoever proposes proves that the round before is over.
+        let is_vote = !matches!(message, Message::Proposal(_));
+        is_vote && round.is_some_and(|round| round.abs_diff(present) > ROUNDS_AWAY_MAX)
     }
 
     /// Whether the signature of a message need not be checked before others of its kind are here.
@@ -238,6 +269,7 @@ impl Chain {
         let Agreement {
             inbox,
             inbox_claims,
+            inbox_of,
             checking,
             ..
         } = &mut self.agreement;
@@ -251,7 +283,12 @@ impl Chain {
             is_first || count <= share
         };
         let messages = inbox.iter().take_while(fits).count();
-        checking.extend(inbox.drain(..messages));
+        for inbound in inbox.drain(..messages) {
+            if let Some(of_peer) = inbox_of.get_mut(&inbound.from) {
+                *of_peer = of_peer.saturating_sub(1);
+            }
+            checking.push(inbound);
+        }
         let claims: usize = checking.iter().map(|inbound| inbound.claims).sum();
         inbox_claims.drain(..claims).collect()
     }
@@ -295,6 +332,11 @@ impl Chain {
         }
         if message.height() <= self.ledger.height() {
             self.on_late(ctx, from, &message, &encoded);
+            return;
+        }
+        if key.is_some_and(|key| self.agreement.gossip.is_surplus(&key)) {
+            // The signer is convicted by two; more would only fill the memory.
+            self.refuse(ctx, &message, key.as_ref(), &encoded);
             return;
         }
         if let Message::Proposal(proposal) = &message {
@@ -342,6 +384,7 @@ impl Chain {
             ctx.fault(from, "a decision whose header has another digest".to_owned());
             return;
         }
+        self.catchup.note_brought(from);
         self.catchup.keep(from, commit, set);
         if let Some((from, commit)) = self.next_decision() {
             self.agreement.decided_by = Some(from);

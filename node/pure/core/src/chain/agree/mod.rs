@@ -32,6 +32,7 @@ use regatta_api::config::InstanceConfig;
 use regatta_base::{Digest, Height, HexBytes, PublicKey, Round, decode};
 use regatta_consensus::{
     Commit, Config, Core, Draft, Effect, Input, MESSAGE_BYTES_MAX, Message, Proposal, Scope, SignatureClaim, WalRecord,
+    header_digest,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -78,6 +79,10 @@ pub(crate) struct Agreement {
     checking: Vec<Inbound>,
     /// Headers proposed at the current heights, for neighbours that lack them.
     headers: BTreeMap<(Height, Digest), Vec<u8>>,
+    /// How many messages of each neighbour wait in `inbox`.
+    inbox_of: BTreeMap<PeerIndex, usize>,
+    /// What this node says now goes to everybody again, also to those that are thought to have it.
+    insists: bool,
     validating: Vec<Proposal>,
     deciding: Option<Commit>,
     /// Who brought the decision that is being executed.
@@ -109,6 +114,8 @@ impl Agreement {
             thrift: Thrift::default(),
             checking: Vec::new(),
             headers: BTreeMap::new(),
+            inbox_of: BTreeMap::new(),
+            insists: false,
             validating: Vec::new(),
             deciding: None,
             decided_by: None,
@@ -144,6 +151,7 @@ impl Agreement {
         let company = if messages.is_empty() { None } else { self.ahead.take() };
         for Waiting { inbound, claims } in messages.into_iter().chain(company) {
             self.inbox_claims.extend(claims);
+            *self.inbox_of.entry(inbound.from).or_default() += 1;
             self.inbox.push(inbound);
         }
     }
@@ -191,6 +199,10 @@ impl Chain {
         let record: WalRecord = decode(bytes, MESSAGE_BYTES_MAX)
             .map_err(|error| crate::NodeError::Journal(format!("a consensus record: {error}")))?;
         if record.height() > self.ledger.height() {
+            if let Some(header) = record.header() {
+                let key = (record.height(), header_digest(header));
+                self.agreement.headers.insert(key, header.to_vec());
+            }
             self.agreement.replayed.push(record);
         }
         Ok(())
@@ -322,7 +334,9 @@ impl Chain {
             if self.routes.note_retry(self.ledger.height() + 1) {
                 self.offer_to_all(ctx);
             }
+            self.agreement.insists = self.routes.is_insistent();
             self.drive(ctx, Input::Retry);
+            self.agreement.insists = false;
         }
         if self.agreement.quiet_at.is_some_and(|at| at <= ctx.now) {
             self.agreement.quiet_at = None;
@@ -371,6 +385,11 @@ impl Chain {
     pub(crate) fn checking(&self) -> Vec<regatta_consensus::Signed> {
         let messages = self.agreement.checking.iter().map(|inbound| &inbound.message);
         messages.filter_map(Message::signed).copied().collect()
+    }
+
+    /// How many messages and headers of open heights are kept.
+    pub(crate) fn kept_for_tests(&self) -> (usize, usize) {
+        (self.agreement.gossip.len(), self.agreement.headers.len())
     }
 
     /// Whether the batch is being asked for.
