@@ -66,6 +66,14 @@ impl NamedBatch {
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
+
+    /// Author and base height as the bytes say them, unchecked; `None` when they are too short.
+    #[must_use]
+    pub fn claimed(&self) -> Option<(PublicKey, Height)> {
+        let (author, rest) = self.bytes.get(1..)?.split_first_chunk::<32>()?;
+        let (base_height, _) = rest.split_first_chunk::<8>()?;
+        Some((PublicKey(*author), u64::from_be_bytes(*base_height)))
+    }
 }
 
 /// One transaction inside a batch.
@@ -318,6 +326,7 @@ mod tests {
         let batch = sample();
         assert_eq!(check(batch.bytes.clone()), Ok(batch.clone()));
         assert_eq!(named(&batch.bytes).digest(), batch.digest);
+        assert_eq!(named(&batch.bytes).claimed(), Some((batch.author, batch.base_height)));
         assert_eq!(NamedBatch::new(&domain(), Bytes::from_static(b"short")), None);
         assert_eq!(&batch.bytes[batch.items[1].range()], b"\0two");
         let unsigned = CheckedBatch::check(

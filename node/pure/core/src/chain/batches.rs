@@ -10,6 +10,10 @@ use std::{
 
 /// Most bytes of one author's batches that wait to be ordered.
 pub(crate) const AUTHOR_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Most batches of one author that wait to be ordered: each block looks at all of them.
+pub(crate) const AUTHOR_BATCHES_MAX: usize = 4096;
+/// Most batches that are remembered to be forged.
+const FORGED_MAX: usize = 256;
 /// Most bytes of batches in one block, so that blocks stay short at overload.
 pub(crate) const BLOCK_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Bytes of ordered batches that are kept for neighbours that ask a little late.
@@ -26,21 +30,25 @@ const WANT_TIMEOUT_MS: Time = 1000;
 /// overtake it, so the neighbour may ask for what is under way.
 const RESEND_MS: Time = 2000;
 
-/// What is known here of the signatures of a batch's transactions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Signatures {
-    /// Whoever ordered it may vouch for them; a vote for it takes a check.
-    Unchecked,
-    /// Each was checked: what a vote for it requires.
-    Hold,
-    /// One of them does not hold, although the author signed the batch.
-    Forged,
+/// What of one author waits to be ordered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Share {
+    pub(crate) batches: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Share {
+    /// Whether the author may have no more.
+    pub(crate) fn is_full(self) -> bool {
+        self.bytes > AUTHOR_BYTES_MAX || self.batches >= AUTHOR_BATCHES_MAX
+    }
 }
 
 #[derive(Debug, Clone)]
 struct Held {
     batch: Arc<CheckedBatch>,
-    signatures: Signatures,
+    /// Whether every signature in it was checked here: what a vote for it requires.
+    votable: bool,
     included: bool,
     sent: Vec<(PeerIndex, Time)>,
 }
@@ -69,9 +77,11 @@ pub(crate) struct Batches {
     held: BTreeMap<Digest, Held>,
     /// Batches that wait to be ordered, in order of arrival.
     waiting: VecDeque<Digest>,
-    /// Those of them whose transactions were not checked here.
+    /// Those of them whose transactions were not checked here, and are not being checked.
     unchecked: BTreeSet<Digest>,
-    author_bytes: BTreeMap<PublicKey, usize>,
+    authors: BTreeMap<PublicKey, Share>,
+    /// Batches with a transaction that its sender did not sign, the latest ones.
+    forged: VecDeque<Digest>,
     recent: VecDeque<Digest>,
     recent_bytes: usize,
     wants: BTreeMap<Digest, Want>,
@@ -85,28 +95,42 @@ impl Batches {
     }
 
     pub(crate) fn is_votable(&self, digest: &Digest) -> bool {
-        let held = self.held.get(digest);
-        held.is_some_and(|held| held.signatures == Signatures::Hold)
+        self.held.get(digest).is_some_and(|held| held.votable)
     }
 
-    /// Whether a transaction in the batch is known to be nobody's.
+    /// Whether a transaction in the batch is known to be signed by nobody.
     pub(crate) fn is_forged(&self, digest: &Digest) -> bool {
-        let held = self.held.get(digest);
-        held.is_some_and(|held| held.signatures == Signatures::Forged)
+        self.forged.contains(digest)
     }
 
-    /// The batches that wait to be ordered and whose transactions were not checked here.
-    pub(crate) fn unchecked(&self) -> &BTreeSet<Digest> {
-        &self.unchecked
+    /// A batch that waits to be ordered and whose transactions nobody checks yet.
+    pub(crate) fn next_unchecked(&self) -> Option<Digest> {
+        self.unchecked.first().copied()
     }
 
-    /// The transactions of a batch that is held were checked, and either all signatures hold or not.
-    pub(crate) fn judge(&mut self, digest: &Digest, holds: bool) {
+    /// The transactions of a batch that is held are being checked from now on.
+    pub(crate) fn begin_check(&mut self, digest: &Digest) {
         self.unchecked.remove(digest);
-        if let Some(held) = self.held.get_mut(digest)
-            && held.signatures == Signatures::Unchecked
-        {
-            held.signatures = if holds { Signatures::Hold } else { Signatures::Forged };
+    }
+
+    /// They were checked, and all are signed.
+    pub(crate) fn vouch(&mut self, digest: &Digest) {
+        self.unchecked.remove(digest);
+        if let Some(held) = self.held.get_mut(digest) {
+            held.votable = true;
+        }
+    }
+
+    /// One of them is not: the batch is let go of, and known when it comes again.
+    pub(crate) fn condemn(&mut self, digest: &Digest) {
+        if self.held.get(digest).is_some_and(|held| held.included) {
+            return;
+        }
+        self.stop_wanting(digest);
+        self.remove_waiting(&BTreeSet::from([*digest]));
+        self.forged.push_back(*digest);
+        if self.forged.len() > FORGED_MAX {
+            self.forged.pop_front();
         }
     }
 
@@ -128,9 +152,9 @@ impl Batches {
         }
     }
 
-    /// Bytes of `author`'s batches that wait to be ordered.
-    pub(crate) fn author_bytes(&self, author: &PublicKey) -> usize {
-        self.author_bytes.get(author).copied().unwrap_or(0)
+    /// How much of `author`'s waits to be ordered.
+    pub(crate) fn share_of(&self, author: &PublicKey) -> Share {
+        self.authors.get(author).copied().unwrap_or_default()
     }
 
     pub(crate) fn is_wanted(&self, digest: &Digest) -> bool {
@@ -149,7 +173,7 @@ impl Batches {
 
     /// Lets go of the waiting batches that `is_gone` says it of, and returns them.
     pub(crate) fn take_waiting(&mut self, is_gone: impl Fn(&Digest) -> bool) -> Vec<Arc<CheckedBatch>> {
-        let gone: Vec<Digest> = self.waiting.iter().filter(|digest| is_gone(digest)).copied().collect();
+        let gone: BTreeSet<Digest> = self.waiting.iter().filter(|digest| is_gone(digest)).copied().collect();
         self.remove_waiting(&gone)
     }
 
@@ -157,24 +181,21 @@ impl Batches {
     pub(crate) fn hold(&mut self, batch: &Arc<CheckedBatch>, votable: bool) -> bool {
         self.stop_wanting(&batch.digest);
         if let Some(held) = self.held.get(&batch.digest) {
-            let better = votable && held.signatures == Signatures::Unchecked;
+            let better = votable && !held.votable;
             if better {
-                self.judge(&batch.digest, true);
+                self.vouch(&batch.digest);
             }
             return better;
         }
         if !votable {
             self.unchecked.insert(batch.digest);
         }
-        *self.author_bytes.entry(batch.author).or_default() += batch.bytes.len();
+        let share = self.authors.entry(batch.author).or_default();
+        (share.batches, share.bytes) = (share.batches + 1, share.bytes + batch.bytes.len());
         self.waiting.push_back(batch.digest);
         let held = Held {
             batch: batch.clone(),
-            signatures: if votable {
-                Signatures::Hold
-            } else {
-                Signatures::Unchecked
-            },
+            votable,
             included: false,
             sent: Vec::new(),
         };
@@ -187,7 +208,7 @@ impl Batches {
         let (mut digests, mut bytes) = (Vec::new(), 0);
         for digest in &self.waiting {
             let Some(held) = self.held.get(digest) else { continue };
-            if held.signatures != Signatures::Hold || !held.batch.may_be_ordered_at(height) || before.contains(digest) {
+            if !held.votable || !held.batch.may_be_ordered_at(height) || before.contains(digest) {
                 continue;
             }
             bytes += held.batch.bytes.len();
@@ -225,10 +246,11 @@ impl Batches {
     }
 
     fn release_author(&mut self, author: PublicKey, bytes: usize) {
-        if let Some(held) = self.author_bytes.get_mut(&author) {
-            *held = held.saturating_sub(bytes);
-            if *held == 0 {
-                self.author_bytes.remove(&author);
+        if let Some(share) = self.authors.get_mut(&author) {
+            share.bytes = share.bytes.saturating_sub(bytes);
+            share.batches = share.batches.saturating_sub(1);
+            if share.batches == 0 {
+                self.authors.remove(&author);
             }
         }
     }
@@ -237,7 +259,7 @@ impl Batches {
     pub(crate) fn take_expired(&mut self, height: Height) -> Vec<Arc<CheckedBatch>> {
         let last_chance = |batch: &CheckedBatch| batch.base_height.saturating_add(limits::BATCH_LIFETIME_BLOCKS);
         let held = &self.held;
-        let gone: Vec<Digest> = self
+        let gone: BTreeSet<Digest> = self
             .waiting
             .iter()
             .filter(|digest| held.get(digest).is_none_or(|held| last_chance(&held.batch) < height))
@@ -246,7 +268,7 @@ impl Batches {
         self.remove_waiting(&gone)
     }
 
-    fn remove_waiting(&mut self, gone: &[Digest]) -> Vec<Arc<CheckedBatch>> {
+    fn remove_waiting(&mut self, gone: &BTreeSet<Digest>) -> Vec<Arc<CheckedBatch>> {
         if gone.is_empty() {
             return Vec::new();
         }
@@ -388,11 +410,11 @@ mod tests {
         for n in 1..=8 {
             batches.hold(&batch(n, 3, 0, 1024 * 1024), true);
         }
-        assert_eq!(batches.author_bytes(&author(3)), 8 * 1024 * 1024);
+        assert_eq!(batches.share_of(&author(3)).bytes, 8 * 1024 * 1024);
         let digests: Vec<_> = (1..=8).map(|n| Digest([n; 32])).collect();
         batches.mark_included(&digests);
         batches.mark_included(&digests);
-        assert_eq!((batches.author_bytes(&author(3)), batches.has_waiting()), (0, false));
+        assert_eq!((batches.share_of(&author(3)).bytes, batches.has_waiting()), (0, false));
         assert!(batches.get(&digests[0]).is_none() && batches.get(&digests[7]).is_some());
         assert!(batches.recent_bytes <= RECENT_BYTES_MAX);
     }
@@ -457,6 +479,6 @@ mod tests {
         batches.hold(&batch(1, 2, 0, 7), true);
         assert!(batches.take_expired(limits::BATCH_LIFETIME_BLOCKS).is_empty());
         assert_eq!(batches.take_expired(limits::BATCH_LIFETIME_BLOCKS + 1).len(), 1);
-        assert_eq!((batches.author_bytes(&author(2)), batches.has_waiting()), (0, false));
+        assert_eq!((batches.share_of(&author(2)).bytes, batches.has_waiting()), (0, false));
     }
 }

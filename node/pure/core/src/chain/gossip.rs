@@ -5,8 +5,8 @@
 //! exist, and a vote crosses each link at most about once.
 
 use crate::{event::PeerIndex, peers::PeerSet};
-use regatta_base::{Digest, Height, HexBytes, Round, encode};
-use regatta_consensus::{Content, Message, Phase};
+use regatta_base::{Digest, Height, HexBytes, Round, decode, encode};
+use regatta_consensus::{Content, MESSAGE_BYTES_MAX, Message, Phase};
 use std::collections::BTreeMap;
 
 /// Messages for this many heights beyond the current one are kept: as far as the validators are known.
@@ -23,6 +23,8 @@ pub(crate) type MessageKey = (Height, u8, Round, u16, Digest);
 const STATEMENT_KIND_MAX: u8 = 3;
 /// Statements of one signer, kind, height and round that are kept and passed on: two convict it.
 const RIVALS_MAX: usize = 2;
+/// The kinds of certificates of votes.
+const QUORUM_KINDS: [u8; 2] = [4, 5];
 /// Other copies of a certificate that are kept while one is being checked, in case that one is forged.
 const SPARES_MAX: usize = 8;
 
@@ -123,6 +125,16 @@ impl Gossip {
         others.take(RIVALS_MAX).count() == RIVALS_MAX
     }
 
+    /// The checked certificates of a height.
+    pub(crate) fn certificates(&self, height: Height) -> Vec<Message> {
+        let known = self.known.range((height, STATEMENT_KIND_MAX + 1, 0, 0, Digest::ZERO)..);
+        let of_height = known.take_while(|(key, _)| key.0 == height);
+        let checked = of_height.filter(|(_, known)| known.checked);
+        checked
+            .filter_map(|(_, known)| decode(&known.encoded.0, MESSAGE_BYTES_MAX).ok())
+            .collect()
+    }
+
     /// Forgets who has a message: it goes to everybody again.
     pub(crate) fn forget_holders(&mut self, key: &MessageKey) {
         if let Some(known) = self.known.get_mut(key) {
@@ -193,6 +205,13 @@ impl Gossip {
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.known.len()
+    }
+
+    /// Forgets statements of `height` about rounds before `first`, and the certificates that such a round was given up:
+    /// nobody who is told of them now has a use for them.
+    pub(crate) fn forget_rounds(&mut self, height: Height, first: Round) {
+        let is_over = |key: &MessageKey| key.0 == height && key.2 < first && !QUORUM_KINDS.contains(&key.1);
+        self.known.retain(|key, _| !is_over(key));
     }
 
     /// Forgets everything below `height`.

@@ -1,7 +1,7 @@
 //! Intake: checks submitted transactions, admits them at a validator, forwards them elsewhere.
 
 use super::{
-    Chain,
+    BYTES_OVERHEAD, Chain,
     mempool::Slot,
     submissions::{Answer, Origin},
 };
@@ -15,7 +15,7 @@ use crate::{
 use bytes::Bytes;
 use regatta_api::{Reject, metrics::Metric, view::SubmitResult};
 use regatta_apps::{CheckedTransaction, TransactionError};
-use regatta_base::{HexBytes, TransactionId};
+use regatta_base::{HexBytes, TransactionId, limits};
 use std::collections::BTreeMap;
 
 /// Most transactions of one signature check: large enough for the batch to pay, short enough to answer soon.
@@ -23,21 +23,56 @@ const CHECK_MAX: usize = 2048;
 /// So many transactions do not wait for more: a larger check saves little.
 const CHECK_ENOUGH: usize = 512;
 
-/// What of one submission travels on.
+/// Most bytes of transactions of one forward, which is one frame.
+const FORWARD_BYTES_MAX: usize = limits::FRAME_BYTES_MAX / 2;
+/// Most transactions of one forward, as of one request of a client.
+const FORWARD_TRANSACTIONS_MAX: usize = 16_384;
+
+/// What of one submission travels on, in parts of a frame each.
 #[derive(Default)]
 pub(super) struct Onward {
+    parts: Vec<Part>,
+}
+
+#[derive(Default)]
+struct Part {
     slots: Vec<(u32, TransactionId)>,
     transactions: Vec<Bytes>,
+    bytes: usize,
+}
+
+impl Part {
+    fn has_room(&self, bytes: usize) -> bool {
+        let count = self.transactions.len();
+        count == 0 || count < FORWARD_TRANSACTIONS_MAX && self.bytes + bytes <= FORWARD_BYTES_MAX
+    }
 }
 
 impl Onward {
     pub(super) fn push(&mut self, slot: (u32, TransactionId), bytes: Bytes) {
-        self.slots.push(slot);
-        self.transactions.push(bytes);
+        // What frames a transaction is more than a short one itself.
+        let size = bytes.len() + BYTES_OVERHEAD;
+        if self.parts.last().is_none_or(|part| !part.has_room(size)) {
+            self.parts.push(Part::default());
+        }
+        if let Some(part) = self.parts.last_mut() {
+            part.bytes += size;
+            part.slots.push(slot);
+            part.transactions.push(bytes);
+        }
     }
 }
 
 impl Chain {
+    /// A neighbour passes transactions on: as many as an honest one puts into a frame, or it is at fault.
+    pub(super) fn on_forward(&mut self, ctx: &mut Context<'_>, from: PeerIndex, id: u64, transactions: Vec<HexBytes>) {
+        if transactions.len() > FORWARD_TRANSACTIONS_MAX || transactions.iter().any(|bytes| bytes.0.is_empty()) {
+            return ctx.fault(from, "too many transactions in a frame, or empty ones".to_owned());
+        }
+        let transactions = transactions.into_iter().map(|bytes| bytes.0).collect();
+        self.submit(ctx, Origin::Peer(from, id), transactions);
+    }
+
     pub(crate) fn submit(&mut self, ctx: &mut Context<'_>, origin: Origin, transactions: Vec<Bytes>) {
         let refused = if ctx.counters.disk_full {
             Some(Reject::DiskFull)
@@ -116,9 +151,11 @@ impl Chain {
 
     /// Forwards what belongs to each submission towards a validator.
     pub(super) fn send_onward(&mut self, ctx: &mut Context<'_>, onward: BTreeMap<u64, Onward>) {
-        for (submission, parts) in onward {
-            let forward = self.submissions.forward(submission, parts.slots, parts.transactions);
-            self.send_forward(ctx, forward);
+        for (submission, onward) in onward {
+            for part in onward.parts {
+                let forward = self.submissions.forward(submission, part.slots, part.transactions);
+                self.send_forward(ctx, forward);
+            }
         }
     }
 

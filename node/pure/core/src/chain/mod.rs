@@ -256,10 +256,7 @@ impl Chain {
             Body::Consensus(messages) => self.on_consensus(ctx, from, messages),
             Body::Announce(digests) => self.on_announce(ctx, from, &digests),
             Body::Want(digests) => self.on_want(ctx, from, &digests),
-            Body::Forward { id, transactions } => {
-                let transactions = transactions.into_iter().map(|bytes| bytes.0).collect();
-                self.submit(ctx, submissions::Origin::Peer(from, id), transactions);
-            }
+            Body::Forward { id, transactions } => self.on_forward(ctx, from, id, transactions),
             Body::ForwardResult { id, results } => self.on_forward_result(ctx, from, id, &results),
             Body::BlockRequest { from: height, count } => self.on_block_request(ctx, from, height, count),
             Body::Block { header, certificate } => self.on_block(ctx, from, &header.0, &certificate.0),
@@ -297,7 +294,7 @@ impl Chain {
                 self.checking_bytes = self.checking_bytes.saturating_sub(*bytes);
                 self.batch_check_done(ctx);
                 match from {
-                    Some(from) => self.on_batch_checked(ctx, *from, *votable, result),
+                    Some(from) => self.on_batch_checked(ctx, *from, (*digest, *votable), result),
                     None => self.on_held_checked(ctx, digest, result.is_ok()),
                 }
             }

@@ -4,7 +4,7 @@
 //! neighbours that its source does not reach, and they ask for what they lack: each node receives a
 //! batch about once, whatever the graph.
 
-use super::{Chain, batches::AUTHOR_BYTES_MAX};
+use super::{Chain, batches::AUTHOR_BATCHES_MAX};
 use crate::{
     context::{Context, Purpose},
     event::{LogLevel, PeerIndex, Protocol, Time},
@@ -14,13 +14,16 @@ use crate::{
 use bytes::Bytes;
 use regatta_api::{metrics::Metric, view::SubmitResult};
 use regatta_apps::{BatchError, CheckedBatch, CheckedTransaction, NamedBatch, TransactionError, View};
-use regatta_base::Digest;
+use regatta_base::{Digest, Height, PublicKey, limits};
 use std::sync::Arc;
 
 /// Most bytes of own batches that wait to be ordered; then the mempool fills and says so.
 const OWN_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Most bytes of batches that are being checked at once.
 const CHECKING_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// A batch whose author claims to be so many blocks ahead of this node is not taken: it comes again when a block names it.
+const BASES_AHEAD_MAX: Height = 64;
 
 /// The transactions of a checked batch, as if a client had just submitted them.
 pub(super) fn transactions_of(batch: &CheckedBatch) -> impl Iterator<Item = CheckedTransaction> + '_ {
@@ -39,7 +42,8 @@ impl Chain {
     /// When the oldest waiting transaction has waited long enough.
     pub(super) fn batch_due_at(&self) -> Option<Time> {
         let since = self.mempool.queued_since()?;
-        let has_room = self.batches.author_bytes(&self.role.key) < OWN_BYTES_MAX;
+        let own = self.batches.share_of(&self.role.key);
+        let has_room = own.bytes < OWN_BYTES_MAX && own.batches < AUTHOR_BATCHES_MAX / 2;
         (has_room && self.role.votes).then_some(since + self.config.batch_delay_ms)
     }
 
@@ -99,31 +103,36 @@ impl Chain {
         Ok(())
     }
 
-    /// Checks the transactions of batches that are held unchecked, to vote for them or to propose them: nobody has to send
-    /// them again.
-    pub(super) fn check_held(&mut self, ctx: &mut Context<'_>, digests: &[Digest]) {
+    /// Checks the transactions of a batch that is held unchecked, to vote for it or to propose it: nobody has to send it
+    /// again. Not if there is no room for it now.
+    fn check_held(&mut self, ctx: &mut Context<'_>, digest: &Digest) -> bool {
+        let bytes = self.batches.get(digest).map(|batch| batch.bytes.clone());
+        let named = bytes.and_then(|bytes| NamedBatch::new(&self.domain, bytes));
+        let is_checking = self.checking.contains(digest);
+        let Some(batch) = named.filter(|batch| !is_checking && self.has_room_to_check(batch)) else {
+            return false;
+        };
+        self.batches.begin_check(digest);
+        self.check(ctx, None, batch, true);
+        true
+    }
+
+    pub(super) fn check_held_of(&mut self, ctx: &mut Context<'_>, digests: &[Digest]) {
         for digest in digests {
-            let Some(batch) = self.batches.get(digest) else {
-                continue;
-            };
-            let bytes = batch.bytes.clone();
-            let size = bytes.len();
-            if self.checking.contains(digest) || self.checking_bytes + size > CHECKING_BYTES_MAX {
-                continue;
-            }
-            if let Some(batch) = NamedBatch::new(&self.domain, bytes) {
-                self.check(ctx, None, batch, true);
-            }
+            self.check_held(ctx, digest);
         }
     }
 
-    /// Checks what became of a quorum's business and is now this node's own to vouch for.
+    /// Checks what a quorum seemed to vouch for and is now this node's own to vouch for.
     pub(super) fn check_unchecked(&mut self, ctx: &mut Context<'_>) {
-        if self.batches.unchecked().is_empty() || !self.checks_transactions() {
-            return;
-        }
-        let digests: Vec<Digest> = self.batches.unchecked().iter().copied().collect();
-        self.check_held(ctx, &digests);
+        while let Some(digest) = self.batches.next_unchecked()
+            && self.checks_transactions()
+            && self.check_held(ctx, &digest)
+        {}
+    }
+
+    fn has_room_to_check(&self, batch: &NamedBatch) -> bool {
+        self.checking_bytes + batch.bytes().len() <= CHECKING_BYTES_MAX
     }
 
     /// Whether this node vouches for transactions. While blocks are being caught up with, their quorum does.
@@ -151,15 +160,18 @@ impl Chain {
     }
 
     pub(crate) fn on_batch(&mut self, ctx: &mut Context<'_>, from: PeerIndex, bytes: Bytes) {
-        let size = bytes.len();
-        let Some(batch) = NamedBatch::new(&self.domain, bytes) else {
+        let Some((batch, claimed)) = NamedBatch::new(&self.domain, bytes).and_then(|batch| {
+            let claimed = batch.claimed()?;
+            Some((batch, claimed))
+        }) else {
             return ctx.fault(from, "a batch that is too short".to_owned());
         };
         let digest = batch.digest();
         if self.is_at_hand(&digest) {
             return;
         }
-        if self.checking_bytes + size > CHECKING_BYTES_MAX {
+        // What nobody would keep is not worth a check.
+        if !self.has_room_to_check(&batch) || !self.is_welcome(&digest, claimed) {
             ctx.count(Metric::FramesDropped, 1);
             return;
         }
@@ -169,8 +181,19 @@ impl Chain {
 
     /// Whether a batch is held, is being checked, or was ordered before.
     fn is_at_hand(&self, digest: &Digest) -> bool {
-        let is_held = self.batches.get(digest).is_some();
+        let is_held = self.batches.get(digest).is_some() || self.batches.is_forged(digest);
         is_held || self.checking.contains(digest) || self.ledger.is_included(digest)
+    }
+
+    /// Whether a batch of this author and base height is taken. What a block names is, whoever made it; whether it may be
+    /// voted for is judged with the proposal.
+    fn is_welcome(&self, digest: &Digest, (author, base_height): (PublicKey, Height)) -> bool {
+        let height = self.ledger.height();
+        let is_late = base_height.saturating_add(limits::BATCH_LIFETIME_BLOCKS) < height + 1;
+        let is_early = base_height > height.saturating_add(BASES_AHEAD_MAX);
+        let is_timely = !is_late && !is_early;
+        let has_room = !self.batches.share_of(&author).is_full();
+        self.batches.is_wanted(digest) || is_timely && has_room && self.is_from_validator(author, base_height)
     }
 
     /// The transactions of a batch that was held before were checked.
@@ -181,7 +204,11 @@ impl Chain {
             let line = format!("instance {}: {of} signed a batch with a forged transaction", self.id);
             ctx.log(LogLevel::Warn, line);
         }
-        self.batches.judge(digest, holds);
+        if holds {
+            self.batches.vouch(digest);
+        } else {
+            self.batches.condemn(digest);
+        }
         self.revisit(ctx);
         self.signal_work(ctx);
     }
@@ -190,26 +217,17 @@ impl Chain {
         &mut self,
         ctx: &mut Context<'_>,
         from: PeerIndex,
-        votable: bool,
+        (digest, votable): (Digest, bool),
         result: Result<CheckedBatch, BatchError>,
     ) {
         let batch = match result {
             Ok(batch) => batch,
-            Err(BatchError::Forged(author)) if ctx.links.get(from).is_none_or(|link| link.key != author) => {
-                // Who passed it on may be a follower, which does not check transactions.
-                return ctx.count(Metric::FramesDropped, 1);
-            }
-            Err(error) => return ctx.fault(from, format!("batch: {error}")),
+            Err(error) => return self.on_bad_batch(ctx, from, &digest, error),
         };
-        let digest = batch.digest;
         if self.batches.get(&digest).is_some() || self.ledger.is_included(&digest) {
             return;
         }
-        let is_wanted = self.batches.is_wanted(&digest);
-        let is_late = !batch.may_be_ordered_at(self.ledger.height() + 1) && batch.base_height <= self.ledger.height();
-        // What a block names is held whoever made it; whether it may be voted for is judged with the proposal.
-        let is_unasked = !self.is_from_validator(&batch) || self.batches.author_bytes(&batch.author) > AUTHOR_BYTES_MAX;
-        if !is_wanted && (is_late || is_unasked) {
+        if !self.is_welcome(&digest, (batch.author, batch.base_height)) {
             ctx.count(Metric::FramesDropped, 1);
             return;
         }
@@ -219,6 +237,24 @@ impl Chain {
         self.announce(ctx, from, digest);
         self.revisit(ctx);
         self.signal_work(ctx);
+    }
+
+    fn on_bad_batch(&mut self, ctx: &mut Context<'_>, from: PeerIndex, digest: &Digest, error: BatchError) {
+        let author = match error {
+            BatchError::Forged(author) => Some(author),
+            BatchError::Malformed(_) | BatchError::BadAuthor => None,
+        };
+        let bearer = ctx.links.get(from).map(|link| link.key);
+        if author.is_some() {
+            self.batches.condemn(digest);
+            self.revisit(ctx);
+        }
+        if author.is_some() && author != bearer {
+            // Who passed it on may be a follower, which does not check transactions.
+            ctx.count(Metric::FramesDropped, 1);
+        } else {
+            ctx.fault(from, format!("batch: {error}"));
+        }
     }
 
     fn announce(&mut self, ctx: &Context<'_>, from: PeerIndex, digest: Digest) {

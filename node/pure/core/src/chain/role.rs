@@ -5,8 +5,7 @@
 use super::{Chain, intake::Onward};
 use crate::context::Context;
 use regatta_api::Reject;
-use regatta_apps::CheckedBatch;
-use regatta_base::{PublicKey, ValidatorSet, limits};
+use regatta_base::{Height, PublicKey, ValidatorSet, limits};
 use std::collections::BTreeMap;
 
 /// Most bytes of transactions that a validator which leaves hands on in one frame.
@@ -54,10 +53,10 @@ impl Chain {
 
     /// Whether the author of a batch was a validator when it made it, as far as that can be known here: a batch from
     /// beyond the known heights is taken from whoever is a validator at the last one.
-    pub(super) fn is_from_validator(&self, batch: &CheckedBatch) -> bool {
+    pub(super) fn is_from_validator(&self, author: PublicKey, base_height: Height) -> bool {
         let sets = self.ledger.sets();
-        let scope = sets.at(batch.base_height.saturating_add(1)).unwrap_or(sets.newest());
-        scope.validators().index_of(&batch.author).is_some()
+        let scope = sets.at(base_height.saturating_add(1)).unwrap_or(sets.newest());
+        scope.validators().index_of(&author).is_some()
     }
 
     /// Passes what waits for a batch on to a validator, now that this node is none any more.

@@ -19,6 +19,9 @@ pub(crate) const FORWARD_TIMEOUT_MS: Time = 3000;
 const FORWARD_ATTEMPTS_MAX: u32 = 3;
 /// Submissions that may wait at once; beyond it they are refused.
 const SUBMISSIONS_MAX: usize = 20_000;
+/// Bytes and transactions that may wait for their check; beyond it submissions are refused.
+const UNCHECKED_BYTES_MAX: usize = 64 * 1024 * 1024;
+const UNCHECKED_TRANSACTIONS_MAX: usize = 400_000;
 /// Transactions of clients whose outcome is still to be told.
 const WATCHED_MAX: usize = 400_000;
 
@@ -67,6 +70,7 @@ pub(crate) struct Submissions {
     /// Submissions whose signatures are still to be checked, in order, with the time since when.
     unchecked: VecDeque<(u64, Time, Vec<Bytes>)>,
     unchecked_transactions: usize,
+    unchecked_bytes: usize,
     /// How many results of the running job belong to which submission.
     checking: Vec<(u64, usize)>,
     forwards: BTreeMap<u64, Forward>,
@@ -83,9 +87,13 @@ impl Submissions {
 
     /// Registers a submission; `None` when too many wait already.
     pub(crate) fn open(&mut self, now: Time, origin: Origin, transactions: Vec<Bytes>) -> Option<u64> {
-        if self.open.len() >= SUBMISSIONS_MAX {
+        let bytes: usize = transactions.iter().map(Bytes::len).sum();
+        let is_full = self.unchecked_bytes + bytes > UNCHECKED_BYTES_MAX
+            || self.unchecked_transactions + transactions.len() > UNCHECKED_TRANSACTIONS_MAX;
+        if self.open.len() >= SUBMISSIONS_MAX || is_full {
             return None;
         }
+        self.unchecked_bytes += bytes;
         self.last_id += 1;
         let results = vec![
             SubmitResult {
@@ -134,6 +142,7 @@ impl Submissions {
             all.extend(transactions);
         }
         self.unchecked_transactions -= all.len();
+        self.unchecked_bytes -= all.iter().map(Bytes::len).sum::<usize>();
         all
     }
 

@@ -10,7 +10,7 @@ use crate::{
     wire::{Body, Plain, batch_frame},
 };
 use bytes::Bytes;
-use regatta_apps::{CheckedBatch, CheckedTransaction};
+use regatta_apps::{CheckedBatch, CheckedTransaction, transaction};
 use regatta_base::{Digest, Height, encode};
 use regatta_consensus::{Content, Message, Proposal, Scope, Signed, Statement, Validator, ValidatorSet, header_digest};
 
@@ -104,7 +104,7 @@ fn a_batch_that_was_kept_unchecked_is_checked_before_anybody_votes_for_it() {
     assert!((0..4).all(|node| !is_final(&world, node, &forged)));
     for node in 0..3 {
         let batches = world.node_mut(node).chain_for_tests().held_for_tests(&batch.digest);
-        assert_eq!(batches, (true, false), "node {node} holds it and does not vote for it");
+        assert_eq!(batches, (false, false), "node {node} let go of it");
     }
     world.assert_agreement();
 }
@@ -200,7 +200,7 @@ fn what_one_validator_signs_about_an_open_height_fills_no_memory() {
     assert_eq!(world.node_mut(victim).chain_for_tests().unverified(), 4_096);
     world.run(100);
     for node in (0..4).filter(|node| *node != leader) {
-        let (messages, headers) = world.node_mut(node).chain_for_tests().kept_for_tests();
+        let (messages, headers, _) = world.node_mut(node).chain_for_tests().kept_for_tests();
         assert!(
             messages < 60 && headers <= 8,
             "node {node} keeps {messages} messages and {headers} headers"
@@ -218,17 +218,81 @@ fn of_a_forged_batch_its_author_is_accused_and_nobody_who_passed_it_on() {
     edges.push((4, 0));
     let mut world = World::new(6, 5, 4, &edges);
     execute(&mut world, 0, &opaque(1, 1));
-    let (batch, _) = forged_batch(world.height(0));
+    let height = world.height(0);
     let tag = *world.node(0).tags_for_tests().first().unwrap();
-    for (from, accused) in [(4, vec![]), (1, vec![]), (3, vec![(0, 3)])] {
+    for (from, base_height, accused) in [(4, height, vec![]), (1, height, vec![]), (3, height - 1, vec![(0, 3)])] {
+        let (batch, _) = forged_batch(base_height);
         tell(&mut world, from, 0, batch_frame(tag, &batch.bytes));
         world.run(100);
-        assert_eq!(
-            world.accused.iter().copied().collect::<Vec<_>>(),
-            accused,
-            "{from} brought it"
+        let said: Vec<_> = world.accused.iter().copied().collect();
+        assert_eq!(said, accused, "{from} brought it");
+        let held = world.node_mut(0).chain_for_tests().held_for_tests(&batch.digest);
+        assert_eq!(held, (false, false));
+    }
+    let checked = world.batches_checked;
+    tell(&mut world, 4, 0, batch_frame(tag, &forged_batch(height).0.bytes));
+    assert_eq!(world.batches_checked, checked, "it is known");
+}
+
+/// A node that does not vote passes on what clients give it, in frames that its links can carry.
+#[test]
+fn a_large_submission_to_a_follower_ends_no_link() {
+    let mut edges = mesh(4);
+    edges.push((4, 0));
+    let mut world = World::new(7, 5, 4, &edges);
+    world.run(500);
+    let blob = |n: u8| transaction::blob(&vec![n; 200_000]);
+    let blobs: Vec<Bytes> = (0..8).map(blob).collect();
+    world.submit(4, blobs.clone());
+    world.run(5_000);
+    assert!(blobs.iter().all(|blob| is_final(&world, 4, blob)));
+}
+
+/// Of what a neighbour sends, what nobody would keep is not checked, and a frame has one fault at most.
+#[test]
+fn floods_of_a_follower_cost_no_check_and_no_line_each() {
+    let mut edges = mesh(4);
+    edges.push((4, 0));
+    let mut world = World::new(8, 5, 4, &edges);
+    execute(&mut world, 0, &opaque(1, 1));
+    world.run(2_000);
+    let (height, checked) = (world.height(0), world.batches_checked);
+    let tag = *world.node(0).tags_for_tests().first().unwrap();
+    let transaction = CheckedTransaction {
+        id: id(&opaque(9, 1)),
+        sender: None,
+        bytes: opaque(9, 1),
+    };
+    for (base_height, author) in [(height, 9), (Height::MAX - 1, 3), (height + 65, 3)] {
+        let batch = CheckedBatch::build(
+            &domain(),
+            base_height,
+            std::slice::from_ref(&transaction),
+            &secret(author),
+        );
+        tell(&mut world, 4, 0, batch_frame(tag, &batch.bytes));
+    }
+    world.run(5_000);
+    assert_eq!((world.batches_checked, world.height(0)), (checked, height));
+    assert_eq!(world.faults, []);
+    let garbage = (0..1_000).map(|_| Vec::new().into()).collect();
+    tell(
+        &mut world,
+        4,
+        0,
+        Plain::Instance(tag, Body::Consensus(garbage)).encode(),
+    );
+    assert_eq!(world.faults.len(), 1);
+    for count in [1, 20_000] {
+        let bytes = if count == 1 { Vec::new() } else { vec![0; 10] };
+        let transactions = vec![bytes.into(); count];
+        tell(
+            &mut world,
+            4,
+            0,
+            Plain::Instance(tag, Body::Forward { id: 1, transactions }).encode(),
         );
     }
-    let held = world.node_mut(0).chain_for_tests().held_for_tests(&batch.digest);
-    assert_eq!(held, (false, false));
+    assert_eq!(world.faults.len(), 3);
+    assert_eq!(world.accused.iter().copied().collect::<Vec<_>>(), [(0, 4)]);
 }

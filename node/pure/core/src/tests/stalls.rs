@@ -9,6 +9,7 @@ use regatta_base::Height;
 use regatta_consensus::{Content, Message};
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeSet,
     rc::Rc,
 };
 
@@ -98,6 +99,40 @@ fn who_returns_from_far_behind_is_told_again_what_it_dropped() {
     world.connect(0, 2);
     world.run(30_000);
     assert!((0..3).all(|node| is_final(&world, node, &wanted)));
+    assert_eq!(world.faults, []);
+    world.assert_agreement();
+}
+
+/// A validator proposes at each of its turns what nobody else can get. What the others wait for in vain ends with its round, and
+/// leaves room for a proposal that they can judge.
+#[test]
+fn proposals_without_payload_end_with_their_rounds() {
+    let mut world = World::new(7, 4, 4, &mesh(4));
+    execute(&mut world, 0, &opaque(1, 1));
+    world.run(1_000);
+    world.withholds = Some(3);
+    let turns: Rc<RefCell<BTreeSet<(Height, u32)>>> = Rc::default();
+    let seen = Rc::clone(&turns);
+    world.censor = Some(Box::new(move |from, to, message| {
+        if let Message::Proposal(proposal) = message
+            && (from, to) == (3, 0)
+        {
+            let statement = proposal.vote.statement;
+            seen.borrow_mut().insert((statement.height, statement.round));
+        }
+        true
+    }));
+    world.submit(3, vec![opaque(2, 1)]);
+    world.run(200_000);
+    assert!(turns.borrow().len() > 20, "{:?}", turns.borrow());
+    for node in 0..3 {
+        let (messages, _, waiting) = world.node_mut(node).chain_for_tests().kept_for_tests();
+        assert!(
+            messages < 300 && waiting <= 1,
+            "node {node} keeps {messages} messages, {waiting} proposals wait"
+        );
+    }
+    execute(&mut world, 0, &opaque(1, 2));
     assert_eq!(world.faults, []);
     world.assert_agreement();
 }

@@ -17,7 +17,7 @@ use regatta_api::{
     config::{InstanceConfig, MempoolConfig, SnapshotConfig, StoreConfig, ValidatorConfig, VoteTopology},
     view::SubmitResult,
 };
-use regatta_base::{Digest, Height, InstanceId, Keyring, SecretKey, TransactionId, decode, seed};
+use regatta_base::{Digest, Height, InstanceId, Keyring, SecretKey, TransactionId, decode, limits, seed};
 use regatta_consensus::{MESSAGE_BYTES_MAX, Message};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -90,6 +90,10 @@ pub(super) struct World {
     pub(super) frames: u64,
     /// Signatures of statements that were checked.
     pub(super) checked: usize,
+    /// Batches that were checked.
+    pub(super) batches_checked: usize,
+    /// Whose frames are lost but for those of consensus.
+    pub(super) withholds: Option<usize>,
     pub(super) faults: Vec<(usize, String)>,
     /// Who accused whom of a fault.
     pub(super) accused: BTreeSet<(usize, usize)>,
@@ -193,6 +197,8 @@ impl World {
             told: Vec::new(),
             frames: 0,
             checked: 0,
+            batches_checked: 0,
+            withholds: None,
             faults: Vec::new(),
             accused: BTreeSet::new(),
             knobs: Knobs::default(),
@@ -410,8 +416,10 @@ impl World {
             }
             Output::Send { peer, frame, .. } => self.send(index, peer, frame),
             Output::Work(job, work) => {
-                if let Job::Claims(claims) = &work {
-                    self.checked += claims.len();
+                match &work {
+                    Job::Claims(claims) => self.checked += claims.len(),
+                    Job::Batch { .. } => self.batches_checked += 1,
+                    _ => {}
                 }
                 let result = work.run(&mut Keyring::default(), &mut seed::rng(self.number, "jobs"));
                 let delay = self.delay(0..2, 0);
@@ -440,6 +448,7 @@ impl World {
     }
 
     fn send(&mut self, from: usize, peer: PeerIndex, frame: Bytes) {
+        assert!(frame.len() <= limits::FRAME_BYTES_MAX, "a link ends with such a frame");
         let to = self.index_of(from, peer);
         if !self.is_linked(from, to) {
             return;
@@ -463,6 +472,13 @@ impl World {
 
     /// What the censor leaves of a frame.
     fn censored(&mut self, from: usize, to: usize, frame: Bytes) -> Option<Bytes> {
+        let is_consensus = |frame: &Bytes| {
+            let decoded = Frame::decode(frame);
+            matches!(decoded, Ok(Frame::Plain(Plain::Instance(_, Body::Consensus(_)))))
+        };
+        if self.withholds == Some(from) && !is_consensus(&frame) {
+            return None;
+        }
         let Some(censor) = &mut self.censor else {
             return Some(frame);
         };

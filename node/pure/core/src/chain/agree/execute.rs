@@ -175,14 +175,15 @@ impl Chain {
         let (held, missing): (Vec<Digest>, Vec<Digest>) =
             not_votable.partition(|digest| self.batches.get(digest).is_some());
         if !held.is_empty() || !missing.is_empty() {
-            self.check_held(ctx, &held);
+            self.check_held_of(ctx, &held);
             self.want_from_everyone(ctx, &missing);
             return None;
         }
         let held = header.batches.iter().filter_map(|digest| self.batches.get(digest));
         Some(
-            held.into_iter()
-                .all(|batch| batch.may_be_ordered_at(height) && self.is_from_validator(batch)),
+            held.into_iter().all(|batch| {
+                batch.may_be_ordered_at(height) && self.is_from_validator(batch.author, batch.base_height)
+            }),
         )
     }
 
@@ -235,6 +236,9 @@ impl Chain {
                     height: commit.height(),
                     validators: self.new_set(commit.height() + SET_LAG),
                 });
+                // They came one height early, when the core keeps votes alone.
+                let early = self.agreement.gossip.certificates(self.ledger.height() + 1);
+                inputs.extend(early.into_iter().map(Input::Recv));
                 if self.wants_block() {
                     inputs.push_back(Input::Work);
                 }

@@ -14,13 +14,14 @@ use crate::{
 use regatta_api::metrics::Metric;
 use regatta_base::{Digest, Height, HexBytes, Round, ValidatorSet, decode};
 use regatta_consensus::{Commit, Input, MESSAGE_BYTES_MAX, Message, Proposal, Scope, SignatureClaim, header_digest};
+use std::collections::BTreeSet;
 
 /// Messages that may wait for their signatures; beyond it new ones are dropped and come again by retry.
 const INBOX_MAX: usize = 20_000;
 /// Those of one neighbour, so that it displaces only its own.
 const INBOX_PER_PEER_MAX: usize = 4_096;
 /// Statements about a round so far from the present one are of no use, as `regatta_consensus` counts them.
-const ROUNDS_AWAY_MAX: Round = 8;
+pub(super) const ROUNDS_AWAY_MAX: Round = 8;
 /// Messages that may wait until the validators of their height are known, for each neighbour.
 const EARLY_PER_PEER_MAX: usize = 256;
 
@@ -61,7 +62,8 @@ impl Chain {
             match decode::<Message>(&bytes.0, MESSAGE_BYTES_MAX) {
                 Ok(Message::Status { height }) => self.on_status(ctx, from, height),
                 Ok(message) => self.receive(ctx, from, message, bytes),
-                Err(error) => ctx.fault(from, format!("consensus message: {error}")),
+                // The link ends with the first fault.
+                Err(error) => return ctx.fault(from, format!("consensus message: {error}")),
             }
         }
     }
@@ -294,7 +296,7 @@ impl Chain {
     }
 
     pub(in crate::chain) fn on_claims(&mut self, ctx: &mut Context<'_>, valid: &[bool]) {
-        let mut rest = valid;
+        let (mut rest, mut accused) = (valid, BTreeSet::new());
         let blames_all = mutant!(self.agreement.ballots, blame_all) && valid.contains(&false);
         for inbound in std::mem::take(&mut self.agreement.checking) {
             let (own, after) = rest.split_at(inbound.claims.min(rest.len()));
@@ -311,7 +313,9 @@ impl Chain {
                 if mutant!(self.agreement.ballots, blame_nobody) {
                     continue;
                 }
-                ctx.fault(inbound.from, "a consensus message with a bad signature".to_owned());
+                if accused.insert(inbound.from) {
+                    ctx.fault(inbound.from, "a consensus message with a bad signature".to_owned());
+                }
             }
         }
     }

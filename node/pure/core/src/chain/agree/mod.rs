@@ -269,6 +269,11 @@ impl Chain {
             Effect::Build { height, round, parent } => self.build(ctx.now, (height, round), parent, inputs),
             Effect::Prefetch(proposal) => self.prefetch(ctx, &proposal),
             Effect::Validate(proposal) => {
+                // The core takes answers about the present round alone: what others wait for is over.
+                let round = self.agreement.round();
+                self.agreement
+                    .validating
+                    .retain(|earlier| earlier.vote.statement.round >= round);
                 if self.agreement.validating.len() < VALIDATING_MAX {
                     self.agreement.validating.push(proposal);
                     self.validate_pending(ctx, inputs);
@@ -334,6 +339,8 @@ impl Chain {
             if self.routes.note_retry(self.ledger.height() + 1) {
                 self.offer_to_all(ctx);
             }
+            let oldest = self.agreement.round().saturating_sub(messages::ROUNDS_AWAY_MAX);
+            self.agreement.gossip.forget_rounds(self.ledger.height() + 1, oldest);
             self.agreement.insists = self.routes.is_insistent();
             self.drive(ctx, Input::Retry);
             self.agreement.insists = false;
@@ -387,9 +394,14 @@ impl Chain {
         messages.filter_map(Message::signed).copied().collect()
     }
 
-    /// How many messages and headers of open heights are kept.
-    pub(crate) fn kept_for_tests(&self) -> (usize, usize) {
-        (self.agreement.gossip.len(), self.agreement.headers.len())
+    /// How many messages and headers of open heights are kept, and how many proposals wait for their payload.
+    pub(crate) fn kept_for_tests(&self) -> (usize, usize, usize) {
+        let agreement = &self.agreement;
+        (
+            agreement.gossip.len(),
+            agreement.headers.len(),
+            agreement.validating.len(),
+        )
     }
 
     /// Whether the batch is being asked for.
