@@ -287,6 +287,7 @@ impl Batches {
 
     /// Notes that a batch is missing here that a proposal or a decision names, and that `source` may hold it.
     pub(crate) fn want(&mut self, digest: Digest, source: PeerIndex) {
+        debug_assert!(!self.held.contains_key(&digest), "nobody has to send it again");
         if let Some(announcer) = self.wants.get_mut(&digest).and_then(|want| want.announced_by.take()) {
             self.release_announcer(announcer);
         }

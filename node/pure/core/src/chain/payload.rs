@@ -117,9 +117,16 @@ impl Chain {
         true
     }
 
-    pub(super) fn check_held_of(&mut self, ctx: &mut Context<'_>, digests: &[Digest]) {
-        for digest in digests {
+    /// Checks those of these batches that are held unchecked, and looks for the others.
+    pub(super) fn make_votable(&mut self, ctx: &mut Context<'_>, digests: &[Digest]) {
+        let is_held = |digest: &&Digest| self.batches.get(digest).is_some();
+        let (held, missing): (Vec<&Digest>, Vec<&Digest>) = digests.iter().partition(is_held);
+        for digest in held {
             self.check_held(ctx, digest);
+        }
+        let missing: Vec<Digest> = missing.into_iter().copied().collect();
+        if !missing.is_empty() {
+            self.want_from_everyone(ctx, &missing);
         }
     }
 

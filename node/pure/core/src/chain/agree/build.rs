@@ -125,10 +125,8 @@ impl Chain {
         let Ok(header) = Header::decode(&proposal.header) else {
             return;
         };
-        let missing = self.lacks(&header);
-        if !missing.is_empty() {
-            self.want_from_everyone(ctx, &missing);
-        }
+        let lacking = self.lacks(&header);
+        self.make_votable(ctx, &lacking);
     }
 
     /// A proposal was made or seen: the next block is paced by it.

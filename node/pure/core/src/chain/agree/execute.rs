@@ -172,11 +172,9 @@ impl Chain {
             return Some(false);
         }
         let not_votable = header.batches.iter().filter(|digest| !self.batches.is_votable(digest));
-        let (held, missing): (Vec<Digest>, Vec<Digest>) =
-            not_votable.partition(|digest| self.batches.get(digest).is_some());
-        if !held.is_empty() || !missing.is_empty() {
-            self.check_held_of(ctx, &held);
-            self.want_from_everyone(ctx, &missing);
+        let not_votable: Vec<Digest> = not_votable.copied().collect();
+        if !not_votable.is_empty() {
+            self.make_votable(ctx, &not_votable);
             return None;
         }
         let held = header.batches.iter().filter_map(|digest| self.batches.get(digest));
