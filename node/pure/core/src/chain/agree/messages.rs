@@ -108,10 +108,6 @@ impl Chain {
                 self.keep_early(from, message, encoded);
                 return;
             }
-            (_, Some(_)) if self.is_far_off(&message) => {
-                ctx.count(Metric::FramesDropped, 1);
-                return;
-            }
             (_, Some(key)) => match self.agreement.gossip.arrived(*key, from, &encoded) {
                 Arrival::New => {}
                 Arrival::Rival if !mutant!(self.agreement.ballots, keep_rivals_out) => {}
@@ -338,8 +334,9 @@ impl Chain {
             self.on_late(ctx, from, &message, &encoded);
             return;
         }
-        if key.is_some_and(|key| self.agreement.gossip.is_surplus(&key)) {
-            // The signer is convicted by two; more would only fill the memory.
+        // The signer is convicted by two statements; more would only fill the memory, as would those that never count. What came
+        // before this one may have begun another round.
+        if self.is_far_off(&message) || key.is_some_and(|key| self.agreement.gossip.is_surplus(&key)) {
             self.refuse(ctx, &message, key.as_ref(), &encoded);
             return;
         }
