@@ -223,6 +223,7 @@ impl Gossip {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use regatta_consensus::{Certificate, Signers};
 
     fn key(height: Height, signer: u16) -> MessageKey {
         (height, 1, 0, signer, Digest([1; 32]))
@@ -255,6 +256,30 @@ mod tests {
         gossip.peer_down(0);
         gossip.advance(2);
         assert_eq!(gossip.catch_up(0).len(), 1);
+    }
+
+    #[test]
+    fn certificates_of_a_height_are_at_hand_once_they_were_checked() {
+        let certificate = |height, phase| {
+            Message::Quorum(Certificate {
+                phase,
+                height,
+                round: 0,
+                digest: Digest::ZERO,
+                signers: Signers::default(),
+                signatures: Vec::new(),
+            })
+        };
+        let mut gossip = Gossip::default();
+        for (height, phase) in [(1, Phase::One), (2, Phase::One), (3, Phase::One)] {
+            let message = certificate(height, phase);
+            let encoded = HexBytes::from(encode(&message));
+            gossip.spread(key_of(&message).unwrap(), &encoded, 0..0);
+        }
+        let unchecked = certificate(2, Phase::Two);
+        gossip.arrived(key_of(&unchecked).unwrap(), 0, &encode(&unchecked).into());
+        gossip.spread(key(2, 0), &HexBytes::from(vec![1]), 0..0);
+        assert_eq!(gossip.certificates(2), [certificate(2, Phase::One)]);
     }
 
     #[test]

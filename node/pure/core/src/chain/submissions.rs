@@ -305,6 +305,23 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_for_its_check_is_bounded_in_bytes_and_in_number() {
+        let mut submissions = Submissions::default();
+        let megabyte = Bytes::from(vec![0; 1024 * 1024]);
+        let open = |submissions: &mut Submissions, list| submissions.open(0, Origin::Client(1), list).is_some();
+        assert!((0..64).all(|_| open(&mut submissions, vec![megabyte.clone()])));
+        assert!(!open(&mut submissions, vec![Bytes::from_static(b"a")]));
+        assert_eq!(submissions.next_check(1).len(), 1);
+        assert!(
+            open(&mut submissions, vec![Bytes::from_static(b"a")]),
+            "there is room again"
+        );
+        let mut submissions = Submissions::default();
+        assert!(open(&mut submissions, vec![Bytes::new(); UNCHECKED_TRANSACTIONS_MAX]));
+        assert!(!open(&mut submissions, vec![Bytes::new()]));
+    }
+
+    #[test]
     fn an_answer_waits_for_its_last_result_and_the_newest_record() {
         let mut submissions = Submissions::default();
         let id = two(&mut submissions, Origin::Client(9));
