@@ -15,15 +15,12 @@ use axum::{
 };
 use bytes::Bytes;
 use regatta_api::view::{SubmitResponse, TransactionStatus};
-use regatta_base::HexBytes;
+use regatta_base::{HexBytes, limits::REQUEST_TRANSACTIONS_MAX};
 use serde::{
     Deserialize, Deserializer,
     de::{Error, SeqAccess, Visitor},
 };
 use std::fmt;
-
-/// Most transactions of one request.
-const TRANSACTIONS_MAX: usize = 16_384;
 
 /// A `SubmitRequest` as it is read: the number of transactions is limited while parsing, because two
 /// bytes of a body would otherwise cost the node a hundred.
@@ -43,14 +40,16 @@ fn limited<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Bytes>, D::
         type Value = Vec<Bytes>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "at most {TRANSACTIONS_MAX} transactions")
+            write!(f, "at most {REQUEST_TRANSACTIONS_MAX} transactions")
         }
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<Bytes>, A::Error> {
-            let mut transactions = Vec::with_capacity(items.size_hint().unwrap_or(0).min(TRANSACTIONS_MAX));
+            let mut transactions = Vec::with_capacity(items.size_hint().unwrap_or(0).min(REQUEST_TRANSACTIONS_MAX));
             while let Some(HexBytes(bytes)) = items.next_element()? {
-                if transactions.len() == TRANSACTIONS_MAX {
-                    return Err(A::Error::custom(format!("more than {TRANSACTIONS_MAX} transactions")));
+                if transactions.len() == REQUEST_TRANSACTIONS_MAX {
+                    return Err(A::Error::custom(format!(
+                        "more than {REQUEST_TRANSACTIONS_MAX} transactions"
+                    )));
                 }
                 transactions.push(bytes);
             }
@@ -140,9 +139,11 @@ mod tests {
             };
             regatta_client::encode_body(&request).unwrap()
         };
-        let most = parse_bytes(Format::Msgpack, body(TRANSACTIONS_MAX)).unwrap();
-        assert_eq!(most.transactions.len(), TRANSACTIONS_MAX);
-        let error = parse_bytes(Format::Msgpack, body(TRANSACTIONS_MAX + 1)).err().unwrap();
+        let most = parse_bytes(Format::Msgpack, body(REQUEST_TRANSACTIONS_MAX)).unwrap();
+        assert_eq!(most.transactions.len(), REQUEST_TRANSACTIONS_MAX);
+        let error = parse_bytes(Format::Msgpack, body(REQUEST_TRANSACTIONS_MAX + 1))
+            .err()
+            .unwrap();
         assert_eq!(error.error.code, "malformed_body");
     }
 

@@ -12,6 +12,8 @@ pub const BATCHES_PER_BLOCK_MAX: usize = 256;
 pub const FRAME_BYTES_MAX: usize = BATCH_BYTES_MAX + 64 * 1024;
 /// Largest request body of the control interface in bytes.
 pub const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Most transactions of one request of a client, and of what a node passes on to another one at once.
+pub const REQUEST_TRANSACTIONS_MAX: usize = 16_384;
 /// Most validators of one consensus instance.
 pub const VALIDATORS_MAX: usize = 1024;
 /// Most consensus instances of one node.

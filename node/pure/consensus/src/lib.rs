@@ -100,6 +100,8 @@
 //!   travel to the round's leader alone, or a quorum is complete before the last votes come, most validators are
 //!   heard of seldom. A crashed leader therefore costs one timeout, and one that returns is heard with its first
 //!   statement, be it about a height that is decided already ([`Input::Heard`]).
+//! * The record of a first vote holds the header, which the paper takes for granted: what may be locked must not be lost
+//!   with its proposer.
 //! * `Vote1` is left out where `Vote2` of the same round was cast already.
 //!
 //! # Bounds
@@ -128,6 +130,7 @@ pub use io::{Config, Draft, Effect, Input, WalRecord};
 pub use recall::{Amnesia, Recall, SignedRecall};
 pub use regatta_base::validators::{Validator, ValidatorSet, ValidatorSetError};
 pub use signers::Signers;
+pub use tally::ROUNDS_AWAY_MAX;
 pub use types::{
     Certificate, Commit, Content, Evidence, HEADER_BYTES_MAX, Justification, MESSAGE_BYTES_MAX, Message, Phase,
     Proposal, ROUND_MAX, SignatureClaim, Signed, Statement, TimeoutCertificate, TimeoutVote, header_digest,

@@ -10,10 +10,8 @@ use crate::{
 use regatta_base::{Digest, Round, ValidatorSet};
 use std::collections::BTreeMap;
 
-/// Statements for so many rounds behind the current one are kept: a late `Vote2` may still decide.
-const ROUNDS_BEHIND: Round = 8;
-/// Statements for so many rounds ahead of the current one are kept.
-const ROUNDS_AHEAD: Round = 8;
+/// Statements for so many rounds behind the current one, and ahead of it, are kept: a late `Vote2` may still decide.
+pub const ROUNDS_AWAY_MAX: Round = 8;
 
 /// All votes and timeouts that count for one height.
 #[derive(Debug, Clone, Default)]
@@ -190,7 +188,7 @@ pub(crate) fn subject(vote: &Signed) -> Option<(Phase, Digest)> {
 }
 
 fn in_window(round: Round, current: Round) -> bool {
-    round <= current.saturating_add(ROUNDS_AHEAD) && round.saturating_add(ROUNDS_BEHIND) >= current
+    round <= current.saturating_add(ROUNDS_AWAY_MAX) && round.saturating_add(ROUNDS_AWAY_MAX) >= current
 }
 
 #[cfg(test)]

@@ -24,9 +24,7 @@ const CHECK_MAX: usize = 2048;
 const CHECK_ENOUGH: usize = 512;
 
 /// Most bytes of transactions of one forward, which is one frame.
-const FORWARD_BYTES_MAX: usize = limits::FRAME_BYTES_MAX / 2;
-/// Most transactions of one forward, as of one request of a client.
-const FORWARD_TRANSACTIONS_MAX: usize = 16_384;
+pub(super) const FORWARD_BYTES_MAX: usize = limits::FRAME_BYTES_MAX / 2;
 
 /// What of one submission travels on, in parts of a frame each.
 #[derive(Default)]
@@ -44,7 +42,7 @@ struct Part {
 impl Part {
     fn has_room(&self, bytes: usize) -> bool {
         let count = self.transactions.len();
-        count == 0 || count < FORWARD_TRANSACTIONS_MAX && self.bytes + bytes <= FORWARD_BYTES_MAX
+        count == 0 || count < limits::REQUEST_TRANSACTIONS_MAX && self.bytes + bytes <= FORWARD_BYTES_MAX
     }
 }
 
@@ -66,7 +64,8 @@ impl Onward {
 impl Chain {
     /// A neighbour passes transactions on: as many as an honest one puts into a frame, or it is at fault.
     pub(super) fn on_forward(&mut self, ctx: &mut Context<'_>, from: PeerIndex, id: u64, transactions: Vec<HexBytes>) {
-        if transactions.len() > FORWARD_TRANSACTIONS_MAX || transactions.iter().any(|bytes| bytes.0.is_empty()) {
+        if transactions.len() > limits::REQUEST_TRANSACTIONS_MAX || transactions.iter().any(|bytes| bytes.0.is_empty())
+        {
             return ctx.fault(from, "too many transactions in a frame, or empty ones".to_owned());
         }
         let transactions = transactions.into_iter().map(|bytes| bytes.0).collect();

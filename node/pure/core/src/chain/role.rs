@@ -2,14 +2,14 @@
 //!
 //! The validator set changes with the state, so that a node may become one or cease to be one while it runs.
 
-use super::{Chain, intake::Onward};
+use super::{
+    Chain,
+    intake::{FORWARD_BYTES_MAX, Onward},
+};
 use crate::context::Context;
 use regatta_api::Reject;
-use regatta_base::{Height, PublicKey, ValidatorSet, limits};
+use regatta_base::{Height, PublicKey, ValidatorSet};
 use std::collections::BTreeMap;
-
-/// Most bytes of transactions that a validator which leaves hands on in one frame.
-const HANDED_ON_BYTES: usize = limits::FRAME_BYTES_MAX / 2;
 
 /// The node's own key and what it may do with it.
 #[derive(Debug, Clone, Copy)]
@@ -63,7 +63,7 @@ impl Chain {
     pub(super) fn hand_on(&mut self, ctx: &mut Context<'_>) {
         while self.mempool.queued_since().is_some() {
             let mut onward: BTreeMap<u64, Onward> = BTreeMap::new();
-            for waiting in self.mempool.cut(ctx.now, HANDED_ON_BYTES) {
+            for waiting in self.mempool.cut(ctx.now, FORWARD_BYTES_MAX) {
                 let (id, sender) = (waiting.transaction.id, waiting.transaction.sender);
                 self.mempool.executed(&id, sender);
                 // Nobody waits for an answer under the number 0.

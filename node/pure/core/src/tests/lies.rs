@@ -20,31 +20,33 @@ fn tell(world: &mut World, from: usize, to: usize, frame: Bytes) {
     world.step(to, Event::Frame(peer, frame));
 }
 
-/// Node 3 claims a height that nobody has.
-fn claim_height(world: &mut World, to: usize, height: Height) {
-    let tag = *world.node(to).tags_for_tests().first().unwrap();
+/// Node 3 claims a height to all others.
+fn claim_height(world: &mut World, height: Height) {
+    let tag = *world.node(0).tags_for_tests().first().unwrap();
     let message = encode(&Message::Status { height }).into();
-    tell(
-        world,
-        3,
-        to,
-        Plain::Instance(tag, Body::Consensus(vec![message])).encode(),
-    );
+    let frame = Plain::Instance(tag, Body::Consensus(vec![message])).encode();
+    (0..3).for_each(|to| tell(world, 3, to, frame.clone()));
+}
+
+/// Four validators that decided a block, and as many followers behind the first one.
+fn four_and(seed: u64, followers: usize) -> World {
+    let mut edges = mesh(4);
+    edges.extend((4..4 + followers).map(|follower| (follower, 0)));
+    let mut world = World::new(seed, 4 + followers, 4, &edges);
+    execute(&mut world, 0, &opaque(1, 1));
+    world
 }
 
 #[test]
 fn a_height_that_nobody_has_keeps_no_transaction_out() {
-    let mut world = World::new(1, 4, 4, &mesh(4));
-    execute(&mut world, 0, &opaque(1, 1));
-    for to in 0..3 {
-        claim_height(&mut world, to, 1_000_000_000);
-    }
+    let mut world = four_and(1, 0);
+    claim_height(&mut world, 1_000_000_000);
     for sequence in 2..=9 {
-        (0..3).for_each(|to| claim_height(&mut world, to, Height::MAX));
+        claim_height(&mut world, Height::MAX);
         execute(&mut world, sequence as usize % 3, &opaque(1, sequence));
     }
     world.run(5_000);
-    (0..3).for_each(|to| claim_height(&mut world, to, Height::MAX));
+    claim_height(&mut world, Height::MAX);
     for node in 0..3 {
         let (catching_up, _) = world.node(node).readiness();
         assert!(!catching_up, "whoever brought no block is not believed");
@@ -73,12 +75,11 @@ fn forged_batch(base_height: Height) -> (CheckedBatch, Bytes) {
 /// proposes the batch: what the journal keeps was not checked either.
 #[test]
 fn a_batch_that_was_kept_unchecked_is_checked_before_anybody_votes_for_it() {
-    let mut world = World::new(2, 4, 4, &mesh(4));
-    execute(&mut world, 0, &opaque(1, 1));
+    let mut world = four_and(2, 0);
     let (batch, forged) = forged_batch(world.height(0));
     let tag = *world.node(0).tags_for_tests().first().unwrap();
+    claim_height(&mut world, 1_000);
     for to in 0..3 {
-        claim_height(&mut world, to, 1_000);
         tell(&mut world, 3, to, batch_frame(tag, &batch.bytes));
     }
     let peer = world.peer_index(3, 0);
@@ -112,11 +113,8 @@ fn a_batch_that_was_kept_unchecked_is_checked_before_anybody_votes_for_it() {
 /// Nobody has to send again what is held unchecked, and everybody is released from a height that was only claimed.
 #[test]
 fn what_was_kept_unchecked_is_proposed_when_it_was_checked() {
-    let mut world = World::new(3, 4, 4, &mesh(4));
-    execute(&mut world, 0, &opaque(1, 1));
-    for to in 0..3 {
-        claim_height(&mut world, to, 1_000);
-    }
+    let mut world = four_and(3, 0);
+    claim_height(&mut world, 1_000);
     // The votes are lost, so that the batch waits.
     world.censor = Some(Box::new(|_, _, message| message.signed().is_none()));
     world.submit(0, vec![opaque(1, 2)]);
@@ -139,8 +137,7 @@ fn what_was_kept_unchecked_is_proposed_when_it_was_checked() {
 /// it, and no more.
 #[test]
 fn what_one_validator_signs_about_an_open_height_fills_no_memory() {
-    let mut world = World::new(4, 4, 4, &mesh(4));
-    execute(&mut world, 0, &opaque(1, 1));
+    let mut world = four_and(4, 0);
     world.run(2_000);
     let (height, member) = (world.height(0) + 1, |node| Validator {
         key: secret(node).public(),
@@ -214,10 +211,7 @@ fn what_one_validator_signs_about_an_open_height_fills_no_memory() {
 /// Followers pass batches on unchecked: they are no liars for it, and their links stay.
 #[test]
 fn of_a_forged_batch_its_author_is_accused_and_nobody_who_passed_it_on() {
-    let mut edges = mesh(4);
-    edges.push((4, 0));
-    let mut world = World::new(6, 5, 4, &edges);
-    execute(&mut world, 0, &opaque(1, 1));
+    let mut world = four_and(6, 1);
     let height = world.height(0);
     let tag = *world.node(0).tags_for_tests().first().unwrap();
     for (from, base_height, accused) in [(4, height, vec![]), (1, height, vec![]), (3, height - 1, vec![(0, 3)])] {
@@ -237,10 +231,7 @@ fn of_a_forged_batch_its_author_is_accused_and_nobody_who_passed_it_on() {
 /// A node that does not vote passes on what clients give it, in frames that its links can carry.
 #[test]
 fn a_large_submission_to_a_follower_ends_no_link() {
-    let mut edges = mesh(4);
-    edges.push((4, 0));
-    let mut world = World::new(7, 5, 4, &edges);
-    world.run(500);
+    let mut world = four_and(7, 1);
     let blob = |n: u8| transaction::blob(&vec![n; 200_000]);
     let blobs: Vec<Bytes> = (0..8).map(blob).collect();
     world.submit(4, blobs.clone());
@@ -251,10 +242,7 @@ fn a_large_submission_to_a_follower_ends_no_link() {
 /// Of what a neighbour sends, what nobody would keep is not checked, and a frame has one fault at most.
 #[test]
 fn floods_of_a_follower_cost_no_check_and_no_line_each() {
-    let mut edges = mesh(4);
-    edges.push((4, 0));
-    let mut world = World::new(8, 5, 4, &edges);
-    execute(&mut world, 0, &opaque(1, 1));
+    let mut world = four_and(8, 1);
     world.run(2_000);
     let (height, checked) = (world.height(0), world.batches_checked);
     let tag = *world.node(0).tags_for_tests().first().unwrap();

@@ -13,6 +13,14 @@ use std::{
     rc::Rc,
 };
 
+/// Waits until these nodes have executed it, and all that run agree.
+fn ends(world: &mut World, nodes: &[usize], wanted: &[u8]) {
+    world.run(20_000);
+    assert!(nodes.iter().all(|node| is_final(world, *node, wanted)));
+    assert_eq!(world.faults, []);
+    world.assert_agreement();
+}
+
 /// All have voted twice when the power fails, and nobody knows of a decision. What they are locked on has to be proposed
 /// again, and its proposer does not return.
 #[test]
@@ -47,13 +55,7 @@ fn a_header_outlives_a_power_cut_and_its_proposer() {
         for (a, b) in mesh(4) {
             world.connect(a, b);
         }
-        world.run(20_000);
-        assert!(
-            others.iter().all(|node| is_final(&world, *node, &wanted)),
-            "seed {seed}"
-        );
-        assert_eq!(world.faults, []);
-        world.assert_agreement();
+        ends(&mut world, &others, &wanted);
     }
 }
 
@@ -97,10 +99,7 @@ fn who_returns_from_far_behind_is_told_again_what_it_dropped() {
     world.start(0);
     world.connect(0, 1);
     world.connect(0, 2);
-    world.run(30_000);
-    assert!((0..3).all(|node| is_final(&world, node, &wanted)));
-    assert_eq!(world.faults, []);
-    world.assert_agreement();
+    ends(&mut world, &[0, 1, 2], &wanted);
 }
 
 /// A validator proposes at each of its turns what nobody else can get. What the others wait for in vain ends with its round, and

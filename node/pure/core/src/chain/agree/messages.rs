@@ -12,16 +12,16 @@ use crate::{
     wire::{Body, Plain},
 };
 use regatta_api::metrics::Metric;
-use regatta_base::{Digest, Height, HexBytes, Round, ValidatorSet, decode};
-use regatta_consensus::{Commit, Input, MESSAGE_BYTES_MAX, Message, Proposal, Scope, SignatureClaim, header_digest};
+use regatta_base::{Digest, Height, HexBytes, ValidatorSet, decode};
+use regatta_consensus::{
+    Commit, Input, MESSAGE_BYTES_MAX, Message, Proposal, ROUNDS_AWAY_MAX, Scope, SignatureClaim, header_digest,
+};
 use std::collections::BTreeSet;
 
 /// Messages that may wait for their signatures; beyond it new ones are dropped and come again by retry.
 const INBOX_MAX: usize = 20_000;
 /// Those of one neighbour, so that it displaces only its own.
 const INBOX_PER_PEER_MAX: usize = 4_096;
-/// Statements about a round so far from the present one are of no use, as `regatta_consensus` counts them.
-pub(super) const ROUNDS_AWAY_MAX: Round = 8;
 /// Messages that may wait until the validators of their height are known, for each neighbour.
 const EARLY_PER_PEER_MAX: usize = 256;
 

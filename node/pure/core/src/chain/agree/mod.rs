@@ -31,8 +31,8 @@ pub(super) use byzantine::Misconduct;
 use regatta_api::config::InstanceConfig;
 use regatta_base::{Digest, Height, HexBytes, PublicKey, Round, decode};
 use regatta_consensus::{
-    Commit, Config, Core, Draft, Effect, Input, MESSAGE_BYTES_MAX, Message, Proposal, Scope, SignatureClaim, WalRecord,
-    header_digest,
+    Commit, Config, Core, Draft, Effect, Input, MESSAGE_BYTES_MAX, Message, Proposal, ROUNDS_AWAY_MAX, Scope,
+    SignatureClaim, WalRecord, header_digest,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -339,7 +339,7 @@ impl Chain {
             if self.routes.note_retry(self.ledger.height() + 1) {
                 self.offer_to_all(ctx);
             }
-            let oldest = self.agreement.round().saturating_sub(messages::ROUNDS_AWAY_MAX);
+            let oldest = self.agreement.round().saturating_sub(ROUNDS_AWAY_MAX);
             self.agreement.gossip.forget_rounds(self.ledger.height() + 1, oldest);
             self.agreement.insists = self.routes.is_insistent();
             self.drive(ctx, Input::Retry);
